@@ -1,0 +1,1 @@
+"""Evaluation judges: measurements in, reports and findings out."""

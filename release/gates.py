@@ -1,0 +1,145 @@
+"""Gates turn a report into a verdict: three-valued, on bounds, each with its sentence. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from release.errors import Invalid
+from release.reports import METRICS, Measurement, Report
+
+
+class Decision(StrEnum):
+    """What a gate says, from best to worst."""
+
+    PASS = "pass"  # noqa: S105
+    INCONCLUSIVE = "inconclusive"
+    FAIL = "fail"
+
+    @property
+    def badness(self) -> int:
+        """Rank, 0 the best."""
+        return list(Decision).index(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One gate's decision, and the sentence that explains it."""
+
+    gate: str
+    decision: Decision
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """A demand on one metric: a bound on its value, or on its difference to the champion.
+
+    A bound is met only when the whole interval meets it, and broken only when the whole interval
+    breaks it; between the two the gate is inconclusive. A metric without an interval is a point.
+    """
+
+    metric: str
+    at_least: float | None = None
+    """Lowest acceptable value, in the metric's unit."""
+
+    at_most: float | None = None
+    """Highest acceptable value, in the metric's unit."""
+
+    max_regression: float | None = None
+    """Largest acceptable worsening against the champion, in the metric's unit; negative demands
+    an improvement. Not asked of a model's first release, which has no champion."""
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise Invalid(
+                f"A gate names {self.metric!r}, which no suite measures.",
+                f"measured are {', '.join(METRICS)}",
+            )
+        demands = [self.at_least, self.at_most, self.max_regression]
+        if sum(demand is not None for demand in demands) != 1:
+            raise Invalid(
+                f"The gate on {self.metric!r} must hold exactly one demand.",
+                "give one of at_least, at_most, max_regression",
+            )
+
+    @property
+    def name(self) -> str:
+        """Name for people, such as `accuracy at least 0.5`."""
+        if self.at_least is not None:
+            return f"{self.metric} at least {self.at_least:g}"
+        if self.at_most is not None:
+            return f"{self.metric} at most {self.at_most:g}"
+        return f"{self.metric} regression at most {self.max_regression:g}"
+
+    def judge(self, report: Report) -> Finding | None:
+        """Judge a report; None where the gate does not apply, for want of a champion."""
+        if self.max_regression is not None:
+            return self._judge_difference(report, self.max_regression)
+        measured = report.metrics.get(self.metric)
+        if measured is None:
+            return self._find(Decision.INCONCLUSIVE, "was not measured")
+        if self.at_least is not None:
+            return self._bound(measured, self.at_least, sign=1, what="")
+        assert self.at_most is not None  # noqa: S101 - __post_init__ holds it
+        return self._bound(measured, self.at_most, sign=-1, what="")
+
+    def _judge_difference(self, report: Report, allowed: float) -> Finding | None:
+        if report.champion is None:
+            return None
+        measured = report.differences.get(self.metric)
+        if measured is None:
+            return self._find(Decision.INCONCLUSIVE, "was not compared with the champion")
+        sign = 1 if METRICS[self.metric].better == "higher" else -1
+        return self._bound(measured, -sign * allowed, sign=sign, what="change ")
+
+    def _bound(self, measured: Measurement, limit: float, *, sign: int, what: str) -> Finding:
+        """Hold an interval against a limit; `sign` is 1 for a floor and -1 for a ceiling."""
+        low = measured.value if measured.low is None else measured.low
+        high = measured.value if measured.high is None else measured.high
+        worst, best = (low, high) if sign > 0 else (high, low)
+        if sign * worst >= sign * limit:
+            decision, relation = Decision.PASS, "≥" if sign > 0 else "≤"
+        elif sign * best < sign * limit:
+            decision, relation = Decision.FAIL, "<" if sign > 0 else ">"
+        else:
+            decision, relation = Decision.INCONCLUSIVE, "not proven " + ("≥" if sign > 0 else "≤")
+        shown = f"{worst if decision is not Decision.FAIL else best:.4g}"
+        bound = "" if measured.low is None else f" at the bound of {measured.value:.4g}"
+        number = f"{what}{shown}{bound} {relation} {limit:.4g} (n={measured.n})"
+        return self._find(decision, number)
+
+    def _find(self, decision: Decision, reason: str) -> Finding:
+        return Finding(gate=self.name, decision=decision, reason=f"{self.metric} {reason}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Every finding about one subject; the worst one decides."""
+
+    subject: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def decision(self) -> Decision:
+        """The worst decision found; inconclusive when nothing was judged."""
+        found = [finding.decision for finding in self.findings]
+        return max(found, key=lambda one: one.badness, default=Decision.INCONCLUSIVE)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate passed."""
+        return self.decision is Decision.PASS
+
+    @property
+    def reasons(self) -> str:
+        """Why, in one line, worst first; a verdict that is not a pass names only what spoke up."""
+        worst_first = sorted(self.findings, key=lambda one: -one.decision.badness)
+        telling = [one for one in worst_first if self.passed or one.decision is not Decision.PASS]
+        return "; ".join(one.reason for one in telling) or "nothing was judged"
+
+
+def judge(report: Report, gates: Iterable[Gate]) -> Verdict:
+    """Put a report before every gate that applies to it."""
+    found = [gate.judge(report) for gate in gates]
+    findings = tuple(finding for finding in found if finding is not None)
+    return Verdict(subject=report.variant.ref, findings=findings)

@@ -1,0 +1,117 @@
+"""Who answers a request: endpoints, arms and the lease on a canary's share. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from typing import Any, Self
+
+from release.errors import Invalid
+from release.variants import Variant
+
+BUCKETS = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """When a gateway takes the canary's share away by itself, and how long an answer may take."""
+
+    trip_after: int = 25
+    """Consecutive canary failures, on one gateway."""
+
+    deadline_ms: int = 10_000
+    """Longest time for one answer, the champion's retry included, unless the request asks less."""
+
+    canary_ms: int = 2_000
+    """Longest time that a canary may take before the champion is asked instead."""
+
+    slow_ms: float = 1_000
+    """An answer that took longer counts as slow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """How one endpoint's requests are divided between a stable and a canary variant."""
+
+    endpoint: str
+    generation: int
+    """Rises with each change; the answer to `what do you serve` is this number."""
+
+    stable: Variant | None = None
+    canary: Variant | None = None
+    canary_percent: float = 0.0
+    """Share of the requests while the lease holds, 0..100."""
+
+    lease_until: float = 0.0
+    """Seconds since the epoch at which the canary's share ends unless it is renewed."""
+
+    warm: tuple[Variant, ...] = ()
+    """Variants that must be ready without traffic: a canary before its first step, the previous
+    champion."""
+
+    guard: Guard = field(default_factory=Guard)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.canary_percent <= 100:
+            raise Invalid(
+                f"Canary share must be within 0..100, not {self.canary_percent!r}.",
+                "see [plan] in the policy",
+            )
+        if self.canary_percent and self.canary is None:
+            raise Invalid(f"{self.endpoint} gives {self.canary_percent} % to no canary.")
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """Every variant that needs a replica, each once, the stable one first."""
+        arms = [arm for arm in (self.stable, self.canary, *self.warm) if arm is not None]
+        return tuple({arm.digest: arm for arm in arms}.values())
+
+    def share(self, now: float) -> float:
+        """Percent of the requests that the canary gets at `now` (seconds since the epoch)."""
+        return self.canary_percent if now < self.lease_until else 0.0
+
+    def choose(self, key: str, now: float) -> Variant | None:
+        """Choose the arm for a request.
+
+        The same key meets the same arm as long as the share does not fall. Keys are salted with
+        the canary, so that it is not always the same callers who meet a canary first.
+
+        Args:
+            key: the caller's key, else the request id.
+            now: seconds since the epoch.
+        """
+        canary = self.canary
+        if canary is None or not (percent := self.share(now)):
+            return self.stable
+        salted = f"{self.endpoint}\0{canary.digest}\0{key}".encode(errors="surrogatepass")
+        bucket = int.from_bytes(blake2b(salted, digest_size=8).digest()) % BUCKETS
+        return canary if bucket < percent * BUCKETS / 100 else self.stable
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `Routes.as_json` gave for one endpoint."""
+        plain = dict(data)
+        for arm in ("stable", "canary"):
+            plain[arm] = Variant.from_json(plain[arm]) if plain[arm] else None
+        plain["warm"] = tuple(Variant.from_json(arm) for arm in plain["warm"])
+        plain["guard"] = Guard(**plain["guard"])
+        return cls(**plain)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routes:
+    """A numbered snapshot of every endpoint of one host."""
+
+    number: int
+    """Rises with each snapshot that an agent hands out."""
+
+    routes: Mapping[str, Route]
+
+    def as_json(self) -> dict[str, Any]:
+        """Give plain JSON data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `as_json` gave."""
+        routes = {name: Route.from_json(route) for name, route in data["routes"].items()}
+        return cls(number=data["number"], routes=routes)

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from evaluation.bootstrap import Resamples, accuracy_of, macro_f1_of, measurement, quantile_of
+from evaluation.metrics import score
+
+
+def test_macro_f1_of_the_whole_sample_is_what_the_library_says() -> None:
+    generator = np.random.default_rng(3)
+    reference = generator.integers(0, 4, 500)
+    predicted = np.where(generator.random(500) < 0.7, reference, generator.integers(0, 4, 500))
+    whole = np.arange(500)[None, :]
+    ours = macro_f1_of(predicted, reference, 4)(whole)[0]
+    theirs = score(predicted.tolist(), reference.tolist())
+    assert ours == pytest.approx(theirs["macro_f1"])
+    assert accuracy_of(predicted == reference)(whole)[0] == pytest.approx(theirs["accuracy"])
+
+
+def test_a_95_percent_interval_covers_the_truth_about_that_often() -> None:
+    generator = np.random.default_rng(5)
+    covered = 0
+    for _ in range(200):
+        correct = generator.random(400) < 0.6
+        resampled = Resamples.draw(400, rounds=400).of(accuracy_of(correct))
+        found = measurement(float(correct.mean()), resampled, 400, 0.95)
+        assert found.low is not None and found.high is not None
+        covered += found.low <= 0.6 <= found.high
+    assert 0.9 <= covered / 200 <= 0.99
+
+
+def test_a_paired_difference_is_narrower_than_an_unpaired_one() -> None:
+    generator = np.random.default_rng(9)
+    old = generator.random(600) < 0.6
+    new = old | (generator.random(600) < 0.1)
+    draws = Resamples.draw(600)
+    paired = draws.of(accuracy_of(new)) - draws.of(accuracy_of(old))
+    shuffled = draws.of(accuracy_of(new)) - draws.of(accuracy_of(generator.permutation(old)))
+    assert paired.std() < 0.6 * shuffled.std()
+
+
+def test_the_same_sample_has_the_same_interval() -> None:
+    latencies = np.random.default_rng(1).lognormal(size=300)
+    once, again = (Resamples.draw(300).of(quantile_of(latencies, 0.99)) for _ in range(2))
+    assert (once == again).all()

@@ -1,0 +1,58 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from evaluation.suites import load_suite
+from release.errors import Invalid, NotFound
+from tests.fakes.suite import keyword_suite, write_suite
+
+
+def test_a_suite_has_one_digest_for_one_content(tmp_path: Path) -> None:
+    one = load_suite(keyword_suite(tmp_path / "one", ["a", "b"]))
+    same = load_suite(keyword_suite(tmp_path / "same", ["a", "b"]))
+    other = load_suite(keyword_suite(tmp_path / "other", ["a", "b"], test=61))
+    assert one.digest == same.digest != other.digest
+    assert len(one.texts("test")) == 60
+    assert set(one.references("test")) == {0, 1}
+
+
+def test_a_changed_file_is_found_out(tmp_path: Path) -> None:
+    folder = keyword_suite(tmp_path, ["a", "b"])
+    with (folder / "test.jsonl").open("a") as file:
+        file.write('{"text": "one more", "label": "a"}\n')
+    with pytest.raises(Invalid, match="not what suite.json names"):
+        load_suite(folder)
+
+
+def test_a_text_in_two_splits_is_refused(tmp_path: Path) -> None:
+    rows = [("same", "a"), ("other", "b")]
+    folder = write_suite(tmp_path, ["a", "b"], {"calibration": rows, "test": rows})
+    with pytest.raises(Invalid, match="'same' stands in both calibration and test"):
+        load_suite(folder)
+
+
+def test_an_unknown_label_is_refused(tmp_path: Path) -> None:
+    splits = {"calibration": [("x", "a")], "test": [("y", "c")]}
+    with pytest.raises(Invalid, match="unknown label 'c'"):
+        load_suite(write_suite(tmp_path, ["a", "b"], splits))
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", json.dumps({"name": "x", "labels": ["a", "b"]})]
+)
+def test_what_is_not_a_suite_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "suite.json").write_text(content)
+    with pytest.raises(Invalid, match="is not a suite"):
+        load_suite(tmp_path)
+
+
+def test_a_missing_suite_is_told(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="see \\[suite\\] path"):
+        load_suite(tmp_path / "nowhere")
+
+
+def test_an_empty_test_split_is_refused(tmp_path: Path) -> None:
+    folder = write_suite(tmp_path, ["a", "b"], {"calibration": [("x", "a")], "test": []})
+    with pytest.raises(Invalid, match="no texts in its split 'test'"):
+        load_suite(folder)

@@ -1,0 +1,111 @@
+import pytest
+
+from release.errors import Invalid
+from release.gates import Decision, Gate, judge
+from release.reports import Measurement, Report
+from tests.fakes.nouns import a_report, variant
+
+FLOOR = Gate(metric="accuracy", at_least=0.5)
+BETTER = Gate(metric="accuracy", max_regression=-0.01)
+NO_WORSE = Gate(metric="accuracy", max_regression=0.02)
+
+
+@pytest.mark.parametrize(
+    ("gate", "report", "decision", "said"),
+    [
+        (FLOOR, a_report(0.55, low=0.52, high=0.58), Decision.PASS, "0.52 at the bound of 0.55 ≥"),
+        (FLOOR, a_report(0.52, low=0.49, high=0.55), Decision.INCONCLUSIVE, "not proven ≥ 0.5"),
+        (FLOOR, a_report(0.45, low=0.42, high=0.48), Decision.FAIL, "0.48 at the bound of 0.45 <"),
+        (
+            BETTER,
+            a_report(0.6, low=0.5, high=0.7, difference=(0.05, 0.02, 0.08)),
+            Decision.PASS,
+            "change 0.02 at the bound of 0.05 ≥ 0.01",
+        ),
+        (
+            NO_WORSE,
+            a_report(0.6, low=0.5, high=0.7, difference=(-0.01, -0.03, 0.01)),
+            Decision.INCONCLUSIVE,
+            "not proven ≥ -0.02 (n=900)",
+        ),
+        (
+            NO_WORSE,
+            a_report(0.6, low=0.5, high=0.7, difference=(-0.08, -0.1, -0.05)),
+            Decision.FAIL,
+            "change -0.05 at the bound of -0.08 < -0.02",
+        ),
+    ],
+)
+def test_a_gate_judges_bounds_and_not_points(
+    gate: Gate, report: Report, decision: Decision, said: str
+) -> None:
+    finding = gate.judge(report)
+    assert finding is not None
+    assert finding.decision is decision
+    assert said in finding.reason
+
+
+def test_lower_is_better_turns_the_bound_around() -> None:
+    slower = Measurement(value=2.0, n=300, low=1.0, high=3.0)
+    report = Report(
+        variant=variant(2),
+        suite="s",
+        confidence=0.95,
+        metrics={"latency_p99_ms": Measurement(value=20.0, n=300, low=18.0, high=26.0)},
+        champion=variant(1),
+        differences={"latency_p99_ms": slower},
+    )
+    decisions = [
+        judge(report, [gate]).decision
+        for gate in (
+            Gate(metric="latency_p99_ms", at_most=30),
+            Gate(metric="latency_p99_ms", at_most=22),
+            Gate(metric="latency_p99_ms", at_most=17),
+            Gate(metric="latency_p99_ms", max_regression=4),
+            Gate(metric="latency_p99_ms", max_regression=2),
+            Gate(metric="latency_p99_ms", max_regression=0.5),
+        )
+    ]
+    good, maybe, bad = Decision.PASS, Decision.INCONCLUSIVE, Decision.FAIL
+    assert decisions == [good, maybe, bad, good, maybe, bad]
+
+
+def test_what_was_not_measured_never_passes() -> None:
+    unmeasured = Gate(metric="memory_mb", at_most=1e9)
+    verdict = judge(a_report(0.9, low=0.8, high=1.0), [FLOOR, unmeasured])
+    assert verdict.decision is Decision.INCONCLUSIVE
+    assert verdict.reasons == "memory_mb was not measured"
+
+
+def test_no_gates_is_not_a_pass() -> None:
+    assert judge(a_report(1.0, low=1.0, high=1.0), []).decision is Decision.INCONCLUSIVE
+
+
+def test_the_worst_finding_decides_and_speaks_first() -> None:
+    unmeasured = Gate(metric="memory_mb", at_most=1)
+    verdict = judge(a_report(0.4, low=0.3, high=0.45), [unmeasured, FLOOR])
+    assert verdict.decision is Decision.FAIL
+    assert verdict.reasons.startswith("accuracy 0.45")
+
+
+def test_a_first_release_is_not_asked_for_a_comparison() -> None:
+    verdict = judge(a_report(0.9, low=0.8, high=1.0), [FLOOR, NO_WORSE])
+    assert [finding.gate for finding in verdict.findings] == ["accuracy at least 0.5"]
+    assert verdict.passed
+
+
+def test_a_champion_without_a_measured_difference_never_passes() -> None:
+    report = a_report(0.9, low=0.8, high=1.0, difference=(0, 0, 0))
+    bare = Report(
+        variant=report.variant,
+        suite=report.suite,
+        confidence=0.95,
+        metrics=report.metrics,
+        champion=variant(1),
+    )
+    assert judge(bare, [NO_WORSE]).decision is Decision.INCONCLUSIVE
+
+
+def test_a_gate_on_an_unknown_metric_is_refused() -> None:
+    with pytest.raises(Invalid, match="which no suite measures"):
+        Gate(metric="f1", at_least=0.9)

@@ -1,0 +1,78 @@
+import pytest
+
+from release.errors import Invalid
+from release.policy import Policy
+from tests.fakes.nouns import POLICY
+
+
+def test_a_policy_reads_back_from_its_text() -> None:
+    policy = Policy.parse(POLICY)
+    assert [recipe.label for recipe in policy.variants] == ["torch-fp32", "openvino-int8"]
+    assert [step.share for step in policy.plan.steps] == [5, 25, 100]
+    assert Policy.frozen(policy.text) == policy
+
+
+def test_the_floor_can_only_make_a_policy_stricter() -> None:
+    floor = '[approval]\ncount = 2\n[[gates]]\nmetric = "latency_p99_ms"\nat_most = 100\n'
+    policy = Policy.parse(POLICY, floor=floor)
+    assert policy.approval.count == 2
+    assert policy.gates[-1].metric == "latency_p99_ms"
+    assert policy.digest != Policy.parse(POLICY).digest
+    assert Policy.frozen(policy.text) == policy
+    lower = Policy.parse(POLICY, floor="[approval]\ncount = 0\n")
+    assert lower.approval.count == 1
+
+
+BAD = {
+    "not toml": ("[[[", "The policy is not TOML"),
+    "unknown table": (POLICY + "\n[gate]\nx=1\n", "policy has no 'gate'"),
+    "unknown metric": (
+        POLICY.replace('"accuracy"', '"acuracy"', 1),
+        "A gate names 'acuracy', which no suite measures. (measured are accuracy",
+    ),
+    "two demands": (
+        POLICY.replace("at_least = 0.5", "at_least = 0.5\nat_most = 1"),
+        "must hold exactly one demand",
+    ),
+    "text for a number": (
+        POLICY.replace("at_least = 0.5", 'at_least = "0.5"'),
+        "[[gates]] at_least must be a finite number, not '0.5'",
+    ),
+    "nan": (POLICY.replace("at_least = 0.5", "at_least = nan"), "must be a finite number, not nan"),
+    "unknown variant": (
+        POLICY.replace("torch-fp32", "torch-int3"),
+        "No variant is called 'torch-int3'. (known are torch-fp32, openvino-int8)",
+    ),
+    "no variants": (
+        POLICY.replace('["torch-fp32", "openvino-int8"]', "[]"),
+        "at least one variant",
+    ),
+    "narrowing": (POLICY.replace("share = 25", "share = 4"), "Each step must widen the canary"),
+    "not to the end": (POLICY.replace("share = 100", "share = 90"), "must reach 100 percent"),
+    "no share": (POLICY.replace("share = 25, ", ""), "Each step of [plan] needs a share"),
+    "negative soak": (
+        POLICY.replace("soak_seconds = 10, least", "soak_seconds = -1, least", 1),
+        "must not be negative",
+    ),
+    "lease": (
+        POLICY.replace("lease_seconds = 15", "lease_seconds = 0"),
+        "[live] lease_seconds must be within 1..3600, not 0",
+    ),
+    "budget": (POLICY.replace("harm_budget = 0.05", "harm_budget = 2"), "between 0 and 1, not 2"),
+    "approvals": (POLICY.replace("count = 1", "count = -1"), "count must be within 0..10, not -1"),
+    "no suite": (POLICY.replace('path = "suite"', ""), "[suite] path must be a text"),
+    "table as value": ("plan = 3\n" + POLICY.replace("[plan]", "[plans]"), "policy has no 'plans'"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BAD.values(), ids=BAD)
+def test_a_broken_policy_is_refused_with_a_sentence(text: str, message: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        Policy.parse(text)
+    assert message in str(caught.value)
+
+
+def test_a_policy_without_gates_is_refused() -> None:
+    gateless = POLICY.split("[[gates]]")[0] + POLICY[POLICY.index("[approval]") :]
+    with pytest.raises(Invalid, match="no evidence never passes"):
+        Policy.parse(gateless)
