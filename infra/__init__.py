@@ -1,0 +1,1 @@
+"""Adapters to what lies outside: registry, ledger, identity, settings, processes."""

@@ -1,0 +1,173 @@
+"""Who may act. Everybody proves it with a token; there is no way to act as another."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from hmac import compare_digest
+
+from sqlalchemy import insert, select, update
+
+from infra.ledger import Ledger
+from infra.ledger.rows import Row
+from infra.ledger.schema import identities as table
+from release.errors import Conflict, Invalid, NotFound, Refused
+from release.variants import NAME
+
+ROLES = ("admin", "release-manager", "requester", "viewer")
+
+_PREFIX = "slw"
+_UNPROVEN = "No identity is proven by this token."
+_HINT = "set SLIPWAY_TOKEN, or add an identity with slipway identity add"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """A person, or a machine that a person answers for."""
+
+    name: str
+    role: str
+    owner: str = ""
+    """Person behind a machine."""
+
+    machine: bool = False
+    active: bool = True
+
+    @property
+    def human(self) -> str:
+        """The person whose eyes count when four are wanted."""
+        return self.owner or self.name
+
+
+class Identities:
+    """Every identity of a ledger.
+
+    Tokens are 256 random bits; only their SHA-256 is kept. Whoever can write the ledger's database
+    itself stands above all this.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def add(
+        self,
+        name: str,
+        role: str,
+        *,
+        by: Identity | None,
+        machine: bool = False,
+        owner: str = "",
+    ) -> str:
+        """Add an identity.
+
+        Args:
+            name: 1 to 63 of a-z, 0-9, `-`, `_`.
+            role: one of `ROLES`.
+            by: a proven admin; None only for the very first identity, which must be an admin.
+            machine: whether it is a machine, which needs an owner.
+            owner: name of the person who answers for a machine.
+
+        Returns:
+            The token, which is shown this once.
+
+        Raises:
+            Invalid: the name or role is not one, or a machine has no owner.
+            Refused: `by` may not add identities.
+            Conflict: the name is taken.
+        """
+        _check(name, role, machine=machine, owner=owner)
+        secret = secrets.token_urlsafe(32)
+        with self._ledger.writing() as connection:
+            known = [_identity(row) for row in connection.execute(select(table)).mappings()]
+            _may_add(known, role, by)
+            if any(one.name == name for one in known):
+                raise Conflict(f"The name {name!r} is taken.")
+            if machine and not any(one.name == owner and not one.machine for one in known):
+                raise NotFound(f"No person is called {owner!r}, to answer for {name!r}.")
+            row = {"name": name, "role": role, "owner": owner, "machine": machine}
+            connection.execute(
+                insert(table).values(row | {"secret": _hash(secret), "active": True})
+            )
+        return f"{_PREFIX}_{name}_{secret}"
+
+    def prove(self, token: str) -> Identity:
+        """Give the identity that a token proves.
+
+        Raises:
+            Refused: none; the sentence does not say whether the name or the secret was wrong.
+        """
+        if not token:
+            raise Refused("This needs a token, and none was given.", _HINT)
+        name, secret = _split(token)
+        with self._ledger.reading() as connection:
+            found = connection.execute(select(table).where(table.c.name == name)).mappings().first()
+        kept = found["secret"] if found else _hash("")
+        right = compare_digest(kept, _hash(secret))
+        if found is None or not right or not found["active"]:
+            raise Refused(_UNPROVEN, _HINT)
+        return _identity(found)
+
+    def list(self) -> Sequence[Identity]:
+        """Give every identity, by name."""
+        with self._ledger.reading() as connection:
+            rows = connection.execute(select(table).order_by(table.c.name)).mappings()
+            return [_identity(row) for row in rows]
+
+    def disable(self, name: str, *, by: Identity) -> None:
+        """Make a token worthless.
+
+        Raises:
+            Refused: `by` is no admin, or it is the last one.
+            NotFound: nobody is called so.
+        """
+        if by.role != "admin":
+            raise Refused(f"{by.name} is {by.role} and may not disable identities.")
+        with self._ledger.writing() as connection:
+            known = [_identity(row) for row in connection.execute(select(table)).mappings()]
+            if not any(one.name == name for one in known):
+                raise NotFound(f"Nobody is called {name!r}.")
+            others = [one for one in known if one.name != name]
+            if not any(one.role == "admin" and one.active for one in others):
+                raise Refused(f"{name} is the last admin.", "add another first")
+            connection.execute(update(table).where(table.c.name == name).values(active=False))
+
+
+def _check(name: str, role: str, *, machine: bool, owner: str) -> None:
+    if not NAME.fullmatch(name):
+        raise Invalid(f"A name must be 1 to 63 of a-z, 0-9, '-', '_', not {name!r}.")
+    if role not in ROLES:
+        raise Invalid(f"There is no role {role!r}.", f"it is one of {', '.join(ROLES)}")
+    if machine != bool(owner):
+        raise Invalid(f"A machine needs an owner and a person has none: {name!r}, {owner!r}.")
+
+
+def _may_add(known: Sequence[Identity], role: str, by: Identity | None) -> None:
+    if not known:
+        if role != "admin":
+            raise Refused(f"The first identity must be an admin, not a {role}.", "--role admin")
+        return
+    if by is None or by.role != "admin":
+        who = f"{by.name} is {by.role}" if by else "nobody is proven"
+        raise Refused(f"Only an admin may add identities; {who}.", _HINT)
+
+
+def _split(token: str) -> tuple[str, str]:
+    prefix, _, rest = token.strip().partition("_")
+    # A secret may hold underscores, and so may a name: it is the secret's length that is known.
+    secret = rest[-43:]
+    name = rest[: -len(secret) - 1]
+    return (name, secret) if prefix == _PREFIX else ("", "")
+
+
+def _hash(secret: str) -> str:
+    return sha256(secret.encode(errors="surrogatepass")).hexdigest()
+
+
+def _identity(row: Row) -> Identity:
+    return Identity(
+        name=row["name"],
+        role=row["role"],
+        owner=row["owner"],
+        machine=row["machine"],
+        active=row["active"],
+    )

@@ -1,0 +1,151 @@
+"""Processes of our own: started, recorded, recognised again, stopped; nobody else's ever."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from infra.files import write_atomic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A process that we started. A pid alone may have been given to somebody else since."""
+
+    name: str
+    pid: int
+    created: float
+    """Moment of its birth by the kernel's account, which tells it from a later owner of its pid."""
+
+
+def start(
+    name: str,
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    log: Path,
+    pass_fds: Sequence[int] = (),
+    cwd: Path | None = None,
+) -> Process:
+    """Start a process in a session of its own; what it prints is appended to a log.
+
+    Raises:
+        OSError: the command cannot be run.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out:
+        child = subprocess.Popen(
+            list(command),
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=tuple(pass_fds),
+            cwd=cwd,
+        )
+    # From here on the kernel's account counts, not Popen's: the process may be adopted by others.
+    child.returncode = 0
+    return Process(name=name, pid=child.pid, created=_created(child.pid))
+
+
+def _created(pid: int) -> float:
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
+def alive(process: Process) -> bool:
+    """Whether this very process still runs; a child of ours that died is reaped."""
+    with suppress(ChildProcessError):
+        os.waitpid(process.pid, os.WNOHANG)
+    try:
+        found = psutil.Process(process.pid)
+        return (
+            abs(float(found.create_time()) - process.created) < 0.5
+            and found.status() != psutil.STATUS_ZOMBIE
+        )
+    except psutil.NoSuchProcess:
+        return False
+
+
+def stop(processes: Iterable[Process], *, grace: float = 10.0) -> None:
+    """Ask processes to end, wait, then kill those that stay and the children they had.
+
+    Args:
+        processes: records; those that are gone already are passed over.
+        grace: seconds between asking and killing.
+    """
+    asked = [one for one in processes if alive(one)]
+    family = [child for one in asked for child in _children(one)]
+    for one in asked:
+        _signal(one, signal.SIGTERM)
+    _wait(asked, grace)
+    family += [child for one in asked for child in _children(one)]
+    left = [one for one in {*asked, *family} if alive(one)]
+    for one in left:
+        _signal(one, signal.SIGKILL)
+    _wait(left, grace)
+
+
+def _children(process: Process) -> list[Process]:
+    try:
+        found = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return [Process(name=process.name, pid=one.pid, created=_created(one.pid)) for one in found]
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    if alive(process):
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+
+
+def _wait(processes: Iterable[Process], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while any(alive(one) for one in processes) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Records of processes on disk, so that another process can find and stop them."""
+
+    folder: Path
+
+    def save(self, process: Process) -> None:
+        """Keep a record, instead of an older one of the same name."""
+        write_atomic(self._path(process.name), json.dumps(asdict(process)).encode(), durable=False)
+
+    def load(self) -> list[Process]:
+        """Read every record; one that cannot be read counts as absent."""
+        found = []
+        for path in sorted(self.folder.glob("*.json")):
+            with suppress(OSError, ValueError, TypeError):
+                found.append(Process(**json.loads(path.read_text())))
+        return found
+
+    def remove(self, name: str) -> None:
+        """Forget a record; harmless if there is none."""
+        self._path(name).unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name.replace('/', '_')}.json"
+
+
+def free_port(host: str) -> int:
+    """Find a port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,97 @@
+"""Every setting, read from the environment (`SLIPWAY_…`) in the process that uses it."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where state lies and how the parts find each other.
+
+    The embedded default keeps everything under one folder, `SLIPWAY_HOME`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SLIPWAY_", frozen=True, extra="ignore")
+
+    home: Path = Path(".slipway")
+    """Folder of all state."""
+
+    ledger_url: str = ""
+    """SQLAlchemy URL of the ledger; empty means SQLite under `home`."""
+
+    registry_uri: str = ""
+    """MLflow tracking URI; empty means SQLite under `home`."""
+
+    token: SecretStr = SecretStr("")
+    """Token of the identity that acts; empty means the one saved under `home`."""
+
+    host: str = "127.0.0.1"
+    """Address that gateways and servers listen on."""
+
+    port: int = Field(default=0, ge=0, le=65535)
+    """Port of the gateway; 0 finds a free one once and keeps it."""
+
+    threads: int = Field(default=1, ge=1, le=256)
+    """Compute threads of a replica."""
+
+    reconcile_seconds: float = Field(default=120, ge=5)
+    """How often the `reconcile` flow runs."""
+
+    failpoint: str = ""
+    """Name of the point at which the process kills itself; for fault tests only."""
+
+    @cached_property
+    def root(self) -> Path:
+        """`home` as an absolute path."""
+        return self.home.expanduser().absolute()
+
+    @property
+    def ledger(self) -> str:
+        """URL of the ledger."""
+        return self.ledger_url or f"sqlite:///{self.root / 'ledger.db'}"
+
+    @property
+    def registry(self) -> str:
+        """Tracking URI of the registry."""
+        return self.registry_uri or f"sqlite:///{self.root / 'mlflow' / 'mlflow.db'}"
+
+    @property
+    def artifacts(self) -> Path:
+        """Where the embedded registry keeps artifacts."""
+        return self.root / "mlflow" / "artifacts"
+
+    @property
+    def store(self) -> Path:
+        """Content-addressed variants."""
+        return self.root / "store"
+
+    @property
+    def run(self) -> Path:
+        """Process records, sockets, route snapshots."""
+        return self.root / "run"
+
+    @property
+    def logs(self) -> Path:
+        """Output of the processes that `up` starts."""
+        return self.root / "logs"
+
+    @property
+    def journal(self) -> Path:
+        """What gateways recorded."""
+        return self.root / "journal"
+
+
+def inherited(**more: str) -> dict[str, str]:
+    """Environment for a child process: ours, and `more` on top."""
+    return {**os.environ, **more}
+
+
+def silence_telemetry() -> None:
+    """Forbid the libraries of this process to report to anybody; to be called before importing."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["DO_NOT_TRACK"] = "1"
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
