@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from hmac import compare_digest
 
+from sqlalchemy import RowMapping as Row
 from sqlalchemy import insert, select, update
 
 from infra.ledger import Ledger
-from infra.ledger.rows import Row
 from infra.ledger.schema import identities as table
 from release.errors import Conflict, Invalid, NotFound, Refused
 from release.variants import NAME
@@ -77,7 +77,7 @@ class Identities:
         """
         _check(name, role, machine=machine, owner=owner)
         secret = secrets.token_urlsafe(32)
-        with self._ledger.writing() as connection:
+        with self._ledger.database.write() as connection:
             known = [_identity(row) for row in connection.execute(select(table)).mappings()]
             _may_add(known, role, by)
             if any(one.name == name for one in known):
@@ -99,7 +99,7 @@ class Identities:
         if not token:
             raise Refused("This needs a token, and none was given.", _HINT)
         name, secret = _split(token)
-        with self._ledger.reading() as connection:
+        with self._ledger.database.read() as connection:
             found = connection.execute(select(table).where(table.c.name == name)).mappings().first()
         kept = found["secret"] if found else _hash("")
         right = compare_digest(kept, _hash(secret))
@@ -109,7 +109,7 @@ class Identities:
 
     def list(self) -> Sequence[Identity]:
         """Give every identity, by name."""
-        with self._ledger.reading() as connection:
+        with self._ledger.database.read() as connection:
             rows = connection.execute(select(table).order_by(table.c.name)).mappings()
             return [_identity(row) for row in rows]
 
@@ -122,7 +122,7 @@ class Identities:
         """
         if by.role != "admin":
             raise Refused(f"{by.name} is {by.role} and may not disable identities.")
-        with self._ledger.writing() as connection:
+        with self._ledger.database.write() as connection:
             known = [_identity(row) for row in connection.execute(select(table)).mappings()]
             if not any(one.name == name for one in known):
                 raise NotFound(f"Nobody is called {name!r}.")

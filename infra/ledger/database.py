@@ -76,6 +76,15 @@ class Database:
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
             yield connection
 
+    @contextmanager
+    def outside(self) -> Iterator[sa.Connection]:
+        """Give an SQLite connection in no transaction, for what is refused within one."""
+        with (
+            self._translated(),
+            self.engine.execution_options(slipway_begin="").connect() as connection,
+        ):
+            yield connection
+
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
@@ -135,8 +144,8 @@ def _sqlite(url: sa.URL) -> sa.Engine:
 
     @event.listens_for(engine, "begin")
     def _begun(connection: sa.Connection) -> None:
-        options = connection.get_execution_options()
-        connection.exec_driver_sql(options.get("slipway_begin", "BEGIN"))
+        if begin := connection.get_execution_options().get("slipway_begin", "BEGIN"):
+            connection.exec_driver_sql(begin)
 
     return engine
 

@@ -58,14 +58,10 @@ def _alone(database: Database) -> Iterator[None]:
         yield
         return
     with file_lock(database.path.with_name(f"{database.path.name}.lock")):
-        _write_ahead(database)
+        with database.outside() as connection:
+            # Readers and the writer then work side by side; the file remembers it.
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
         yield
-
-
-def _write_ahead(database: Database) -> None:
-    """Let readers and the writer of an SQLite file work side by side; the file remembers it."""
-    with database.raw() as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _run(connection: sa.Connection) -> None:

@@ -1,13 +1,12 @@
 """Nouns to rows and back."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import RowMapping
 
-from release.evidence import Cursor
 from release.policy import Policy
 from release.releases import (
     Approval,
@@ -21,115 +20,126 @@ from release.releases import (
 )
 from release.variants import Candidate, Variant
 
-Row = RowMapping
+_SAME_IN_RELEASE = (
+    "id",
+    "requester",
+    "suite",
+    "opened_at",
+    "stable_policy",
+    "verdict",
+    "step",
+    "since",
+    "waiting_for",
+    "not_before",
+    "reason",
+    "closed_at",
+)
+
+# One policy is read for every row of every release that it decided.
+_policy = lru_cache(maxsize=64)(Policy.frozen)
 
 
-def dump(value: Any) -> str:
-    """Encode plain data."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)
-
-
-def release_row(release: Release) -> dict[str, Any]:
-    """Columns of a release."""
-    body = asdict(release)
-    body["policy"] = release.policy.text
-    model = release.candidate.model
-    return {
-        "id": release.id,
-        "model": model,
-        "open_model": None if release.phase.closed else model,
-        "body": dump(body),
+def release_row(one: Release) -> dict[str, Any]:
+    """Lay a release out in columns."""
+    return {name: getattr(one, name) for name in _SAME_IN_RELEASE} | {
+        "model": one.candidate.model,
+        "version": one.candidate.version,
+        "open_model": None if one.phase.closed else one.candidate.model,
+        "policy_text": one.policy.text,
+        "stable": document(one.stable),
+        "phase": str(one.phase),
+        "chosen": asdict(one.chosen) if one.chosen else None,
     }
 
 
-def release_of(row: Row) -> Release:
-    """Read a release."""
-    body = json.loads(row["body"])
-    chosen = body["chosen"]
-    body["candidate"] = Candidate(**body["candidate"])
-    body["policy"] = Policy.frozen(body["policy"])
-    body["stable"] = _variant(body["stable"])
-    body["phase"] = Phase(body["phase"])
-    body["chosen"] = (
-        Chosen(variant=Variant.from_json(chosen["variant"]), report=chosen["report"])
+def release_of(row: RowMapping) -> Release:
+    """Read a release back."""
+    chosen = row["chosen"]
+    return Release(
+        candidate=Candidate(model=row["model"], version=row["version"]),
+        policy=_policy(row["policy_text"]),
+        stable=variant_of(row["stable"]),
+        phase=Phase(row["phase"]),
+        chosen=Chosen(variant=Variant.from_json(chosen["variant"]), report=chosen["report"])
         if chosen
-        else None
-    )
-    return Release(**body)
-
-
-def _variant(data: Mapping[str, Any] | None) -> Variant | None:
-    return Variant.from_json(data) if data else None
-
-
-def event_row(event: Event, once: str | None = None) -> dict[str, Any]:
-    """Columns of an event."""
-    return {**asdict(event), "data": dump(dict(event.data)), "once": once}
-
-
-def event_of(row: Row) -> Event:
-    """Read an event."""
-    return Event(
-        kind=row["kind"],
-        at=row["at"],
-        actor=row["actor"],
-        sentence=row["sentence"],
-        data=json.loads(row["data"]),
-        release=row["release"],
-        model=row["model"],
+        else None,
+        **{name: row[name] for name in _SAME_IN_RELEASE},
     )
 
 
-def approval_of(row: Row) -> Approval:
-    """Read an approval."""
-    return Approval(**json.loads(row["body"]))
+def event_row(one: Event, *, once: str = "") -> dict[str, Any]:
+    """Lay an event out in columns.
 
-
-_ARMS = ("champion", "canary", "previous")
-
-
-def desired_row(desired: Desired) -> dict[str, Any]:
-    """Columns of a desired row, its ownership left out."""
-    body = {
-        **{name: asdict(arm) if (arm := getattr(desired, name)) else None for name in _ARMS},
-        "canary_percent": desired.canary_percent,
-        "policy_text": desired.policy_text,
+    Args:
+        one: the event.
+        once: key of which a release, or a model where the event has none, has one event at most.
+    """
+    row = {one_field.name: getattr(one, one_field.name) for one_field in fields(one)}
+    return row | {
+        "release": one.release or None,
+        "data": dict(one.data),
+        "once": f"{one.release or one.model}:{once}" if once else None,
     }
+
+
+def event_of(row: RowMapping) -> Event:
+    """Read an event back."""
+    plain = {name: row[name] for name in ("kind", "at", "actor", "sentence", "data", "model")}
+    return Event(**plain, release=row["release"] or "")
+
+
+def approval_row(one: Approval) -> dict[str, Any]:
+    """Lay an approval out in columns."""
+    return asdict(one)
+
+
+def approval_of(row: RowMapping) -> Approval:
+    """Read an approval back."""
+    return Approval(**{name: value for name, value in row.items() if name != "seq"})
+
+
+def desired_row(one: Desired) -> dict[str, Any]:
+    """Lay what is desired out in columns; who owns the row is not part of it."""
     return {
-        "model": desired.model,
-        "generation": desired.generation,
-        "body": dump(body),
-        "lease_until": desired.lease_until,
+        "generation": one.generation,
+        "champion": document(one.champion),
+        "canary": document(one.canary),
+        "previous": document(one.previous),
+        "canary_percent": one.canary_percent,
+        "lease_until": one.lease_until,
+        "policy_text": one.policy_text,
     }
 
 
-def desired_of(row: Row) -> Desired:
-    """Read a desired row."""
-    body = json.loads(row["body"])
+def desired_of(row: RowMapping) -> Desired:
+    """Read what is desired back."""
     return Desired(
         model=row["model"],
         generation=row["generation"],
-        champion=_variant(body["champion"]),
-        canary=_variant(body["canary"]),
-        canary_percent=body["canary_percent"],
+        champion=variant_of(row["champion"]),
+        canary=variant_of(row["canary"]),
+        previous=variant_of(row["previous"]),
+        canary_percent=row["canary_percent"],
         lease_until=row["lease_until"],
-        previous=_variant(body["previous"]),
-        policy_text=body["policy_text"],
+        policy_text=row["policy_text"],
     )
 
 
-def cursor_of(row: Row) -> Cursor:
-    """Read a cursor."""
-    return Cursor(
-        gateway=row["gateway"], window=row["window"], segment=row["segment"], offset=row["offset"]
-    )
+def gateway_of(row: RowMapping) -> GatewayStatus:
+    """Read a gateway's status back."""
+    return GatewayStatus(**{name: value for name, value in row.items() if name != "agent"})
 
 
-def gateway_of(row: Row) -> GatewayStatus:
-    """Read what a gateway was seen to serve."""
-    return GatewayStatus(**json.loads(row["body"]))
+def replica_of(row: RowMapping) -> ReplicaStatus:
+    """Read a replica's status back."""
+    return ReplicaStatus(**dict(row))
 
 
-def replica_of(row: Row) -> ReplicaStatus:
-    """Read what a replica said of itself."""
-    return ReplicaStatus(**json.loads(row["body"]))
+def document(variant: Variant | None) -> dict[str, Any] | None:
+    """Give a variant as a JSON document."""
+    return asdict(variant) if variant else None
+
+
+def variant_of(data: Mapping[str, Any] | None) -> Variant | None:
+    """Read a variant back from its document."""
+    return Variant.from_json(data) if data else None

@@ -31,9 +31,9 @@ identities = sa.Table(
     sa.Column("role", sa.Text, nullable=False),
     sa.Column("owner", sa.Text, nullable=False),
     sa.Column("machine", sa.Boolean, nullable=False),
-    sa.Column("secret_sha256", sa.Text, nullable=False),
-    sa.Column("added_at", sa.Double, nullable=False),
-    sa.Column("disabled_at", sa.Double),
+    # SHA-256 of the secret; the secret itself is kept nowhere.
+    sa.Column("secret", sa.Text, nullable=False),
+    sa.Column("active", sa.Boolean, nullable=False),
 )
 
 releases = sa.Table(

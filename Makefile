@@ -1,0 +1,39 @@
+# Slipway. `make demo` runs the main job, `make test` passes the tests; both set themselves up.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format clean
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/.ready
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(READY): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing the locked environment into .venv (some minutes, once) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## Carry three model versions through release, on real input
+	@$(BIN)/slipway demo
+
+test: $(READY) ## Run the tests
+	$(BIN)/python -m pytest
+
+check: $(READY) ## Format, lint, types, architecture, length of modules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+format: $(READY) ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove the environment, caches and demo state
+	@test ! -x $(BIN)/slipway || SLIPWAY_HOME=.slipway/demo $(BIN)/slipway down
+	@test ! -x $(BIN)/slipway || $(BIN)/slipway down
+	rm -rf .venv .slipway build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The `slipway` command: asks flows and stores, decides nothing."""

@@ -1,0 +1,170 @@
+"""The process that starts the parts of the embedded default, restarts them and stops them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType
+
+from infra.files import tail
+from infra.processes import Process, Records, alive, free_port, start, stop
+
+from console.serve import START_SECONDS, STOP_SECONDS, Addresses, gateway_answers
+from flows.control import (
+    PROJECT,
+    Prefect,
+    deploy_command,
+    environment,
+    server_command,
+    worker_command,
+)
+from infra.settings import Settings, inherited
+from release.errors import SlipwayError, Unavailable
+
+LONGEST_BACKOFF = 30.0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Part:
+    """One process that must be running."""
+
+    name: str
+    command: list[str]
+    process: Process
+    deaths: int = 0
+    restart_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Prefect's server and worker, and the agent of this host."""
+
+    settings: Settings
+    stopping: bool = False
+    parts: list[_Part] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def start(self) -> Addresses | None:
+        """Start every part and wait until each answers; None where it was told to stop meanwhile.
+
+        Raises:
+            Unavailable: a part did not come up.
+        """
+        settings = self.settings
+        port = free_port(settings.host)
+        url = f"http://{settings.host}:{port}/api"
+        self.environment = inherited(**environment(settings, url))
+        self._add("agent", [sys.executable, "-m", "serving.agent.main"])
+        self._add("prefect-server", server_command(settings, port))
+        prefect = Prefect(url)
+        if not self._until("prefect-server", prefect.healthy):
+            return None
+        prefect.make_pool()
+        self._add("prefect-worker", worker_command())
+        self._deploy()
+        gateway = self._gateway()
+        if not self._until("agent", lambda: gateway_answers(gateway())):
+            return None
+        addresses = Addresses(gateway=gateway(), prefect=url)
+        addresses.keep(settings)
+        return addresses
+
+    def watch(self) -> None:
+        """Restart whatever dies, with growing pauses, until told to stop."""
+        while not self.stopping:
+            for part in self.parts:
+                if not alive(part.process):
+                    self._revive(part)
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        """Stop every part: flows first, so that nothing drives the agent while it drains."""
+        (self.settings.run / "addresses.json").unlink(missing_ok=True)
+        records = Records(self.settings.run / "parts")
+        for part in reversed(self.parts):
+            stop([part.process], grace=STOP_SECONDS / 2)
+            records.remove(part.name)
+
+    def _gateway(self) -> Callable[[], str]:
+        """Give the gateway's address; the agent chooses the port and writes it down."""
+        kept = self.settings.run / "port"
+
+        def url() -> str:
+            port = kept.read_text().strip() if kept.exists() else "0"
+            return f"http://{self.settings.host}:{port}"
+
+        return url
+
+    def _add(self, name: str, command: list[str]) -> None:
+        process = self._launch(name, command)
+        self.parts.append(_Part(name=name, command=command, process=process))
+
+    def _launch(self, name: str, command: list[str]) -> Process:
+        log = self.settings.logs / f"{name}.log"
+        process = start(name, command, env=self.environment, log=log, cwd=PROJECT)
+        Records(self.settings.run / "parts").save(process)
+        return process
+
+    def _revive(self, part: _Part) -> None:
+        now = time.monotonic()
+        if not part.restart_at:
+            part.deaths += 1
+            part.restart_at = now + min(0.25 * 2**part.deaths, LONGEST_BACKOFF)
+        elif now >= part.restart_at:
+            part.process, part.restart_at = self._launch(part.name, part.command), 0.0
+
+    def _until(self, name: str, ready: Callable[[], bool]) -> bool:
+        """Wait for a part; False where this process was told to stop."""
+        deadline = time.monotonic() + START_SECONDS
+        part = next(one for one in self.parts if one.name == name)
+        log = self.settings.logs / f"{name}.log"
+        while not ready():
+            if self.stopping:
+                return False
+            if not alive(part.process):
+                raise Unavailable(f"{name} ended: {' '.join(tail(log, 3))}", f"see {log}")
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{name} did not answer in {START_SECONDS:g} s.", f"see {log}")
+            time.sleep(0.1)
+        return True
+
+    def _deploy(self) -> None:
+        done = subprocess.run(
+            deploy_command(),
+            check=False,
+            cwd=PROJECT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            said = (done.stdout + done.stderr).strip()[-500:]
+            raise Unavailable(f"The flows could not be deployed: {said}")
+
+
+def main() -> int:
+    """Run as a process of its own until SIGTERM."""
+    supervisor = Supervisor(Settings())
+
+    def told(_signal: int, _frame: FrameType | None) -> None:
+        supervisor.stopping = True
+
+    signal.signal(signal.SIGTERM, told)
+    signal.signal(signal.SIGINT, told)
+    os.umask(0o077)
+    try:
+        supervisor.start()
+        supervisor.watch()
+    except SlipwayError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    finally:
+        supervisor.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

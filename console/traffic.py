@@ -1,0 +1,115 @@
+"""A client in the background: real sentences at a steady rate, every answer written down.
+
+Open loop: a request is sent when it is due, whether or not the ones before it were answered, so
+that a slow server cannot hide by slowing its client.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import httpx
+
+CALLERS = 400
+"""Different keys that the requests are sent under."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """One endpoint and the texts that it is asked about."""
+
+    endpoint: str
+    texts: tuple[str, ...]
+    rate: float
+    """Requests a second."""
+
+
+def read_stream(spec: str) -> Stream:
+    """Read `endpoint=file.jsonl@rate`."""
+    endpoint, _, rest = spec.partition("=")
+    path, _, rate = rest.rpartition("@")
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    texts = tuple(json.loads(line)["text"] for line in lines)
+    return Stream(endpoint=endpoint, texts=texts, rate=float(rate))
+
+
+async def run(url: str, streams: list[Stream], out: TextIO, stop: asyncio.Event) -> None:
+    """Send until told to stop, then wait for what is in flight."""
+    limits = httpx.Limits(max_connections=64, max_keepalive_connections=64, keepalive_expiry=60)
+    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=15) as client:
+        await asyncio.gather(*(_send(client, stream, out, stop) for stream in streams))
+
+
+async def _send(
+    client: httpx.AsyncClient, stream: Stream, out: TextIO, stop: asyncio.Event
+) -> None:
+    under_way: set[asyncio.Task[None]] = set()
+    due = time.monotonic()
+    for text, key in _questions(stream):
+        due += 1 / stream.rate
+        if (pause := due - time.monotonic()) > 0:
+            await asyncio.sleep(pause)
+        if stop.is_set():
+            break
+        task = asyncio.create_task(_ask(client, stream.endpoint, text, key, out))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+    await asyncio.gather(*under_way)
+
+
+def _questions(stream: Stream) -> Iterator[tuple[str, str]]:
+    chance = random.Random(stream.endpoint)  # noqa: S311 - traffic, no secret
+    while True:
+        yield chance.choice(stream.texts), f"caller-{chance.randrange(CALLERS)}"
+
+
+async def _ask(client: httpx.AsyncClient, endpoint: str, text: str, key: str, out: TextIO) -> None:
+    body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}]}
+    sent, started = time.time(), time.perf_counter()
+    record: dict[str, Any] = {"endpoint": endpoint, "sent": sent, "key": key, "text": hash(text)}
+    try:
+        path = f"/v2/models/{endpoint}/infer"
+        answer = await client.post(path, json=body, headers={"x-slipway-key": key})
+        record["status"] = answer.status_code
+        record["version"] = int(answer.headers.get("x-slipway-version", 0))
+        record["rescued"] = "x-slipway-rescued" in answer.headers
+        if answer.is_success:
+            outputs = {one["name"]: one["data"] for one in answer.json()["outputs"]}
+            record["label"] = outputs["label"][0]
+        else:
+            record["error"] = answer.text[:300]
+    except (httpx.HTTPError, ValueError, KeyError, IndexError) as error:
+        record["status"], record["error"] = 0, repr(error)
+    record["ms"] = (time.perf_counter() - started) * 1e3
+    out.write(json.dumps(record) + "\n")
+
+
+async def _until_told(url: str, streams: list[Stream], out: TextIO) -> None:
+    stop = asyncio.Event()
+    for told in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(told, stop.set)
+    await run(url, streams, out, stop)
+
+
+def main() -> int:
+    """Run as a process of its own until SIGTERM."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("streams", nargs="+", type=read_stream, help="endpoint=file.jsonl@rate")
+    given = parser.parse_args()
+    with given.out.open("w", buffering=1, encoding="utf-8") as out:
+        asyncio.run(_until_told(given.url, given.streams, out))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

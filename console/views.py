@@ -1,0 +1,181 @@
+"""What serves, what is being released, what was: for people and as JSON."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from console.serve import Addresses, gateway_answers
+from flows.control import Prefect
+from release.errors import NotFound, Unavailable
+from release.releases import Desired, Event, Release
+from tasks.wiring import House, house
+
+_JSON = {"ensure_ascii": False, "indent": 2, "sort_keys": False}
+
+
+def at(seconds: float | None) -> str | None:
+    """Write a moment as ISO 8601 in UTC."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def history(model: str, *, as_json: bool) -> None:
+    """Show every release of a model, the oldest first."""
+    here = house()
+    releases = here.ledger.releases(model)
+    if not releases:
+        known = sorted({one.candidate.model for one in here.ledger.releases()})
+        hint = f"released are {', '.join(known)}" if known else "nothing was released here yet"
+        raise NotFound(f"{model!r} has no release.", hint)
+    if as_json:
+        plain = {
+            "model": model,
+            "desired": _desired(here.ledger.desired(model)),
+            "releases": [release_json(here, one) for one in releases],
+            "events": [_event(event) for _, event in here.ledger.events(model=model)],
+        }
+        sys.stdout.write(json.dumps(plain, **_JSON) + "\n")  # type: ignore[arg-type]
+        return
+    for line in history_lines(here, model):
+        Console().print(line, highlight=False, soft_wrap=True)
+
+
+def history_lines(here: House, model: str) -> Iterator[str]:
+    """Write a model's releases for people, in rich's markup."""
+    for one in here.ledger.releases(model):
+        yield f"\n[bold]{one.id}[/]  {one.phase}: {escape(one.reason)}"
+        for _, event in here.ledger.events(one.id):
+            moment = datetime.fromtimestamp(event.at, UTC).strftime("%H:%M:%S")
+            yield f"  {moment}  {event.kind:<16} {event.actor:<10} {escape(event.sentence)}"
+
+
+def release_json(here: House, one: Release) -> dict[str, Any]:
+    """Give all that the ledger knows of a release as plain data."""
+    evidence = here.ledger.evidence(one.id)
+    return {
+        "id": one.id,
+        "candidate": one.candidate.ref,
+        "outcome": str(one.phase),
+        "reason": one.reason,
+        "requester": one.requester,
+        "approvers": [given.who for given in here.ledger.approvals(one.id) if given.granted],
+        "verdict": one.verdict,
+        "variant": asdict(one.chosen.variant) if one.chosen else None,
+        "report": one.chosen.report if one.chosen else None,
+        "policy": one.policy.digest,
+        "stable": asdict(one.stable) if one.stable else None,
+        "step": one.step,
+        "waiting_for": one.waiting_for,
+        "not_before": at(one.not_before) if one.waiting_for else None,
+        "opened_at": at(one.opened_at),
+        "closed_at": at(one.closed_at),
+        "approvals": [
+            {**asdict(given), "at": at(given.at), "until": at(given.until)}
+            for given in here.ledger.approvals(one.id)
+        ],
+        "reports": {made.digest: made.as_json() for made in here.ledger.reports(one.id)},
+        "evidence": {
+            digest: {str(step): asdict(tally) for step, tally in steps.items()}
+            for digest, steps in evidence.items()
+        },
+        "events": [_event(event) for _, event in here.ledger.events(one.id)],
+    }
+
+
+def _event(event: Event) -> dict[str, Any]:
+    return {
+        "at": at(event.at),
+        "kind": event.kind,
+        "actor": event.actor,
+        "sentence": event.sentence,
+        "release": event.release or None,
+        "data": dict(event.data),
+    }
+
+
+def _desired(desired: Desired) -> dict[str, Any]:
+    plain = asdict(desired)
+    del plain["policy_text"]
+    plain["lease_until"] = at(desired.lease_until) if desired.lease_until else None
+    return plain
+
+
+def status(*, as_json: bool) -> None:
+    """Show parts, endpoints and open releases."""
+    here = house()
+    parts = _parts(here)
+    models = [_model(here, desired) for desired in here.ledger.all_desired()]
+    opened = here.ledger.releases(open_only=True)
+    if as_json:
+        releases = [
+            {
+                "id": one.id,
+                "phase": str(one.phase),
+                "waiting_for": one.waiting_for,
+                "reason": one.reason,
+            }
+            for one in opened
+        ]
+        plain = {"home": str(here.settings.root), "parts": parts, "endpoints": models}
+        sys.stdout.write(json.dumps(plain | {"open": releases}, **_JSON) + "\n")  # type: ignore[arg-type]
+        return
+    console = Console()
+    for name, said in parts.items():
+        console.print(f"{name:<10}{said}", highlight=False)
+    table = Table("endpoint", "generation", "champion", "canary", "share", "previous", "gateways")
+    for model in models:
+        table.add_row(*(str(model[name]) for name in _COLUMNS))
+    console.print(table if models else "no endpoint yet: slipway release MODEL")
+    for one in opened:
+        console.print(f"{one.id}  {one.phase}: {one.reason}", highlight=False)
+
+
+_COLUMNS = ("endpoint", "generation", "champion", "canary", "share", "previous", "gateways")
+
+
+def _parts(here: House) -> dict[str, str]:
+    try:
+        addresses = Addresses.of(here.settings)
+    except Unavailable:
+        return {"parts": "down (slipway up starts them)"}
+    return {
+        "gateway": _said(addresses.gateway, up=gateway_answers(addresses.gateway)),
+        "prefect": _said(addresses.prefect, up=Prefect(addresses.prefect).healthy()),
+    }
+
+
+def _said(address: str, *, up: bool) -> str:
+    return f"{address} {'answers' if up else 'does not answer'}"
+
+
+def _model(here: House, desired: Desired) -> Mapping[str, Any]:
+    now = here.clock()
+    share = desired.canary_percent if now < desired.lease_until else 0.0
+    ready = {one.digest: one for one in here.ledger.replicas(desired.model)}
+
+    def said(name: str) -> str:
+        variant = getattr(desired, name)
+        if variant is None:
+            return "–"
+        replica = ready.get(variant.digest)
+        state = "ready" if replica and replica.ready else "not ready"
+        return f"{variant.ref} ({state})"
+
+    gateways = here.ledger.gateways(desired.model)
+    return {
+        "endpoint": desired.model,
+        "generation": desired.generation,
+        "champion": said("champion"),
+        "canary": said("canary"),
+        "share": f"{share:g} %",
+        "previous": said("previous"),
+        "gateways": ", ".join(f"{one.gateway} at {one.generation}" for one in gateways) or "–",
+    }

@@ -1,0 +1,1 @@
+"""Flows narrate: each reads as prose, and may run again from the top at any moment."""

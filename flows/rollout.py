@@ -1,0 +1,19 @@
+"""Carry a judged release through approval, canary and bake."""
+
+from prefect import flow
+
+from tasks.carry import carry
+from tasks.open import find
+from tasks.reconcile import show
+
+
+@flow(name="rollout", flow_run_name="rollout {release_id}", persist_result=False)
+def rollout(release_id: str) -> str:
+    """Advance a release until it is closed or has long to wait, then show it in the registry.
+
+    Returns:
+        A sentence on how the release stands.
+    """
+    standing = carry(find(release_id).id)
+    show(standing.candidate.model)
+    return f"{standing.id} is {standing.phase}: {standing.reason}"

@@ -1,0 +1,1 @@
+"""Tasks act: one retryable, idempotent effect each."""

@@ -1,0 +1,225 @@
+"""What people do at the ledger: open a release, say yes or no, call it back.
+
+Everything here is one transaction on the ledger and needs neither Prefect nor MLflow, with one
+exception: to open a release is to look at its candidate first, and that lies in the registry.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from infra.identity import Identity
+from infra.ledger import Change
+from serving.variants.intake import check_files, read_facts
+
+from evaluation.suites import load_suite
+from release.errors import Conflict, Invalid, NotFound, Refused
+from release.moves import restore, rolled_back
+from release.policy import Policy
+from release.releases import Approval, Desired, Event, Phase, Release
+from release.variants import Candidate
+from tasks.wiring import House
+
+REQUESTERS = frozenset({"requester", "release-manager", "admin"})
+MANAGERS = frozenset({"release-manager", "admin"})
+OWNER_SECONDS = 20.0
+"""How long a claim on a model's row lasts; a controller that died is replaced after this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What somebody asks to be released."""
+
+    model: str
+    version: int | None = None
+    """None means the newest."""
+
+    policy: Path | None = None
+    """File of the policy; None means the model's own under the home folder."""
+
+
+def read_policy(house: House, request: Request) -> tuple[Policy, Path]:
+    """Read the policy that a request names, with the platform's floor under it.
+
+    Returns:
+        The policy, and the folder of its suite; a relative path starts at the policy's file.
+    """
+    kept = house.settings.root / "policies" / f"{request.model}.toml"
+    path = request.policy or kept
+    floor = house.settings.root / "policies" / "floor.toml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        hint = "give one with --policy FILE"
+        raise NotFound(f"No policy of {request.model} can be read at {path}.", hint) from error
+    except UnicodeDecodeError as error:
+        raise Invalid(f"The policy {path} is not UTF-8: {error}.") from error
+    policy = Policy.parse(text, floor=floor.read_text("utf-8") if floor.exists() else "")
+    return policy, (path.parent / Path(policy.suite).expanduser()).resolve()
+
+
+def fetch(house: House, candidate: Candidate) -> Path:
+    """Bring a candidate's files from the registry, once."""
+    folder = house.settings.root / "candidates" / candidate.model / str(candidate.version)
+    return folder if folder.is_dir() else house.registry.fetch(candidate, folder)
+
+
+def open_release(house: House, request: Request, requester: Identity) -> Release:
+    """Check everything that can be checked at once, then open a release.
+
+    Raises:
+        Refused: the identity may not ask for a release.
+        NotFound: there is no such model, version, policy or suite.
+        Invalid: the policy or suite breaks a rule, or does not fit the candidate.
+        Unsafe: the candidate holds a file that may not be loaded.
+        Conflict: the model has an open release, or this version is in production already.
+    """
+    _need(requester, REQUESTERS, "open a release")
+    candidate = house.registry.candidate(request.model, request.version)
+    policy, where = read_policy(house, request)
+    suite = load_suite(where)
+    folder = fetch(house, candidate)
+    check_files(folder)
+    facts = read_facts(folder)
+    if set(facts.labels) != set(suite.labels):
+        raise Invalid(
+            f"{candidate.ref} answers with {', '.join(facts.labels)}, but its suite is labelled "
+            f"{', '.join(suite.labels)}.",
+            "use the suite that the model was trained for",
+        )
+    desired = house.ledger.desired(candidate.model)
+    if desired.champion is not None and desired.champion.version == candidate.version:
+        raise Conflict(f"{desired.champion.ref} is in production already.")
+    now = house.clock()
+    release = Release(
+        id=f"{candidate.model}-{candidate.version}-{uuid4().hex[:6]}",
+        candidate=candidate,
+        requester=requester.human,
+        policy=policy,
+        suite=str(where),
+        opened_at=now,
+        stable=desired.champion,
+        stable_policy=desired.policy_text,
+        waiting_for="evaluation",
+        reason="just opened",
+    )
+    champion = desired.champion.ref if desired.champion else "nothing"
+    event = Event(
+        kind="opened",
+        at=now,
+        actor=requester.name,
+        sentence=f"{requester.name} asks to release {candidate.ref}; {champion} is in production",
+        data={"policy": policy.digest, "suite": suite.digest},
+        release=release.id,
+        model=candidate.model,
+    )
+    house.ledger.open_release(release, event)
+    return release
+
+
+def answer(house: House, release_id: str, who: Identity, *, granted: bool, why: str) -> Approval:
+    """Record a proven person's yes or no, for exactly what is waiting.
+
+    Raises:
+        Refused: the identity may not answer: wrong role, a machine, or its own release.
+        Conflict: the release waits for no approval, or this person has answered it.
+    """
+    release = house.ledger.release(release_id)
+    rule = release.policy.approval
+    _need(who, frozenset(rule.roles), "answer this release")
+    if who.machine:
+        raise Refused(f"{who.name} is a machine; only a person may approve.")
+    if granted and who.human == release.requester:
+        raise Refused(f"{who.name} asked for {release.id} and may not approve it.", "ask another")
+    if release.phase is not Phase.AWAITING_APPROVAL or release.chosen is None:
+        stands = f"{release.id} waits for no approval: it is {release.phase}."
+        raise Conflict(stands, "see slipway status")
+    now = house.clock()
+    approval = Approval(
+        release=release.id,
+        who=who.human,
+        role=who.role,
+        granted=granted,
+        why=why,
+        at=now,
+        until=now + 3600 * rule.valid_hours,
+        variant=release.chosen.variant.digest,
+        report=release.chosen.report,
+        policy=release.policy.digest,
+    )
+    said = "approves" if granted else "rejects"
+    event = Event(
+        kind="approved" if granted else "rejection",
+        at=now,
+        actor=who.name,
+        sentence=f"{who.name} {said} {release.chosen.variant.ref}: {why or 'no reason given'}",
+        data={"variant": approval.variant, "report": approval.report, "policy": approval.policy},
+        release=release.id,
+        model=release.candidate.model,
+    )
+    house.ledger.approve(approval, event)
+    return approval
+
+
+def roll_back(house: House, model: str, who: Identity, why: str) -> str:
+    """Lead a model back: out of its open release, else to its previous champion.
+
+    Needs no analysis and one person. Whoever held the model's row is fenced off.
+
+    Returns:
+        A sentence on what has all the traffic now.
+
+    Raises:
+        Refused: the identity may not roll back.
+        Conflict: there is nothing to go back to.
+    """
+    _need(who, MANAGERS, "roll back")
+    now = house.clock()
+    # The claim comes first: from here on the controller that held it can change nothing, so what
+    # is read below stays true until it is written.
+    claim = house.ledger.claim(model, house.owner, OWNER_SECONDS, now, force=True)
+    try:
+        desired = house.ledger.desired(model)
+        opened = house.ledger.releases(model, open_only=True)
+        if opened:
+            change = _back_out(opened[0], desired, who, why, now)
+        else:
+            change = _back_over(desired, who, why, now)
+        house.ledger.commit(claim, change, now)
+    finally:
+        house.ledger.yield_claim(claim)
+    return change.events[-1].sentence
+
+
+def _back_out(release: Release, desired: Desired, who: Identity, why: str, now: float) -> Change:
+    because = f"{who.name} rolled back: {why or 'no reason given'}"
+    tick = restore(release, desired, now, because, actor=who.name, phase=Phase.ROLLED_BACK)
+    return Change(
+        release=tick.release,
+        desired=tick.desired,
+        expected=desired.generation,
+        events=tick.events,
+    )
+
+
+def _back_over(desired: Desired, who: Identity, why: str, now: float) -> Change:
+    back = rolled_back(desired)
+    left = desired.champion.ref if desired.champion else "nothing"
+    to = back.champion.ref if back.champion else "nothing"
+    event = Event(
+        kind="rolled-back",
+        at=now,
+        actor=who.name,
+        sentence=f"{who.name} rolled back {left} ({why or 'no reason given'}); "
+        f"{to} has all the traffic",
+        model=desired.model,
+    )
+    return Change(desired=back, expected=desired.generation, events=(event,))
+
+
+def _need(who: Identity, roles: frozenset[str], what: str) -> None:
+    if who.role not in roles:
+        raise Refused(
+            f"{who.name} is {who.role} and may not {what}.",
+            f"it takes the role {' or '.join(sorted(roles))}",
+        )

@@ -1,0 +1,215 @@
+"""Build, measure and judge a candidate's variants. Each task may run again at any moment.
+
+What a task has done stands in the ledger or in the store; run again, it finds it there.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from infra.ledger import Change
+from prefect import get_run_logger, task
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
+from serving.client import ReplicaSession, replica_session
+
+from evaluation.harness import Subject, measure, report
+from evaluation.markdown import render
+from evaluation.suites import load_suite
+from infra.failpoints import failpoint
+from release.controller import tick
+from release.gates import Verdict, judge
+from release.moves import Seen
+from release.releases import Chosen, Event, Release
+from release.reports import Report
+from release.variants import Recipe, Variant
+from tasks.desk import OWNER_SECONDS, fetch
+from tasks.wiring import House, house
+
+SLIPWAY = "slipway"
+
+
+@task(name="build variant", task_run_name="build {label}", retries=1)
+def build_variant(release_id: str, label: str) -> Variant:
+    """Build one variant of a release's candidate, or find it in the store."""
+    from serving.variants.build import build
+
+    here = house()
+    release = here.ledger.release(release_id)
+    suite = load_suite(Path(release.suite))
+    source = fetch(here, release.candidate)
+    calibration = suite.texts("calibration")
+    built = build(Recipe.parse(label), release.candidate, source, calibration, here.store)
+    sentence = (
+        f"{built.variant.ref} was in the store"
+        if built.cached
+        else f"{built.variant.ref} was built in {built.seconds:.1f} s"
+    )
+    data = {
+        "variant": asdict(built.variant),
+        "recipe": built.manifest.recipe_digest,
+        "parity": dict(built.manifest.parity),
+        "cached": built.cached,
+    }
+    here.ledger.note(_event(here, release, "built", sentence, data), once=f"built:{label}")
+    get_run_logger().info(sentence)
+    failpoint("built")
+    return built.variant
+
+
+@task(name="evaluate variants")
+def evaluate_variants(release_id: str, variants: Sequence[Variant]) -> list[Report]:
+    """Measure the variants, and the champion beside them, on the policy's suite."""
+    here = house()
+    release = here.ledger.release(release_id)
+    known = here.ledger.reports(release_id)
+    if {one.variant.digest for one in known} >= {one.digest for one in variants}:
+        return known
+    suite = load_suite(Path(release.suite))
+    beside = [*variants]
+    if release.stable and release.stable.digest not in {one.digest for one in variants}:
+        beside.append(release.stable)
+    with ExitStack() as stack:
+        subjects = [stack.enter_context(_subject(here, variant)) for variant in beside]
+        samples = measure(subjects, suite, told=_progress(suite.name))
+    by_digest = {sample.subject.variant.digest: sample for sample in samples}
+    champion = by_digest.get(release.stable.digest) if release.stable else None
+    for variant in variants:
+        if variant.digest not in {one.variant.digest for one in known}:
+            _keep(here, release, report(by_digest[variant.digest], suite, champion=champion))
+    failpoint("evaluated")
+    return here.ledger.reports(release_id)
+
+
+def _progress(what: str) -> Callable[[int, int], None]:
+    """Show how far a measurement is, in Prefect's page; a new figure each tenth of the way."""
+    shown = create_progress_artifact(0.0, description=f"texts of {what}")
+    tenth = 0
+
+    def told(done: int, total: int) -> None:
+        nonlocal tenth
+        if (reached := 10 * done // total) > tenth:
+            tenth = reached
+            update_progress_artifact(shown, 100.0 * done / total)
+
+    return told
+
+
+def _keep(here: House, release: Release, made: Report) -> None:
+    here.ledger.add_report(release.id, made)
+    value = made.metrics["accuracy"]
+    sentence = f"{made.variant.ref} was measured on {value.n} texts: accuracy {value.value:.3f}"
+    once = f"measured:{made.variant.digest}"
+    data = {"report": made.digest, "suite": made.suite}
+    here.ledger.note(_event(here, release, "measured", sentence, data), once=once)
+
+
+@contextmanager
+def _subject(here: House, variant: Variant) -> Iterator[Subject]:
+    """Start the very process that would serve a variant, and make it answer."""
+    folder = here.store.path(variant.digest)
+    with replica_session(folder, variant.digest, threads=here.settings.threads) as session:
+        yield Subject(
+            variant=variant,
+            predict=lambda text: session.predict([text])[0].label,
+            predict_many=lambda texts, many: _labels(session, texts, many),
+            memory_bytes=session.memory_bytes,
+        )
+
+
+def _labels(session: ReplicaSession, texts: Sequence[str], many: int) -> list[str]:
+    return [prediction.label for prediction in session.predict_many(texts, many)]
+
+
+@task(name="judge offline")
+def judge_offline(release_id: str, reports: Sequence[Report]) -> Verdict:
+    """Put every report before the gates, and choose the cheapest variant that passes."""
+    here = house()
+    release = here.ledger.release(release_id)
+    verdicts = {one.digest: judge(one, release.policy.gates) for one in reports}
+    chosen = choose(reports, verdicts)
+    deciding = verdicts[chosen.digest] if chosen else _best(list(verdicts.values()))
+    _tell(here, release, reports, verdicts, chosen)
+    if not release.verdict:
+        _record(here, release, deciding, chosen)
+    failpoint("judged")
+    return deciding
+
+
+def choose(reports: Sequence[Report], verdicts: Mapping[str, Verdict]) -> Report | None:
+    """Pick the passing variant that answers most texts a second on the same machine."""
+    passing = [one for one in reports if verdicts[one.digest].passed]
+    return max(passing, key=_throughput, default=None)
+
+
+def _throughput(one: Report) -> float:
+    measured = one.metrics.get("throughput_per_s")
+    return measured.value if measured else 0.0
+
+
+def _best(verdicts: Sequence[Verdict]) -> Verdict:
+    """Name the verdict that came closest to a pass."""
+    empty = Verdict(subject="", findings=())
+    return min(verdicts, key=lambda one: one.decision.badness, default=empty)
+
+
+def _record(here: House, release: Release, verdict: Verdict, chosen: Report | None) -> None:
+    """Write the verdict down and let the controller draw its first conclusion, at once."""
+    now = here.clock()
+    said = replace(
+        release,
+        verdict=str(verdict.decision),
+        reason=f"{verdict.subject}: {verdict.reasons}",
+        chosen=Chosen(variant=chosen.variant, report=chosen.digest) if chosen else None,
+    )
+    judged = _event(here, said, "judged", f"{verdict.decision}: {said.reason}", _findings(verdict))
+    claim = here.ledger.claim(release.candidate.model, here.owner, OWNER_SECONDS, now)
+    try:
+        desired = here.ledger.desired(release.candidate.model)
+        moved = tick(said, desired, Seen(), now)
+        change = Change(
+            release=moved.release,
+            desired=moved.desired,
+            expected=desired.generation,
+            events=(judged, *moved.events),
+        )
+        here.ledger.commit(claim, change, now)
+    finally:
+        here.ledger.yield_claim(claim)
+
+
+def _findings(verdict: Verdict) -> dict[str, object]:
+    return {"findings": [asdict(finding) for finding in verdict.findings]}
+
+
+def _tell(
+    here: House,
+    release: Release,
+    reports: Sequence[Report],
+    verdicts: Mapping[str, Verdict],
+    chosen: Report | None,
+) -> None:
+    page = render(release, reports, verdicts, chosen)
+    event = _event(here, release, "reported", "the report was written", {"markdown": page})
+    here.ledger.note(event, once="reported")
+    create_markdown_artifact(
+        page, key=f"release-{release.candidate.model}".replace("_", "-"), description=release.id
+    )
+
+
+def _event(
+    here: House, release: Release, kind: str, sentence: str, data: Mapping[str, object]
+) -> Event:
+    return Event(
+        kind=kind,
+        at=here.clock(),
+        actor=SLIPWAY,
+        sentence=sentence,
+        data=data,
+        release=release.id,
+        model=release.candidate.model,
+    )
