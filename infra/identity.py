@@ -1,5 +1,6 @@
 """Who may act. Everybody proves it with a token; there is no way to act as another."""
 
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,18 +72,22 @@ class Identities:
             The token, which is shown this once.
 
         Raises:
-            Invalid: the name or role is not one, or a machine has no owner.
+            Invalid: the name or role is not one, or a machine has no owner or is an admin.
             Refused: `by` may not add identities.
+            NotFound: a machine's owner is no active person.
             Conflict: the name is taken.
         """
         _check(name, role, machine=machine, owner=owner)
         secret = secrets.token_urlsafe(32)
         with self._ledger.database.write() as connection:
             known = [_identity(row) for row in connection.execute(select(table)).mappings()]
-            _may_add(known, role, by)
+            if known:
+                _need_admin(known, by, "add identities")
+            elif role != "admin":
+                raise Refused(f"The first identity must be an admin, not a {role}.", "--role admin")
             if any(one.name == name for one in known):
                 raise Conflict(f"The name {name!r} is taken.")
-            if machine and not any(one.name == owner and not one.machine for one in known):
+            if machine and not _is_person(known, owner):
                 raise NotFound(f"No person is called {owner!r}, to answer for {name!r}.")
             row = {"name": name, "role": role, "owner": owner, "machine": machine}
             connection.execute(
@@ -98,12 +103,15 @@ class Identities:
         """
         if not token:
             raise Refused("This needs a token, and none was given.", _HINT)
-        name, secret = _split(token)
+        name, secret = _split(token.strip())
         with self._ledger.database.read() as connection:
             found = connection.execute(select(table).where(table.c.name == name)).mappings().first()
+            owner = found["owner"] if found else ""
+            behind = select(table.c.active).where(table.c.name == owner)
+            answered_for = not owner or bool(connection.scalar(behind))
         kept = found["secret"] if found else _hash("")
         right = compare_digest(kept, _hash(secret))
-        if found is None or not right or not found["active"]:
+        if found is None or not right or not found["active"] or not answered_for:
             raise Refused(_UNPROVEN, _HINT)
         return _identity(found)
 
@@ -114,16 +122,15 @@ class Identities:
             return [_identity(row) for row in rows]
 
     def disable(self, name: str, *, by: Identity) -> None:
-        """Make a token worthless.
+        """Make a token worthless, and those of the machines that this person answers for.
 
         Raises:
             Refused: `by` is no admin, or it is the last one.
             NotFound: nobody is called so.
         """
-        if by.role != "admin":
-            raise Refused(f"{by.name} is {by.role} and may not disable identities.")
         with self._ledger.database.write() as connection:
             known = [_identity(row) for row in connection.execute(select(table)).mappings()]
+            _need_admin(known, by, "disable identities")
             if not any(one.name == name for one in known):
                 raise NotFound(f"Nobody is called {name!r}.")
             others = [one for one in known if one.name != name]
@@ -139,24 +146,28 @@ def _check(name: str, role: str, *, machine: bool, owner: str) -> None:
         raise Invalid(f"There is no role {role!r}.", f"it is one of {', '.join(ROLES)}")
     if machine != bool(owner):
         raise Invalid(f"A machine needs an owner and a person has none: {name!r}, {owner!r}.")
+    if machine and role == "admin":
+        raise Invalid(f"{name} is a machine, and an admin must be a person.")
 
 
-def _may_add(known: Sequence[Identity], role: str, by: Identity | None) -> None:
-    if not known:
-        if role != "admin":
-            raise Refused(f"The first identity must be an admin, not a {role}.", "--role admin")
-        return
-    if by is None or by.role != "admin":
-        who = f"{by.name} is {by.role}" if by else "nobody is proven"
-        raise Refused(f"Only an admin may add identities; {who}.", _HINT)
+def _need_admin(known: Sequence[Identity], by: Identity | None, what: str) -> None:
+    """Hold a proof against the ledger of now: it may have been given a while ago."""
+    if by is None:
+        raise Refused(f"Only an admin may {what}; nobody is proven.", _HINT)
+    if not any(one.name == by.name and one.role == "admin" and one.active for one in known):
+        raise Refused(f"{by.name} is {by.role} and may not {what}.", "it takes an active admin")
+
+
+def _is_person(known: Sequence[Identity], name: str) -> bool:
+    return any(one.name == name and one.active and not one.machine for one in known)
 
 
 def _split(token: str) -> tuple[str, str]:
-    prefix, _, rest = token.strip().partition("_")
     # A secret may hold underscores, and so may a name: it is the secret's length that is known.
-    secret = rest[-43:]
-    name = rest[: -len(secret) - 1]
-    return (name, secret) if prefix == _PREFIX else ("", "")
+    found = re.fullmatch(
+        rf"{_PREFIX}_(?P<name>{NAME.pattern})_(?P<secret>[A-Za-z0-9_-]{{43}})", token
+    )
+    return (found["name"], found["secret"]) if found else ("", "")
 
 
 def _hash(secret: str) -> str:

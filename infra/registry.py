@@ -7,7 +7,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -32,18 +32,9 @@ class Registry:
         self._uri = uri
         self._artifacts = artifacts
 
-    @cached_property
+    @property
     def _client(self) -> Any:
-        silence_telemetry()
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
-        logging.getLogger("alembic").setLevel(logging.ERROR)
-        import mlflow
-
-        mlflow.set_tracking_uri(self._uri)
-        with _initialising(self._uri), _translated(self._uri):
-            client = mlflow.MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
-            client.search_registered_models(max_results=1)
-        return client
+        return _connect(self._uri)
 
     def candidate(self, model: str, version: int | None = None) -> Candidate:
         """Find a registered version, the newest if none is named.
@@ -73,28 +64,45 @@ class Registry:
             NotFound: the version, or its artifacts, are gone.
             Unavailable: the registry does not answer.
         """
-        from mlflow.artifacts import download_artifacts
-
+        if into.is_dir():
+            return into
         aside = into.with_name(f".{into.name}.{uuid4().hex[:8]}")
         aside.mkdir(parents=True)
         try:
             with _translated(self._uri):
-                uri = f"models:/{candidate.model}/{candidate.version}"
-                got = download_artifacts(artifact_uri=uri, dst_path=str(aside / "files"))
-            if not any(Path(got).iterdir()):
-                raise NotFound(f"{candidate.ref} has no artifacts in the registry.")
-            if not into.exists():
-                Path(got).rename(into)
-                sync_folder(into.parent)
+                files = self._download(candidate, aside)
+            if not files.is_dir() or not any(files.iterdir()):
+                raise NotFound(f"{candidate.ref} has no folder of files in the registry.")
+            files.rename(into)
+            sync_folder(into.parent)
+        except OSError as error:
+            # Another process may have brought the same files first; theirs are as good.
+            if not into.is_dir():
+                raise Unavailable(f"{candidate.ref} cannot be kept in {into}: {error}.") from error
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         return into
 
-    def tags(self, candidate: Candidate) -> Mapping[str, str]:
-        """Give a version's tags. A copied version copies them: they prove nothing."""
+    def _download(self, candidate: Candidate, into: Path) -> Path:
+        from mlflow.artifacts import download_artifacts
+
+        version = str(candidate.version)
+        source = self._client.get_model_version_download_uri(candidate.model, version)
+        return Path(
+            download_artifacts(artifact_uri=source, dst_path=str(into), tracking_uri=self._uri)
+        )
+
+    def facts(self, candidate: Candidate) -> Mapping[str, str]:
+        """Give a version's tags, its `run` and its `source`.
+
+        A copied version copies its tags: they prove nothing.
+
+        Raises:
+            NotFound: there is no such version.
+        """
         with _translated(self._uri):
             found = self._client.get_model_version(candidate.model, str(candidate.version))
-        return dict(found.tags)
+        return {**found.tags, "run": found.run_id or "", "source": found.source or ""}
 
     def alias(self, model: str, alias: str) -> int | None:
         """Give the version that an alias names, None if it names none."""
@@ -115,44 +123,73 @@ class Registry:
         with _translated(self._uri):
             self._client.set_model_version_tag(candidate.model, str(candidate.version), name, value)
 
-    def register(self, model: str, folder: Path, tags: Mapping[str, str]) -> Candidate:
-        """Register a folder of files as a model's next version."""
+    def register(
+        self, model: str, folder: Path, tags: Mapping[str, str] | None = None
+    ) -> Candidate:
+        """Register a folder of files as a model's next version.
+
+        Raises:
+            Invalid: the name cannot be a model's.
+            Unavailable: the registry does not answer.
+        """
         Candidate(model=model, version=1)
         with _translated(self._uri):
-            run = self._client.create_run(self._experiment())
+            run = self._client.create_run(self._experiment(), run_name=model)
             self._client.log_artifacts(run.info.run_id, str(folder), "model")
             self._client.set_terminated(run.info.run_id)
-            if not self._client.search_registered_models(f"name = '{model}'"):
+            with _unless_there():
                 self._client.create_registered_model(model)
             made = self._client.create_model_version(
-                model, f"{run.info.artifact_uri}/model", run.info.run_id, tags=dict(tags)
+                model, f"{run.info.artifact_uri}/model", run.info.run_id, tags=dict(tags or {})
             )
         return Candidate(model=model, version=int(made.version))
 
     def _experiment(self) -> str:
-        found = self._client.get_experiment_by_name(EXPERIMENT)
-        if found is not None:
-            return str(found.experiment_id)
-        embedded = self._uri.startswith("sqlite:")
-        place = self._artifacts.as_uri() if embedded else None
-        return str(self._client.create_experiment(EXPERIMENT, artifact_location=place))
+        place = self._artifacts.as_uri() if self._uri.startswith("sqlite:") else None
+        if self._client.get_experiment_by_name(EXPERIMENT) is None:
+            with _unless_there():
+                self._client.create_experiment(EXPERIMENT, artifact_location=place)
+        return str(self._client.get_experiment_by_name(EXPERIMENT).experiment_id)
+
+
+@cache
+def _connect(uri: str) -> Any:
+    """Give this process's client of a registry, whose tables exist."""
+    with _translated(uri), _alone(uri):
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client.search_registered_models(max_results=1)
+    return client
 
 
 @contextmanager
-def _initialising(uri: str) -> Iterator[None]:
+def _alone(uri: str) -> Iterator[None]:
     """Let one process at a time create the embedded registry's tables."""
     if not uri.startswith("sqlite:///"):
         yield
         return
     path = Path(uri.removeprefix("sqlite:///"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with file_lock(path.with_suffix(".lock")):
+    with file_lock(path.with_name(f"{path.name}.lock")):
         yield
 
 
 @contextmanager
+def _unless_there() -> Iterator[None]:
+    """Create what another process may have created at the same moment."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+@contextmanager
 def _translated(uri: str) -> Iterator[None]:
-    """Turn MLflow's errors into our own."""
+    """Turn MLflow's errors into our own; every use of it goes through here, its import too."""
+    _quiet()
     from mlflow.exceptions import MlflowException
 
     try:
@@ -166,3 +203,18 @@ def _translated(uri: str) -> Iterator[None]:
         raise Unavailable(f"The registry {uri} does not answer: {said}") from error
     except OSError as error:
         raise Unavailable(f"The registry {uri} does not answer: {error}") from error
+
+
+@cache
+def _quiet() -> None:
+    """Import MLflow so that it reports to nobody, draws nothing and gives up in time."""
+    silence_telemetry()
+    from mlflow import environment_variables
+
+    options: Any = environment_variables
+    options.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+    if not options.MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
+        # By default it asks a server that is gone for four minutes.
+        options.MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)

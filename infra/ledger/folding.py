@@ -1,7 +1,7 @@
 """Live evidence: closed windows of the journal are counted once each, with a cursor to show it."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 
 import sqlalchemy as sa
@@ -35,21 +35,26 @@ def fold(
     before = read_cursors(connection, model)
     reached = dict(before)
     fresh: defaultdict[str, Tally] = defaultdict(Tally)
+    for window in _unseen(reached, windows):
+        for digest, tally in window.tallies.get(model, {}).items():
+            fresh[digest] += tally
+    for cursor in cursors:
+        if cursor.window >= reached.get(cursor.gateway, cursor).window:
+            reached[cursor.gateway] = cursor
+    for cursor in set(reached.values()) - set(before.values()):
+        _keep(connection, model, cursor)
+    for digest, tally in fresh.items():
+        if release_id is not None:
+            _add(connection, release_id, digest, step, tally)
+
+
+def _unseen(reached: dict[str, Cursor], windows: Sequence[Window]) -> Iterator[Window]:
+    """Give each window that no cursor has passed, and let its gateway's cursor pass it."""
     for window in sorted(windows, key=lambda one: one.number):
         at = reached.get(window.gateway, Cursor(gateway=window.gateway))
         if window.number > at.window:
             reached[window.gateway] = replace(at, window=window.number)
-            for digest, tally in window.tallies.get(model, {}).items():
-                fresh[digest] += tally
-    for cursor in cursors:
-        if cursor.window >= reached.get(cursor.gateway, cursor).window:
-            reached[cursor.gateway] = cursor
-    for gateway, cursor in reached.items():
-        if cursor != before.get(gateway):
-            _keep(connection, model, cursor)
-    for digest, tally in fresh.items():
-        if release_id is not None:
-            _add(connection, release_id, digest, step, tally)
+            yield window
 
 
 def read_evidence(connection: sa.Connection, release_id: str) -> Mapping[str, Mapping[int, Tally]]:

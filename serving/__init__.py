@@ -1,0 +1,1 @@
+"""The serving tier: variants, replicas, gateways, agents."""

@@ -1,0 +1,1 @@
+"""What runs on each host: owns sockets, gateways and replicas."""

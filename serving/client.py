@@ -1,0 +1,158 @@
+"""Replicas for whoever wants to ask one directly, as the evaluation does."""
+
+import asyncio
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+from infra.files import tail
+from infra.processes import Process, alive, start, stop
+from infra.settings import inherited
+from release.errors import Unavailable
+from serving.replica.wire import Answer, Connection, ReplicaGone
+
+T = TypeVar("T")
+
+BUDGET_MS = 60_000.0
+"""How long one request of an evaluation may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """A label, and the probability of every label in the manifest's order."""
+
+    label: str
+    scores: tuple[float, ...]
+
+
+def replica_command(folder: Path, digest: str, address: Path, threads: int) -> list[str]:
+    """Command of a replica process."""
+    named = ["--variant", str(folder), "--digest", digest, "--socket", str(address)]
+    return [sys.executable, "-m", "serving.replica.worker", *named, "--threads", str(threads)]
+
+
+class ReplicaSession:
+    """A running replica, asked from blocking code."""
+
+    def __init__(self, process: Process, address: Path, log: Path) -> None:
+        self._process = process
+        self._log = log
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._address = address
+        self._connection: Connection | None = None
+
+    def wait_ready(self, seconds: float) -> None:
+        """Wait until it has verified, loaded and warmed its variant.
+
+        Raises:
+            Unavailable: it ended, or was not ready in time; with its last words.
+        """
+        deadline = time.monotonic() + seconds
+        while not self._ready():
+            words = " ".join(tail(self._log, 2))
+            if not alive(self._process):
+                raise Unavailable(f"A replica ended before it was ready: {words}")
+            if time.monotonic() > deadline:
+                raise Unavailable(f"A replica was not ready within {seconds:g} s: {words}")
+            time.sleep(0.02)
+
+    def _ready(self) -> bool:
+        try:
+            if self._connection is None:
+                self._connection = self._await(Connection.connect(str(self._address)))
+            return self._await(self._connection.status()).ready
+        except ReplicaGone:
+            self._connection = None
+            return False
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """Classify texts in one request.
+
+        Raises:
+            ReplicaProblem: the replica says why not.
+            ReplicaGone: it died.
+        """
+        return _predictions(self._await(self._infer(list(texts))))
+
+    def predict_many(self, texts: Sequence[str], concurrency: int) -> list[Prediction]:
+        """Classify texts, each in a request of its own, so many at once, in order.
+
+        Raises:
+            ReplicaProblem: the replica says why not.
+            ReplicaGone: it died.
+        """
+
+        async def all_of_them() -> list[Answer]:
+            gate = asyncio.Semaphore(concurrency)
+
+            async def one(text: str) -> Answer:
+                async with gate:
+                    return await self._infer([text])
+
+            return await asyncio.gather(*map(one, texts))
+
+        return [one for answer in self._await(all_of_them()) for one in _predictions(answer)]
+
+    async def _infer(self, texts: list[str]) -> Answer:
+        if self._connection is None:
+            raise ReplicaGone("The replica was never ready.")
+        return await self._connection.infer(texts, BUDGET_MS)
+
+    def memory_bytes(self) -> int:
+        """Resident memory of its process."""
+        return int(psutil.Process(self._process.pid).memory_info().rss)
+
+    def _await(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def close(self) -> None:
+        """Let go of the connection; the process is its starter's."""
+        if self._connection is not None:
+            self._loop.call_soon_threadsafe(self._connection.close)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+def _predictions(answer: Answer) -> list[Prediction]:
+    return [
+        Prediction(label=label, scores=tuple(scores))
+        for label, scores in zip(answer.labels, answer.scores, strict=True)
+    ]
+
+
+@contextmanager
+def replica_session(
+    folder: Path, digest: str, *, threads: int = 1, start_seconds: float = 60.0
+) -> Iterator[ReplicaSession]:
+    """Serve a variant in a process of its own while the body runs.
+
+    Raises:
+        Unavailable: the process did not become ready.
+    """
+    # A socket's path may have 107 bytes, and a home folder may be deep.
+    place = Path(tempfile.mkdtemp(prefix="slipway-"))
+    address, log = place / "replica", place / "log"
+    command = replica_command(folder, digest, address, threads)
+    process = start("replica", command, env=inherited(), log=log)
+    try:
+        session = ReplicaSession(process, address, log)
+        try:
+            session.wait_ready(start_seconds)
+            yield session
+        finally:
+            session.close()
+    finally:
+        stop([process], grace=5)
+        shutil.rmtree(place, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Clients on one side, replicas on the other; routes in between."""

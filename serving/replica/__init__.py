@@ -1,0 +1,1 @@
+"""One process, one variant: verify, load, warm, answer."""

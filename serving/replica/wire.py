@@ -1,0 +1,264 @@
+"""What gateways and replicas say to each other: multiplexed binary frames over a socket.
+
+A frame is four bytes of length, little-endian, and a MessagePack body of one tagged struct.
+"""
+
+import asyncio
+import struct
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from release.errors import SlipwayError, Unavailable
+
+LONGEST_FRAME = 16 * 2**20
+"""Bytes; a longer frame ends the connection."""
+
+_LENGTH = struct.Struct("<I")
+
+
+class Kind(StrEnum):
+    """Why a request was not answered."""
+
+    TOO_LONG = "too_long"
+    INVALID = "invalid"
+    OVERLOADED = "overloaded"
+    EXPIRED = "expired"
+    NOT_READY = "not_ready"
+    INTERNAL = "internal"
+
+
+class Infer(msgspec.Struct, tag="infer", frozen=True):
+    """Classify texts."""
+
+    id: int
+    texts: list[str]
+    budget_ms: float
+    """Time left to the deadline."""
+
+
+class Cancel(msgspec.Struct, tag="cancel", frozen=True):
+    """Nobody waits for this any more."""
+
+    id: int
+
+
+class Ask(msgspec.Struct, tag="ask", frozen=True):
+    """How are you?"""
+
+    id: int
+
+
+class Answer(msgspec.Struct, tag="answer", frozen=True):
+    """A label and the probabilities of all labels, for each text."""
+
+    id: int
+    labels: list[str]
+    scores: list[list[float]]
+    tokens: int
+    queue_ms: float
+    tokenize_ms: float
+    compute_ms: float
+
+
+class Problem(msgspec.Struct, tag="problem", frozen=True):
+    """Why there is no answer."""
+
+    id: int
+    kind: Kind
+    message: str
+
+
+class Status(msgspec.Struct, tag="status", frozen=True):
+    """What a replica says of itself."""
+
+    id: int
+    digest: str
+    ready: bool
+    pid: int
+    memory_bytes: int
+    queued: int
+    labels: list[str]
+    longest_input: int
+
+
+Question = Infer | Cancel | Ask
+Reply = Answer | Problem | Status
+
+_encoder = msgspec.msgpack.Encoder()
+_questions: msgspec.msgpack.Decoder[Question] = msgspec.msgpack.Decoder(Question)
+_replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+
+
+class ReplicaProblem(SlipwayError):
+    """A replica said why it does not answer."""
+
+    def __init__(self, kind: Kind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class ReplicaGone(Unavailable):
+    """The connection to a replica broke, or could not be made."""
+
+
+def frame(message: Question | Reply) -> bytes:
+    """Encode one message."""
+    body = _encoder.encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+class Frames(asyncio.Protocol):
+    """Cut a stream into frames.
+
+    Args:
+        heard: called with each frame's body.
+        lost: called once when the connection is gone.
+    """
+
+    def __init__(self, heard: Callable[[bytes], None], lost: Callable[[], None]) -> None:
+        self._heard = heard
+        self._lost = lost
+        self._buffer = bytearray()
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream socket
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on every whole frame."""
+        self._buffer += data
+        start = 0
+        while len(self._buffer) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer, start)
+            if length > LONGEST_FRAME:
+                self.close()
+                return
+            end = start + _LENGTH.size + length
+            if len(self._buffer) < end:
+                break
+            self._heard(bytes(self._buffer[start + _LENGTH.size : end]))
+            start = end
+        del self._buffer[:start]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell it once."""
+        self.transport = None
+        self._lost()
+
+    def send(self, message: Question | Reply) -> bool:
+        """Send a message; False where nobody is there any more."""
+        if self.transport is None or self.transport.is_closing():
+            return False
+        self.transport.write(frame(message))
+        return True
+
+    def close(self) -> None:
+        """End the connection."""
+        if self.transport is not None:
+            self.transport.close()
+
+
+def read_question(body: bytes) -> Question:
+    """Decode what a gateway said.
+
+    Raises:
+        msgspec.DecodeError: it is not one of the questions.
+    """
+    return _questions.decode(body)
+
+
+class Connection:
+    """A gateway's side: many requests under way at once on one socket."""
+
+    def __init__(self) -> None:
+        self._frames = Frames(self._heard, self._lost)
+        self._waiting: dict[int, asyncio.Future[Reply]] = {}
+        self._last = 0
+        self.closed = False
+
+    @classmethod
+    async def connect(cls, address: str) -> "Connection":
+        """Connect to a Unix socket.
+
+        Raises:
+            ReplicaGone: nobody listens there.
+        """
+        made = cls()
+        try:
+            await asyncio.get_running_loop().create_unix_connection(lambda: made._frames, address)
+        except OSError as error:
+            raise ReplicaGone(f"No replica listens at {address}: {error}.") from error
+        return made
+
+    async def infer(self, texts: list[str], budget_ms: float) -> Answer:
+        """Have texts classified.
+
+        Raises:
+            ReplicaProblem: the replica says why not.
+            ReplicaGone: the connection broke before an answer.
+        """
+        reply = await self._ask(lambda id_: Infer(id=id_, texts=texts, budget_ms=budget_ms))
+        if isinstance(reply, Answer):
+            return reply
+        raise ReplicaProblem(Kind.INTERNAL, f"The replica answered with {reply!r}.")
+
+    async def status(self) -> Status:
+        """Ask a replica how it is.
+
+        Raises:
+            ReplicaGone: the connection broke before an answer.
+        """
+        reply = await self._ask(lambda id_: Ask(id=id_))
+        if isinstance(reply, Status):
+            return reply
+        raise ReplicaProblem(Kind.INTERNAL, f"The replica answered with {reply!r}.")
+
+    async def _ask(self, make: Callable[[int], Question]) -> Reply:
+        self._last += 1
+        number = self._last
+        waiting: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = waiting
+        try:
+            if self.closed or not self._frames.send(make(number)):
+                raise ReplicaGone("The connection to the replica is gone.")
+            reply = await waiting
+        except asyncio.CancelledError:
+            self._frames.send(Cancel(id=number))
+            raise
+        finally:
+            self._waiting.pop(number, None)
+        if isinstance(reply, Problem):
+            raise ReplicaProblem(reply.kind, reply.message)
+        return reply
+
+    def _heard(self, body: bytes) -> None:
+        try:
+            reply = _replies.decode(body)
+        except msgspec.DecodeError:
+            self.close()
+            return
+        waiting = self._waiting.get(reply.id)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(reply)
+
+    def _lost(self) -> None:
+        self.closed = True
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(ReplicaGone("The replica is gone before it answered."))
+
+    def close(self) -> None:
+        """End the connection; whatever waits for an answer learns that it is gone."""
+        self.closed = True
+        self._frames.close()
+
+
+def as_json(status: Status) -> dict[str, Any]:
+    """Give a status as plain data."""
+    plain: dict[str, Any] = msgspec.to_builtins(status)
+    return plain

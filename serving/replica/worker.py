@@ -1,0 +1,195 @@
+"""The replica process: verify, load, warm, answer, drain."""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from infra.settings import silence_telemetry
+from release.errors import SlipwayError
+from release.variants import Manifest
+from serving.replica.batching import Job, Scheduler
+from serving.replica.engines import SHAPES, Tokens, load
+from serving.replica.verify import verify
+from serving.replica.wire import (
+    Answer,
+    Ask,
+    Cancel,
+    Frames,
+    Infer,
+    Kind,
+    Problem,
+    Question,
+    Status,
+    read_question,
+)
+
+UNFIT = 3
+"""Exit code of a variant that cannot be verified or loaded."""
+
+DRAIN_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class Replica:
+    """One variant, served."""
+
+    manifest: Manifest
+    scheduler: Scheduler | None = None
+    """None until the model is loaded and warm."""
+
+    peers: set["Peer"] = field(default_factory=set)
+
+    def status(self, number: int) -> Status:
+        """Say how it is."""
+        return Status(
+            id=number,
+            digest=self.manifest.digest,
+            ready=self.scheduler is not None,
+            pid=os.getpid(),
+            memory_bytes=int(psutil.Process().memory_info().rss),
+            queued=self.scheduler.queued if self.scheduler else 0,
+            labels=list(self.manifest.labels),
+            longest_input=self.manifest.longest_input,
+        )
+
+
+class Peer:
+    """One connection of a gateway."""
+
+    def __init__(self, replica: Replica, loop: asyncio.AbstractEventLoop) -> None:
+        self._replica = replica
+        self._loop = loop
+        self._jobs: dict[int, Job] = {}
+        self.frames = Frames(self._heard, self._lost)
+        replica.peers.add(self)
+
+    def _heard(self, body: bytes) -> None:
+        try:
+            question = read_question(body)
+        except msgspec.DecodeError as error:
+            self.frames.send(Problem(id=0, kind=Kind.INVALID, message=f"Not a frame: {error}."))
+            self.frames.close()
+            return
+        self._take(question)
+
+    def _take(self, question: Question) -> None:
+        match question:
+            case Ask():
+                self.frames.send(self._replica.status(question.id))
+            case Cancel():
+                if job := self._jobs.pop(question.id, None):
+                    job.cancelled = True
+            case Infer():
+                self._infer(question)
+
+    def _infer(self, question: Infer) -> None:
+        if not question.texts:
+            said = Problem(id=question.id, kind=Kind.INVALID, message="There is no text.")
+            self.frames.send(said)
+            return
+        if self._replica.scheduler is None:
+            said = Problem(id=question.id, kind=Kind.NOT_READY, message="The model is loading.")
+            self.frames.send(said)
+            return
+        job = Job(
+            id=question.id,
+            texts=question.texts,
+            deadline=time.monotonic() + question.budget_ms / 1e3,
+            answer=self._answer_soon,
+        )
+        self._jobs[question.id] = job
+        if refused := self._replica.scheduler.submit(job):
+            self._answer(refused)
+
+    def _answer_soon(self, reply: Answer | Problem) -> None:
+        with suppress(RuntimeError):  # the loop may have ended while the engine was computing
+            self._loop.call_soon_threadsafe(self._answer, reply)
+
+    def _answer(self, reply: Answer | Problem) -> None:
+        if self._jobs.pop(reply.id, None) is not None:
+            self.frames.send(reply)
+
+    def _lost(self) -> None:
+        self._replica.peers.discard(self)
+        for job in self._jobs.values():
+            job.cancelled = True
+        self._jobs.clear()
+
+
+async def serve(folder: Path, manifest: Manifest, address: Path, threads: int) -> None:
+    """Listen at once, load, and answer until SIGTERM; then finish what is under way."""
+    loop = asyncio.get_running_loop()
+    replica = Replica(manifest)
+    stopping = asyncio.Event()
+    for told in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(told, stopping.set)
+    address.unlink(missing_ok=True)
+    server = await loop.create_unix_server(lambda: Peer(replica, loop).frames, str(address))
+    started = time.monotonic()
+    loading = asyncio.create_task(asyncio.to_thread(_load, folder, manifest, threads))
+    waiting = asyncio.create_task(stopping.wait())
+    await asyncio.wait({loading, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if loading.done():
+        replica.scheduler = loading.result()
+        _say(f"ready after {time.monotonic() - started:.1f} s")
+        await waiting
+    server.close()
+    if replica.scheduler is not None:
+        await asyncio.to_thread(replica.scheduler.drain, DRAIN_SECONDS)
+    await asyncio.sleep(0)
+    for peer in list(replica.peers):
+        peer.frames.close()
+    address.unlink(missing_ok=True)
+    _say("stopped")
+
+
+def _load(folder: Path, manifest: Manifest, threads: int) -> Scheduler:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    tokens = Tokens(folder, config, manifest.longest_input)
+    engine = load(folder, manifest, threads)
+    (probe,) = tokens.encode(["warm"])
+    for shape in (*SHAPES, manifest.longest_input):
+        if shape <= manifest.longest_input:
+            length = max(1, min(shape, manifest.longest_input) - 1)
+            engine.predict(tokens.pad([(probe * length)[:length]]))
+    return Scheduler(engine, tokens, manifest.labels)
+
+
+def _say(what: str) -> None:
+    sys.stderr.write(f"replica {os.getpid()} {what}\n")
+    sys.stderr.flush()
+
+
+def main() -> int:
+    """Serve one variant until SIGTERM."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--variant", type=Path, required=True, help="folder of the variant")
+    parser.add_argument("--digest", required=True, help="content digest that was approved")
+    parser.add_argument("--socket", type=Path, required=True, help="Unix socket to listen on")
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    silence_telemetry()
+    try:
+        manifest = verify(given.variant, given.digest)
+        asyncio.run(serve(given.variant, manifest, given.socket, given.threads))
+    except SlipwayError as error:
+        _say(f"is unfit: {error}")
+        return UNFIT
+    return 0
+
+
+if __name__ == "__main__":
+    # The engine's threads may outlive a drain that ran out of time; nobody waits for them.
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)

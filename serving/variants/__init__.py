@@ -1,0 +1,1 @@
+"""Build variants and keep them, by content."""

@@ -1,0 +1,113 @@
+"""Build a variant by its recipe, or find it in the store."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from infra.settings import silence_telemetry
+from release.digests import digest_of
+from release.variants import Candidate, Engine, Manifest, Recipe, Variant
+from serving.replica.verify import sum_of
+from serving.variants.intake import check_files, parent_digest, read_facts
+from serving.variants.store import Store
+
+BUILDER = 1
+"""Rises whenever the same recipe would give something else."""
+
+TOOLS = {
+    Engine.TORCH: ("torch", "transformers", "tokenizers"),
+    Engine.OPENVINO: ("torch", "transformers", "tokenizers", "openvino", "nncf"),
+}
+
+KEPT = ("config.json", "tokenizer.json")
+"""Files that every variant carries beside its weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A variant, and how it came about."""
+
+    variant: Variant
+    manifest: Manifest
+    cached: bool
+    seconds: float
+
+
+def build(
+    recipe: Recipe, candidate: Candidate, source: Path, calibration: Sequence[str], store: Store
+) -> Built:
+    """Build a variant of a candidate.
+
+    Args:
+        recipe: how.
+        candidate: of what.
+        source: folder of the candidate's files.
+        calibration: texts for quantization and for the parity numbers.
+        store: where it is kept, and looked for first.
+
+    Raises:
+        Unsafe: the candidate holds what may not be loaded.
+        Invalid: the candidate is not supported.
+    """
+    started = time.monotonic()
+    parent = parent_digest(source)
+    key = digest_of(
+        {
+            "builder": BUILDER,
+            "candidate": candidate.ref,
+            "parent": parent,
+            "recipe": recipe.label,
+            "calibration": digest_of(list(calibration)),
+            "tools": {tool: version(tool) for tool in TOOLS[recipe.engine]},
+        }
+    )
+    if found := store.find(key):
+        manifest = store.manifest(found.digest)
+        spent = time.monotonic() - started
+        return Built(variant=found, manifest=manifest, cached=True, seconds=spent)
+    facts = read_facts(source)
+    place = store.aside()
+    try:
+        _make(recipe, source, place, calibration, facts.longest_input)
+        from serving.variants.parity import parity
+
+        bare = Manifest(
+            candidate=candidate.ref,
+            parent=parent,
+            recipe=recipe.label,
+            recipe_digest=key,
+            task=facts.task,
+            labels=facts.labels,
+            longest_input=facts.longest_input,
+            files={
+                str(path.relative_to(place)): sum_of(path)
+                for path in sorted(place.rglob("*"))
+                if path.is_file()
+            },
+        )
+        measured = replace(bare, parity=parity(bare, source, place, calibration))
+        variant = store.put(place, measured)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    spent = time.monotonic() - started
+    return Built(variant=variant, manifest=measured, cached=False, seconds=spent)
+
+
+def _make(
+    recipe: Recipe, source: Path, place: Path, calibration: Sequence[str], longest: int
+) -> None:
+    silence_telemetry()
+    for name in KEPT:
+        shutil.copyfile(source / name, place / name)
+    match recipe.engine:
+        case Engine.TORCH:
+            for file in check_files(source):
+                if file.suffix == ".safetensors":
+                    shutil.copyfile(source / file, place / file)
+        case Engine.OPENVINO:
+            from serving.variants.quantize import quantize
+
+            quantize(source, place, calibration, longest)

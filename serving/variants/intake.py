@@ -1,0 +1,152 @@
+"""What may come in: plain weights, plain JSON, a tokenizer; nothing that could run."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from release.digests import digest_of
+from release.errors import Invalid, Unsafe
+from serving.replica.verify import sum_of
+
+ALLOWED = frozenset({".safetensors", ".json", ".txt", ".model", ".md"})
+NEEDED = ("config.json", "model.safetensors", "tokenizer.json")
+MOST_BYTES = 20 * 2**30
+IGNORED = frozenset({".gitattributes"})
+FACTS = "slipway.json"
+"""Optional file of a candidate; may hold `longest_input`."""
+
+TASKS = {"ForSequenceClassification": "text-classification"}
+
+_HINT = "save it with save_pretrained(…, safe_serialization=True) and its tokenizer"
+_PICKLE, _ZIP = b"\x80", b"PK\x03\x04"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a candidate says of itself."""
+
+    task: str
+    labels: tuple[str, ...]
+    longest_input: int
+    """Tokens."""
+
+
+def check_files(folder: Path) -> list[Path]:
+    """Refuse a candidate that holds anything but weights, JSON and text.
+
+    Returns:
+        Its files, sorted, relative to the folder.
+
+    Raises:
+        Unsafe: a file may not be loaded; names it and why.
+        Invalid: a needed file is missing.
+    """
+    files, size = [], 0
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_symlink():
+            raise Unsafe(f"{name} is a link, which may lead anywhere.", "copy the file itself")
+        if path.is_dir() or path.name in IGNORED:
+            continue
+        _check_file(path, name)
+        size += path.stat().st_size
+        files.append(name)
+    if size > MOST_BYTES:
+        raise Invalid(
+            f"The candidate has {size / 2**30:.1f} GiB, of {MOST_BYTES / 2**30:g} at most."
+        )
+    for needed in NEEDED:
+        if Path(needed) not in files:
+            raise Invalid(f"The candidate has no {needed}.", _HINT)
+    config = _json(folder / "config.json")
+    if "auto_map" in config:
+        said = "config.json names code of its own (auto_map), which is never run."
+        raise Unsafe(said, "use an architecture of transformers itself")
+    return files
+
+
+def _check_file(path: Path, name: Path) -> None:
+    if path.suffix not in ALLOWED:
+        kinds = ", ".join(sorted(ALLOWED))
+        raise Unsafe(f"{name} is not of a kind that may be loaded ({kinds}).", _HINT)
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head.startswith(_PICKLE) and path.suffix != ".safetensors":
+        raise Unsafe(f"{name} begins like a pickle, which could run anything.", _HINT)
+    if head.startswith(_ZIP):
+        raise Unsafe(f"{name} is an archive under another name.", _HINT)
+    if path.suffix == ".safetensors":
+        _check_weights(path, name)
+
+
+def _check_weights(path: Path, name: Path) -> None:
+    """Hold a safetensors file to its own header: eight bytes of length, then JSON."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        plain = 0 < length <= size - 8 and file.read(1) == b"{"
+    if not plain:
+        raise Unsafe(f"{name} is not a safetensors file.", _HINT)
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Invalid(f"{path.name} cannot be read: {error}.") from error
+    if not isinstance(data, dict):
+        raise Invalid(f"{path.name} must hold an object.")
+    return data
+
+
+def read_facts(folder: Path) -> Facts:
+    """Read a candidate's task, labels and longest input.
+
+    Raises:
+        Invalid: one of them is missing, wrong or not supported.
+    """
+    config = _json(folder / "config.json")
+    return Facts(task=_task(config), labels=_labels(config), longest_input=_longest(folder, config))
+
+
+def _task(config: Mapping[str, Any]) -> str:
+    named = config.get("architectures") or [""]
+    for ending, task in TASKS.items():
+        if str(named[0]).endswith(ending):
+            return task
+    raise Invalid(
+        f"The architecture {named[0]!r} is not supported.",
+        f"supported are those that end with {', '.join(TASKS)}",
+    )
+
+
+def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
+    named = config.get("id2label")
+    if not isinstance(named, dict) or len(named) < 2:
+        raise Invalid(f"config.json must name two or more labels in id2label, not {named!r}.")
+    try:
+        return tuple(str(named[str(number)]) for number in range(len(named)))
+    except KeyError as error:
+        raise Invalid(f"id2label of config.json has no label {error}.") from error
+
+
+def _longest(folder: Path, config: Mapping[str, Any]) -> int:
+    most = config.get("max_position_embeddings")
+    said = _json(folder / FACTS).get("longest_input") if (folder / FACTS).exists() else None
+    if said is None:
+        truncation = _json(folder / "tokenizer.json").get("truncation") or {}
+        said = truncation.get("max_length", most)
+    if not isinstance(said, int) or not isinstance(most, int) or not 2 <= said <= most:
+        raise Invalid(
+            f"The longest input must be within 2..{most} tokens, not {said!r}.",
+            f"write it as longest_input into {FACTS}",
+        )
+    return said
+
+
+def parent_digest(folder: Path) -> str:
+    """Name a candidate by the content of all its files."""
+    files = check_files(folder)
+    return digest_of({str(name): sum_of(folder / name) for name in files})

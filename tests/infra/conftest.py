@@ -1,0 +1,37 @@
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from infra.ledger import Ledger
+from infra.settings import inherited
+from tests.infra import postgres
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    if not postgres.INSTALLED:
+        if inherited().get("CI") == "true":
+            pytest.fail("PostgreSQL must be installed where CI=true")
+        pytest.skip("PostgreSQL is not installed")
+    with postgres.server() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of a database that does not exist yet, or is empty."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'home' / 'ledger.db'}"
+    server = request.getfixturevalue("postgres_server")
+    return postgres.create_database(server, f"ledger_{next(_numbers)}")
+
+
+@pytest.fixture
+def ledger(url: str) -> Iterator[Ledger]:
+    opened = Ledger.open(url)
+    yield opened
+    opened.close()

@@ -1,0 +1,134 @@
+"""Opening a ledger: its schema, its speed, its errors."""
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from infra.ledger import Ledger, schema
+from infra.ledger.migrate import MIGRATIONS
+from infra.processes import free_port
+from infra.settings import inherited
+from release.errors import Conflict, Invalid, Unavailable
+from tests.infra.world import an_event, opened
+
+
+def test_migrations_lead_to_the_schema_of_the_code(ledger: Ledger) -> None:
+    with ledger.database.read() as connection:
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, schema.metadata) == []
+    assert ScriptDirectory(str(MIGRATIONS)).get_current_head() == schema.HEAD
+
+
+def test_a_ledger_survives_being_closed(url: str) -> None:
+    first = Ledger.open(url)
+    release = opened(first)
+    first.close()
+    second = Ledger.open(url)
+    assert second.release(release.id) == release
+    second.close()
+
+
+def test_opening_what_is_up_to_date_is_quick(url: str) -> None:
+    Ledger.open(url).close()
+    spent = []
+    for _ in range(5):
+        started = time.perf_counter()
+        ledger = Ledger.open(url)
+        spent.append(time.perf_counter() - started)
+        ledger.close()
+    assert min(spent) < 0.02
+
+
+def test_opening_what_is_up_to_date_imports_no_alembic(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    Ledger.open(url).close()
+    code = (
+        "import sys; from infra.ledger import Ledger; Ledger.open(sys.argv[1]); "
+        "sys.exit('alembic' in sys.modules)"
+    )
+    root = Path(__file__).parents[2]
+    env = inherited(PYTHONPATH=str(root))
+    subprocess.run([sys.executable, "-c", code, url], check=True, cwd=root, env=env)
+
+
+def test_a_ledger_newer_than_the_code_is_left_alone(ledger: Ledger, url: str) -> None:
+    with ledger.database.write() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0999'"))
+    with pytest.raises(Conflict, match=r"schema 0999, and this Slipway knows 0001"):
+        Ledger.open(url)
+
+
+def test_a_writer_keeps_readers_from_nothing(ledger: Ledger) -> None:
+    release = opened(ledger)
+    with ledger.database.write() as connection:
+        connection.execute(sa.update(schema.releases).values(reason="half"))
+        started = time.monotonic()
+        assert ledger.release(release.id) == release
+        assert time.monotonic() - started < 1
+
+
+def test_a_reader_sees_one_moment(ledger: Ledger) -> None:
+    count = sa.select(sa.func.count()).select_from(schema.events)
+    with ledger.database.read() as connection:
+        before = connection.scalar(count)
+        writer = threading.Thread(target=ledger.note, args=(an_event(),))
+        writer.start()
+        writer.join()
+        assert connection.scalar(count) == before == 0
+    assert len(ledger.events()) == 1
+
+
+def test_what_fails_in_a_transaction_is_undone(ledger: Ledger) -> None:
+    opened(ledger)
+    with pytest.raises(RuntimeError), ledger.database.write() as connection:
+        connection.execute(sa.update(schema.releases).values(reason="half"))
+        raise RuntimeError
+    assert ledger.releases()[0].reason == ""
+
+
+def test_sqlite_is_set_up_to_be_shared(tmp_path: Path) -> None:
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    with ledger.database.read() as connection:
+        settings = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "foreign_keys", "busy_timeout", "synchronous")
+        }
+    ledger.close()
+    # 2 is FULL: what was committed survives a loss of power.
+    assert settings == {
+        "journal_mode": "wal",
+        "foreign_keys": 1,
+        "busy_timeout": 20_000,
+        "synchronous": 2,
+    }
+
+
+@pytest.mark.parametrize("url", ["", "sqlite://", "sqlite:///:memory:", "mysql://host/x", "://"])
+def test_a_url_that_names_no_ledger_is_refused(url: str) -> None:
+    with pytest.raises(Invalid, match="ledger"):
+        Ledger.open(url)
+
+
+def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"no database at all" * 100)
+    with pytest.raises(Unavailable, match="not a database"):
+        Ledger.open(f"sqlite:///{path}")
+    assert path.read_bytes().startswith(b"no database")
+
+
+def test_a_server_that_is_gone_is_unavailable_and_the_password_stays_unsaid() -> None:
+    url = f"postgresql://slipway:hunter2@127.0.0.1:{free_port('127.0.0.1')}/slipway"
+    with pytest.raises(Unavailable) as failed:
+        Ledger.open(url)
+    assert "hunter2" not in str(failed.value)
+    assert "slipway:***@" in str(failed.value)
