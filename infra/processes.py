@@ -15,6 +15,9 @@ import psutil
 
 from infra.files import write_atomic
 
+SAME_MOMENT = 0.5
+"""Seconds by which one birth may be told differently: the clock of the day is set now and then."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
@@ -66,16 +69,17 @@ def _created(pid: int) -> float:
 
 def alive(process: Process) -> bool:
     """Whether this very process still runs; a child of ours that died is reaped."""
-    with suppress(ChildProcessError):
-        os.waitpid(process.pid, os.WNOHANG)
     try:
         found = psutil.Process(process.pid)
-        return (
-            abs(float(found.create_time()) - process.created) < 0.5
-            and found.status() != psutil.STATUS_ZOMBIE
-        )
+        if abs(float(found.create_time()) - process.created) >= SAME_MOMENT:
+            return False
+        if found.status() != psutil.STATUS_ZOMBIE:
+            return True
     except psutil.NoSuchProcess:
         return False
+    with suppress(ChildProcessError):
+        os.waitpid(process.pid, os.WNOHANG)
+    return False
 
 
 def stop(processes: Iterable[Process], *, grace: float = 10.0) -> None:

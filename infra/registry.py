@@ -71,7 +71,7 @@ class Registry:
         try:
             with _translated(self._uri):
                 files = self._download(candidate, aside)
-            if not files.is_dir() or not any(files.iterdir()):
+            if not any(path.is_file() for path in files.rglob("*")):
                 raise NotFound(f"{candidate.ref} has no folder of files in the registry.")
             files.rename(into)
             sync_folder(into.parent)

@@ -92,7 +92,7 @@ class JournalWriter:
             self.close_window()
 
     def write(self, record: Record) -> None:
-        """Append a record. Never raises: a journal that cannot be written is counted, not obeyed."""
+        """Append a record; one that cannot be written is counted as dropped."""
         _add(self._tallies, record.endpoint, record.counted)
         if not self._append(_encode(record)):
             self.dropped += 1

@@ -172,6 +172,15 @@ def read_question(body: bytes) -> Question:
     return _questions.decode(body)
 
 
+def read_reply(body: bytes) -> Reply:
+    """Decode what a replica said.
+
+    Raises:
+        msgspec.DecodeError: it is not one of the replies; a `ValueError` too.
+    """
+    return _replies.decode(body)
+
+
 class Connection:
     """A gateway's side: many requests under way at once on one socket."""
 
@@ -179,7 +188,10 @@ class Connection:
         self._frames = Frames(self._heard, self._lost)
         self._waiting: dict[int, asyncio.Future[Reply]] = {}
         self._last = 0
+        self._leaving = False
         self.closed = False
+        self.gone = asyncio.Event()
+        """Set once the connection is lost."""
 
     @classmethod
     async def connect(cls, address: str) -> "Connection":
@@ -232,13 +244,15 @@ class Connection:
             raise
         finally:
             self._waiting.pop(number, None)
+            if self._leaving and not self._waiting:
+                self.close()
         if isinstance(reply, Problem):
             raise ReplicaProblem(reply.kind, reply.message)
         return reply
 
     def _heard(self, body: bytes) -> None:
         try:
-            reply = _replies.decode(body)
+            reply = read_reply(body)
         except msgspec.DecodeError:
             self.close()
             return
@@ -248,9 +262,16 @@ class Connection:
 
     def _lost(self) -> None:
         self.closed = True
+        self.gone.set()
         for waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(ReplicaGone("The replica is gone before it answered."))
+
+    def close_when_idle(self) -> None:
+        """End the connection as soon as everything under way is answered."""
+        self._leaving = True
+        if not self._waiting:
+            self.close()
 
     def close(self) -> None:
         """End the connection; whatever waits for an answer learns that it is gone."""

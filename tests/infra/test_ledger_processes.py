@@ -58,7 +58,7 @@ print(hammer(url, owner, int(times), force=force == "force"))
 @pytest.mark.parametrize("way", ["shared", "force"])
 def test_no_update_is_lost_between_four_processes(url: str, way: str) -> None:
     """By force every claim fences the one before; shared, the generation alone keeps order."""
-    ledger, times = Ledger.open(url), 20
+    ledger, times = Ledger.open(url), 10
     owners = [f"owner-{number}" if way == "force" else "same" for number in range(4)]
     tries = together(HAMMER, [[url, owner, str(times), way] for owner in owners])
     desired = ledger.desired(MODEL)
@@ -172,7 +172,7 @@ def test_a_commit_that_is_killed_anywhere_leaves_all_or_nothing(url: str) -> Non
 
 
 def test_an_upgrade_that_is_killed_leaves_a_fresh_database(url: str) -> None:
-    for at in (1, 12, 30):
+    for at in (1, 8, 16):
         child = os.fork()
         if not child:
             _upgrade_and_die(url, at)

@@ -1,0 +1,149 @@
+"""The agent of one host: follows the ledger, keeps gateway and replicas, says what it sees."""
+
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from types import FrameType
+
+from infra.ledger import Ledger
+from infra.settings import Settings
+from release.errors import SlipwayError, Unavailable
+from release.releases import GatewayStatus, ReplicaStatus
+from release.routes import Route, Routes
+from release.variants import NAME, Variant
+from serving.agent.gateways import Gateways
+from serving.agent.places import Places
+from serving.agent.replicas import Replicas
+from serving.gateway.snapshot import Snapshot
+
+BEAT_SECONDS = 0.2
+OBSERVE_SECONDS = 2.0
+"""Even where nothing changed, the ledger hears of us this often."""
+
+
+class Agent:
+    """One host's share of the data plane. It decides nothing: it makes true what is desired."""
+
+    def __init__(self, settings: Settings) -> None:
+        host = socket.gethostname().split(".")[0].lower()
+        self.name = host if NAME.fullmatch(host) else "host"
+        self.stopping = False
+        self._settings = settings
+        self._places = Places.under(settings.run)
+        self._ledger: Ledger | None = None
+        self._told_down = False
+        self._snapshot = Snapshot.load(settings.run) or Snapshot(routes=Routes(number=0, routes={}))
+        self._replicas = Replicas(settings, self._places)
+        self._gateways = Gateways(settings, self._places, self.name)
+        self._observed: tuple[object, object] | None = None
+        self._observed_at = 0.0
+
+    def run(self) -> None:
+        """Beat until told to stop; then let everything finish what is under way."""
+        try:
+            while not self.stopping:
+                started = time.monotonic()
+                self.beat()
+                time.sleep(max(0.01, BEAT_SECONDS - (time.monotonic() - started)))
+        finally:
+            self._gateways.stop()
+            self._replicas.stop()
+
+    def beat(self) -> None:
+        """Look once at what is desired, make it so, and say what is seen."""
+        routes = self._desired()
+        wanted = {arm.digest: arm for route in routes.values() for arm in route.variants}
+        self._replicas.keep(wanted, time.monotonic())
+        self._publish(routes)
+        self._gateways.keep()
+        self._observe(routes, wanted)
+
+    def _desired(self) -> Mapping[str, Route]:
+        """Read the ledger; where it does not answer, what is on disk stays true."""
+        try:
+            if self._ledger is None:
+                self._ledger = Ledger.open(self._settings.ledger)
+            found = {one.model: one.route() for one in self._ledger.all_desired()}
+        except Unavailable as error:
+            self._lost(error)
+            return self._snapshot.routes.routes
+        self._told_down = False
+        return found
+
+    def _lost(self, error: Unavailable) -> None:
+        if not self._told_down:
+            _say(f"serves on without the ledger: {error}")
+            self._told_down = True
+
+    def _publish(self, routes: Mapping[str, Route]) -> None:
+        """Hand gateways a new snapshot, if it says anything new."""
+        known = self._snapshot
+        addresses = self._replicas.addresses()
+        if (routes, addresses) == (known.routes.routes, known.replicas):
+            return
+        numbered = Routes(number=known.routes.number + 1, routes=routes)
+        self._snapshot = Snapshot(routes=numbered, replicas=addresses)
+        self._snapshot.save(self._places.run, durable=_arms(routes) != _arms(known.routes.routes))
+
+    def _observe(self, routes: Mapping[str, Route], wanted: Mapping[str, Variant]) -> None:
+        served = {
+            digest: [name for name, route in routes.items() if _needs(route, digest)]
+            for digest in wanted
+        }
+        gateways = self._gateways.statuses(routes)
+        replicas = self._replicas.statuses(self.name, served)
+        seen = ([_timeless(one) for one in gateways], [_timeless(one) for one in replicas])
+        now = time.monotonic()
+        if seen == self._observed and now - self._observed_at < OBSERVE_SECONDS:
+            return
+        if self._ledger is None:
+            return
+        try:
+            self._ledger.observe(gateways, replicas, self.name)
+        except Unavailable as error:
+            self._lost(error)
+            return
+        self._observed, self._observed_at = seen, now
+
+
+def _needs(route: Route, digest: str) -> bool:
+    return any(arm.digest == digest for arm in route.variants)
+
+
+def _arms(routes: Mapping[str, Route]) -> dict[str, int]:
+    return {name: route.generation for name, route in routes.items()}
+
+
+def _timeless(said: GatewayStatus | ReplicaStatus) -> object:
+    if isinstance(said, GatewayStatus):
+        return replace(said, at=0.0)
+    return replace(said, at=0.0, memory_bytes=0)
+
+
+def _say(what: str) -> None:
+    sys.stderr.write(f"agent: {what}\n")
+    sys.stderr.flush()
+
+
+def main() -> int:
+    """Run the agent until SIGTERM."""
+    try:
+        agent = Agent(Settings())
+
+        def told(_signal: int, _frame: FrameType | None) -> None:
+            agent.stopping = True
+
+        for one in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(one, told)
+        agent.run()
+    except SlipwayError as error:
+        _say(str(error))
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

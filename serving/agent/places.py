@@ -1,0 +1,31 @@
+"""Where an agent's records and sockets lie."""
+
+import tempfile
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+LONGEST_SOCKET = 107
+"""Bytes in the path of a Unix socket."""
+
+_LONGEST_NAME = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Folders of one agent, made if need be."""
+
+    run: Path
+    records: Path
+    sockets: Path
+
+    @classmethod
+    def under(cls, run: Path) -> "Places":
+        """Lay them out under a folder; sockets go elsewhere where that is too deep for them."""
+        sockets = run / "sockets"
+        if len(bytes(sockets)) + _LONGEST_NAME > LONGEST_SOCKET:
+            short = sha256(bytes(run)).hexdigest()[:12]
+            sockets = Path(tempfile.gettempdir()) / f"slipway-{short}"
+        for folder in (run, run / "agent", sockets):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return cls(run=run, records=run / "agent", sockets=sockets)

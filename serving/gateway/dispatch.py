@@ -1,0 +1,243 @@
+"""The way of one request: choose an arm, ask it, let the champion answer for a failing canary."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from release.errors import SlipwayError
+from release.variants import Variant
+from serving.gateway.pool import Pool
+from serving.gateway.table import Endpoint
+from serving.journal import Counted, Record
+from serving.replica.wire import Answer, Kind, ReplicaGone, ReplicaProblem
+
+CLIENTS_FAULT = frozenset({Kind.TOO_LONG, Kind.INVALID})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What a client asks."""
+
+    id: str
+    key: str
+    """What decides the arm: the caller's key, else the request id."""
+
+    texts: list[str]
+    deadline_ms: float | None = None
+    """The client's own limit, if it is shorter than the endpoint's."""
+
+    version: int | None = None
+    """Version that the client has pinned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What it is answered."""
+
+    answer: Answer
+    arm: Variant
+    generation: int
+    rescued: bool = False
+
+
+class Refusal(SlipwayError):
+    """Why a client gets no answer, with the HTTP status that says so."""
+
+    def __init__(self, status: int, message: str, hint: str = "", *, retry: float = 0) -> None:
+        super().__init__(message, hint)
+        self.status = status
+        self.retry = retry
+        """Seconds after which to try again; 0 says nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Failure:
+    """How an arm failed to answer."""
+
+    kind: str
+    message: str
+
+    @property
+    def clients_fault(self) -> bool:
+        return self.kind in CLIENTS_FAULT
+
+
+_Outcome = Answer | _Failure
+
+
+class Dispatcher:
+    """Answers calls over a pool of replicas, and tells the journal.
+
+    Args:
+        pool: connections to replicas.
+        note: takes each request's record, before the client is answered.
+    """
+
+    def __init__(self, pool: Pool, note: Callable[[Record], None]) -> None:
+        self._pool = pool
+        self._note = note
+
+    async def answer(self, endpoint: Endpoint, call: Call) -> Reply:
+        """Answer one call within its deadline.
+
+        Raises:
+            Refusal: saying why not.
+        """
+        endpoint.in_flight += 1
+        try:
+            return await _Way(self._pool, self._note, endpoint, call).go()
+        finally:
+            endpoint.in_flight -= 1
+
+
+class _Way:
+    """One call under way."""
+
+    def __init__(
+        self, pool: Pool, note: Callable[[Record], None], endpoint: Endpoint, call: Call
+    ) -> None:
+        self._pool = pool
+        self._note = note
+        self._endpoint = endpoint
+        self._route = endpoint.route
+        self._call = call
+        self._guard = endpoint.route.guard
+        self._started = time.monotonic()
+        limits = [self._guard.deadline_ms, call.deadline_ms or self._guard.deadline_ms]
+        self._deadline = self._started + min(limits) / 1e3
+
+    async def go(self) -> Reply:
+        arm = self._choose()
+        if self._call.version is not None:
+            return self._finish(arm, await self._ask(arm, self._left()), counted=())
+        if arm != self._route.canary or arm == self._route.stable:
+            outcome = await self._ask(arm, self._left(), wait=True)
+            return self._finish(arm, outcome, counted=self._count(arm, outcome))
+        return await self._through_canary(arm)
+
+    def _choose(self) -> Variant:
+        call = self._call
+        if call.version is not None:
+            if arm := self._endpoint.version(call.version):
+                return arm
+            served = ", ".join(str(one.version) for one in self._route.variants) or "none"
+            said = f"{self._route.endpoint} does not serve version {call.version}."
+            raise Refusal(404, said, f"it serves {served}")
+        if arm := self._endpoint.choose(call.key, time.time()):
+            return arm
+        raise Refusal(503, f"{self._route.endpoint} has no version in production yet.", retry=1)
+
+    def _left(self) -> float:
+        return self._deadline - time.monotonic()
+
+    async def _ask(self, arm: Variant, seconds: float, *, wait: bool = False) -> _Outcome:
+        """Ask an arm; once more where its replica died before it answered and one is waited for."""
+        try:
+            return await self._pool.infer(arm.digest, self._call.texts, seconds, wait=wait)
+        except ReplicaGone as error:
+            if wait and self._left() > 0:
+                return await self._ask_again(arm)
+            return _Failure(kind="gone", message=error.message)
+        except ReplicaProblem as error:
+            return _Failure(kind=error.kind, message=error.message)
+        except TimeoutError:
+            said = f"{arm.ref} did not answer within {seconds * 1e3:.0f} ms."
+            return _Failure(kind="timeout", message=said)
+
+    async def _ask_again(self, arm: Variant) -> _Outcome:
+        await asyncio.sleep(min(0.02, max(0.0, self._left())))
+        try:
+            texts, left = self._call.texts, self._left()
+            return await self._pool.infer(arm.digest, texts, left, wait=True)
+        except (ReplicaGone, ReplicaProblem) as error:
+            kind = error.kind if isinstance(error, ReplicaProblem) else "gone"
+            return _Failure(kind=kind, message=error.message)
+        except TimeoutError:
+            return _Failure(kind="timeout", message=f"{arm.ref} was not back in time.")
+
+    async def _through_canary(self, canary: Variant) -> Reply:
+        budget = min(self._guard.canary_ms / 1e3, self._left() / 2)
+        first = await self._ask(canary, budget)
+        if isinstance(first, Answer):
+            self._endpoint.learn(failed=False)
+            return self._finish(canary, first, counted=self._count(canary, first))
+        champion = self._route.stable
+        if champion is None:
+            self._endpoint.learn(failed=not first.clients_fault)
+            return self._finish(canary, first, counted=self._count(canary, first))
+        second = await self._ask(champion, self._left(), wait=True)
+        return self._rescue(canary, champion, first, second)
+
+    def _rescue(
+        self, canary: Variant, champion: Variant, first: _Failure, second: _Outcome
+    ) -> Reply:
+        """Let the champion's answer decide whose fault it was."""
+        both_refuse = isinstance(second, _Failure) and second.clients_fault and first.clients_fault
+        if both_refuse:
+            return self._finish(champion, second, counted=())
+        self._endpoint.learn(failed=True)
+        rescued = isinstance(second, Answer)
+        counted = [Counted(digest=canary.digest, requests=1, failures=1, rescued=int(rescued))]
+        if not rescued:
+            counted += self._count(champion, second)
+        return self._finish(
+            champion, second, counted=tuple(counted), why=first.message, rescued=rescued
+        )
+
+    def _count(self, arm: Variant, outcome: _Outcome) -> tuple[Counted, ...]:
+        if isinstance(outcome, _Failure):
+            if outcome.clients_fault:
+                return ()
+            return (Counted(digest=arm.digest, requests=1, failures=1),)
+        slow = (time.monotonic() - self._started) * 1e3 > self._guard.slow_ms
+        return (Counted(digest=arm.digest, requests=1, slow=int(slow)),)
+
+    def _finish(
+        self,
+        arm: Variant,
+        outcome: _Outcome,
+        *,
+        counted: tuple[Counted, ...],
+        why: str = "",
+        rescued: bool = False,
+    ) -> Reply:
+        good = isinstance(outcome, Answer)
+        self._note(
+            Record(
+                at=time.time(),
+                id=self._call.id,
+                caller=blake2b(self._call.key.encode(errors="replace"), digest_size=8).hexdigest(),
+                endpoint=self._route.endpoint,
+                generation=self._route.generation,
+                version=arm.version if good else 0,
+                outcome="ok" if isinstance(outcome, Answer) else outcome.kind,
+                why=why if isinstance(outcome, Answer) else outcome.message,
+                ms=(time.monotonic() - self._started) * 1e3,
+                queue_ms=outcome.queue_ms if isinstance(outcome, Answer) else 0.0,
+                compute_ms=outcome.compute_ms if isinstance(outcome, Answer) else 0.0,
+                counted=counted,
+            )
+        )
+        if isinstance(outcome, Answer):
+            generation = self._route.generation
+            return Reply(answer=outcome, arm=arm, generation=generation, rescued=rescued)
+        raise _refusal(outcome)
+
+
+_STATUS = {
+    Kind.TOO_LONG: 400,
+    Kind.INVALID: 400,
+    Kind.OVERLOADED: 429,
+    Kind.NOT_READY: 503,
+    Kind.EXPIRED: 504,
+    Kind.INTERNAL: 500,
+    "gone": 503,
+    "timeout": 504,
+}
+
+
+def _refusal(failure: _Failure) -> Refusal:
+    status = _STATUS.get(failure.kind, 500)
+    return Refusal(status, failure.message, retry=1 if status in (429, 503) else 0)

@@ -1,0 +1,138 @@
+"""A gateway process: follows the snapshot on disk, serves until SIGTERM, then drains."""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from serving.gateway.app import Gateway
+from serving.gateway.dispatch import Dispatcher
+from serving.gateway.pool import Pool
+from serving.gateway.snapshot import Watch
+from serving.gateway.table import Table
+from serving.journal import JournalWriter, Record
+
+LOOK_SECONDS = 0.05
+DRAIN_SECONDS = 10
+
+
+@dataclass(slots=True, kw_only=True)
+class Process:
+    """The parts of one gateway process."""
+
+    name: str
+    watch: Watch
+    journal: JournalWriter
+    table: Table = field(default_factory=Table)
+    pool: Pool = field(default_factory=Pool)
+
+    def note(self, record: Record) -> None:
+        """Write a request down."""
+        self.journal.write(record)
+
+    def status(self) -> dict[str, Any]:
+        """Say what is served here."""
+        now = time.time()
+        current = self.watch.current
+        return {
+            "gateway": self.name,
+            "pid": os.getpid(),
+            "number": current.routes.number if current else 0,
+            "broken_snapshots": self.watch.broken,
+            "dropped_records": self.journal.dropped,
+            "endpoints": [one.as_json(now) for one in self.table.endpoints.values()],
+        }
+
+    def follow(self) -> None:
+        """Take the snapshot, if it is new."""
+        if self.watch.look() and (current := self.watch.current):
+            self.table.take(current.routes.routes)
+            self.pool.follow(current.replicas)
+
+    async def keep_following(self) -> None:
+        """Look for ever; close windows of the journal as they come due."""
+        while True:
+            self.follow()
+            if self.journal.due(time.time()):
+                self.journal.close_window()
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+async def serve(given: argparse.Namespace) -> None:
+    """Serve on the socket that the agent holds."""
+    journal = JournalWriter(given.journal, given.name)
+    process = Process(name=given.name, watch=Watch(given.folder), journal=journal)
+    dispatcher = Dispatcher(process.pool, process.note)
+    app = Gateway(process.table, process.pool, dispatcher, process.status)
+    process.follow()
+    following = asyncio.create_task(process.keep_following())
+    given.status.unlink(missing_ok=True)
+    local = await asyncio.start_unix_server(_tell(process), str(given.status))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            lifespan="off",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+            backlog=2048,
+        )
+    )
+    listening = socket.socket(fileno=given.fd)
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        following.cancel()
+        local.close()
+        given.status.unlink(missing_ok=True)
+        process.pool.close()
+        journal.close()
+
+
+def _tell(process: Process) -> Any:
+    """Answer whoever connects to the local socket with the status, as JSON."""
+
+    async def told(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            writer.write(json.dumps(process.status()).encode())
+            await writer.drain()
+        writer.close()
+
+    return told
+
+
+def main() -> int:
+    """Run one gateway."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fd", type=int, required=True, help="listening socket, inherited")
+    parser.add_argument("--name", required=True, help="such as host/g1")
+    parser.add_argument("--folder", type=Path, required=True, help="where routes.json lies")
+    parser.add_argument(
+        "--status", type=Path, required=True, help="local socket that tells how it is"
+    )
+    parser.add_argument("--journal", type=Path, required=True, help="folder of journals")
+    given = parser.parse_args()
+    # Until the server has its own handlers, a signal ends the process as it always does.
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    import uvloop
+
+    with suppress(KeyboardInterrupt):
+        uvloop.run(serve(given))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

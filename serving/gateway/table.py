@@ -1,0 +1,84 @@
+"""What this gateway serves of each endpoint right now: routes, and what it decides by itself.
+
+Two decisions are a gateway's own, both against the canary and both until a new generation comes:
+a lease that ran out stays out, and a canary that fails many times in a row is cut off.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from release.routes import Route
+from release.variants import Variant
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """One endpoint."""
+
+    route: Route
+    lapsed: bool = False
+    tripped: str = ""
+    in_flight: int = 0
+    failures_in_a_row: int = 0
+
+    def take(self, route: Route) -> None:
+        """Follow a new route; a new generation starts with a clean slate."""
+        if route.generation > self.route.generation:
+            self.lapsed, self.tripped, self.failures_in_a_row = False, "", 0
+        if route.generation >= self.route.generation:
+            self.route = route
+
+    def share(self, now: float) -> float:
+        """Percent of the requests that the canary gets now."""
+        route = self.route
+        if route.canary_percent and now >= route.lease_until:
+            self.lapsed = True
+        return 0.0 if self.lapsed or self.tripped else route.share(now)
+
+    def choose(self, key: str, now: float) -> Variant | None:
+        """Choose the arm for a key; None where nothing serves."""
+        if not self.share(now):
+            return self.route.stable
+        return self.route.choose(key, now)
+
+    def version(self, version: int) -> Variant | None:
+        """Give the arm of a version that a client has pinned, if it is served."""
+        return next((arm for arm in self.route.variants if arm.version == version), None)
+
+    def learn(self, *, failed: bool) -> None:
+        """Note how the canary did; cut it off where it plainly fails."""
+        self.failures_in_a_row = self.failures_in_a_row + 1 if failed else 0
+        limit = self.route.guard.trip_after
+        if self.failures_in_a_row >= limit and not self.tripped:
+            self.tripped = f"{self.failures_in_a_row} failures in a row, of {limit} at most"
+
+    def as_json(self, now: float) -> dict[str, object]:
+        """Say what is served, as plain data."""
+        route = self.route
+        return {
+            "endpoint": route.endpoint,
+            "generation": route.generation,
+            "stable": route.stable.ref if route.stable else None,
+            "canary": route.canary.ref if route.canary else None,
+            "share": self.share(now),
+            "lapsed": self.lapsed,
+            "tripped": self.tripped,
+            "in_flight": self.in_flight,
+        }
+
+
+@dataclass(slots=True)
+class Table:
+    """Every endpoint of a gateway."""
+
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)
+
+    def take(self, routes: Mapping[str, Route]) -> None:
+        """Follow a snapshot; endpoints that it does not name are gone."""
+        for name, route in routes.items():
+            if known := self.endpoints.get(name):
+                known.take(route)
+            else:
+                self.endpoints[name] = Endpoint(route)
+        for name in self.endpoints.keys() - routes.keys():
+            del self.endpoints[name]
