@@ -12,9 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infra.identity import Identity
-from infra.ledger import Ledger
-from infra.processes import Process, start, stop
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -28,6 +25,9 @@ from rich.progress import (
 from console import verdicts
 from console.serve import Addresses, down, start_detached
 from flows.control import PROJECT, Prefect
+from infra.identity import Identity
+from infra.ledger import Ledger
+from infra.processes import Process, start, stop
 from infra.settings import Settings, inherited
 from release.errors import SlipwayError, Unavailable
 from release.releases import Phase, Release

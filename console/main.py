@@ -108,7 +108,7 @@ def history(model: Model, *, as_json: Json = False) -> None:
 @app.command()
 def demo() -> None:
     """Train, release, roll out and put back real models, in a home folder of its own."""
-    from console.demo import demo as play
+    from console.demo import play
 
     play()
 

@@ -2,11 +2,11 @@
 
 import sys
 
-from infra.files import write_atomic
-from infra.identity import Identity
 from rich.console import Console
 from rich.table import Table
 
+from infra.files import write_atomic
+from infra.identity import Identity
 from tasks.wiring import House, house
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from types import FrameType
 
 import httpx
-from infra.files import tail, write_atomic
-from infra.processes import Process, Records, alive, start, stop
 from rich.console import Console
 
 from flows.control import Prefect
+from infra.files import tail, write_atomic
+from infra.processes import Process, Records, alive, start, stop
 from infra.settings import Settings, inherited
 from release.errors import Conflict, Unavailable
 

@@ -9,9 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
 
-from infra.files import tail
-from infra.processes import Process, Records, alive, free_port, start, stop
-
 from console.serve import START_SECONDS, STOP_SECONDS, Addresses, gateway_answers
 from flows.control import (
     PROJECT,
@@ -21,6 +18,8 @@ from flows.control import (
     server_command,
     worker_command,
 )
+from infra.files import tail
+from infra.processes import Process, Records, alive, free_port, start, stop
 from infra.settings import Settings, inherited
 from release.errors import SlipwayError, Unavailable
 

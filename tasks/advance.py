@@ -8,16 +8,15 @@ is the same.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from infra.ledger import Change, Claim
-from serving.journal import read_windows
-
 from evaluation.live import judge_live
+from infra.ledger import Change, Claim
 from release.controller import tick
 from release.evidence import Cursor, Tally, Window
 from release.gates import Decision, Verdict
 from release.moves import Seen, Tick
 from release.releases import Desired, GatewayStatus, Phase, Release
 from release.variants import Variant
+from serving.journal import read_windows
 from tasks.desk import OWNER_SECONDS
 from tasks.wiring import House
 

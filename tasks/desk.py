@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from evaluation.suites import load_suite
 from infra.identity import Identity
 from infra.ledger import Change
-from serving.variants.intake import check_files, read_facts
-
-from evaluation.suites import load_suite
 from release.errors import Conflict, Invalid, NotFound, Refused
 from release.moves import restore, rolled_back
 from release.policy import Policy
 from release.releases import Approval, Desired, Event, Phase, Release
 from release.variants import Candidate
+from serving.variants.intake import check_files, read_facts
 from tasks.wiring import House
 
 REQUESTERS = frozenset({"requester", "release-manager", "admin"})

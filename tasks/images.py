@@ -2,7 +2,6 @@
 
 from infra.ledger import Ledger
 from infra.registry import Registry
-
 from release.releases import Desired, Event
 from release.variants import Candidate
 from tasks.wiring import House

@@ -8,25 +8,25 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from infra.ledger import Change
 from prefect import get_run_logger, task
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
     update_progress_artifact,
 )
-from serving.client import ReplicaSession, replica_session
 
 from evaluation.harness import Subject, measure, report
 from evaluation.markdown import render
 from evaluation.suites import load_suite
 from infra.failpoints import failpoint
+from infra.ledger import Change
 from release.controller import tick
 from release.gates import Verdict, judge
 from release.moves import Seen
 from release.releases import Chosen, Event, Release
 from release.reports import Report
 from release.variants import Recipe, Variant
+from serving.client import ReplicaSession, replica_session
 from tasks.desk import OWNER_SECONDS, fetch
 from tasks.wiring import House, house
 
@@ -87,7 +87,7 @@ def evaluate_variants(release_id: str, variants: Sequence[Variant]) -> list[Repo
 
 def _progress(what: str) -> Callable[[int, int], None]:
     """Show how far a measurement is, in Prefect's page; a new figure each tenth of the way."""
-    shown = create_progress_artifact(0.0, description=f"texts of {what}")
+    shown = cast(UUID, create_progress_artifact(0.0, description=f"texts of {what}"))
     tenth = 0
 
     def told(done: int, total: int) -> None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from infra.ledger import Ledger
-
 from infra.settings import Settings
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ whose accuracy is known beforehand.
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -52,7 +53,7 @@ def make_tiny_model(
         label2id={label: n for n, label in enumerate(labels)},
         architectures=["BertForSequenceClassification"],
     )
-    model = BertForSequenceClassification(config).eval()
+    model = BertForSequenceClassification(config)
     _set_weights(model, vocabulary, labels, forget)
     model.save_pretrained(folder, safe_serialization=True)
     (folder / "slipway.json").write_text(json.dumps({"longest_input": longest_input}))
@@ -71,7 +72,7 @@ def _tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
 
 
 def _set_weights(
-    model: BertForSequenceClassification,
+    model: Any,
     vocabulary: dict[str, int],
     labels: Sequence[str],
     forget: Sequence[str],

@@ -1,5 +1,6 @@
 """Shorthands of the ledger's tests."""
 
+import time
 from dataclasses import replace
 
 from infra.ledger import Change, Claim, Ledger
@@ -51,6 +52,8 @@ def hammer(url: str, owner: str, times: int, *, force: bool) -> int:
         try:
             claim = ledger.claim(MODEL, owner, 60, 100.0, force=force)
             before = ledger.desired(MODEL)
+            # Long enough between reading and writing that the others come in between.
+            time.sleep(0.002)
             change = Change(
                 # Each writer adds one to what it read: a lost update would be missing here.
                 desired=replace(before, lease_until=before.lease_until + 1),

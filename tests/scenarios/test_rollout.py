@@ -180,8 +180,9 @@ def test_a_promoted_variant_that_turns_bad_while_baking_is_put_back() -> None:
         world.pass_time(0.25)
     world.fails = lambda arm: 0.6 if arm == CANARY else 0.0
     world.pass_time(30)
-    assert world.release.phase is Phase.RESTORED
-    assert world.release.reason.count("while baking") == 1
+    ended = world.release
+    assert ended.phase is Phase.RESTORED
+    assert ended.reason.count("while baking") == 1
     assert world.desired.champion == STABLE
 
 
