@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from prefect import get_run_logger, task
 from prefect.artifacts import (
@@ -29,6 +30,9 @@ from release.variants import Recipe, Variant
 from serving.client import ReplicaSession, replica_session
 from tasks.desk import OWNER_SECONDS, fetch
 from tasks.wiring import House, house
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 SLIPWAY = "slipway"
 
@@ -87,7 +91,7 @@ def evaluate_variants(release_id: str, variants: Sequence[Variant]) -> list[Repo
 
 def _progress(what: str) -> Callable[[int, int], None]:
     """Show how far a measurement is, in Prefect's page; a new figure each tenth of the way."""
-    shown = cast(UUID, create_progress_artifact(0.0, description=f"texts of {what}"))
+    shown = cast("UUID", create_progress_artifact(0.0, description=f"texts of {what}"))
     tenth = 0
 
     def told(done: int, total: int) -> None:
