@@ -7,6 +7,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +64,8 @@ def play() -> None:
         TextColumn("{task.fields[said]}"),
     )
     started = time.monotonic()
-    with Progress(*columns, console=console, refresh_per_second=4) as progress:
+    silent = not console.is_terminal
+    with Progress(*columns, console=console, refresh_per_second=4, disable=silent) as progress:
         show = Show(settings=settings, progress=progress)
         try:
             show.run()
@@ -101,11 +103,16 @@ class Show:
 
     settings: Settings
     progress: Progress
-    stages: dict[str, float] = field(default_factory=dict)
-    """Stage to seconds, in order."""
+    started_at: float = field(default_factory=time.monotonic)
+    stages: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Stage to when it began and ended, in seconds of the demo."""
 
     people: dict[str, Identity] = field(default_factory=dict)
     started: list[Process] = field(default_factory=list)
+    scripts: list[subprocess.Popen[str]] = field(default_factory=list)
+    """Processes of the example that run now."""
+
+    trainer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     _house: House | None = None
 
     def house(self) -> House:
@@ -123,38 +130,48 @@ class Show:
     def run(self) -> None:
         """Tell the whole story."""
         plan = tomllib.loads((EXAMPLE / "demo.toml").read_text(encoding="utf-8"))
-        with self.stage("gather texts and labels"):
-            self.example("suite.py", str(self.settings.root / "suites"))
+        # One core trains while the other releases what is trained already.
+        gathered = self.trainer.submit(self.gather)
+        trained = {
+            name: self.trainer.submit(self.train, one) for name, one in plan["train"].items()
+        }
         with self.stage("start the parts"):
             addresses = start_detached(self.settings)
+            gathered.result()
             self.introduce()
         for name in ("kind", "one"):
-            self.train(plan["train"][name])
-        self.release(addresses, plan["train"]["kind"]["model"], 1, end=Phase.PROMOTED)
-        self.release(addresses, "docs-router", 1, end=Phase.PROMOTED)
+            trained[name].result()
+            self.release(addresses, plan["train"][name]["model"], 1, end=Phase.PROMOTED)
+        for future in trained.values():
+            future.result()
         self.listen(addresses, plan["traffic"])
-        self.train(plan["train"]["two"])
         self.release(addresses, "docs-router", 2, end=Phase.PROMOTED)
-        self.train(plan["train"]["three"])
         self.release(addresses, "docs-router", 3, end=Phase.RESTORED)
         with self.stage("stop everything"):
             self.close()
 
     def close(self) -> None:
-        """Stop the client, then everything else."""
+        """Stop the client and the training, then everything else."""
+        self.trainer.shutdown(wait=False, cancel_futures=True)
+        for script in self.scripts:
+            script.terminate()
         stop(self.started, grace=10)
         self.started.clear()
         down(self.settings, quiet=True)
 
     @contextmanager
     def stage(self, title: str) -> Iterator[TaskID]:
-        """Show a stage while it lasts, and keep its time."""
+        """Show a stage while it lasts, and keep when it was."""
         bar = self.progress.add_task(title, total=1.0, said="")
-        started = time.monotonic()
+        begun = time.monotonic() - self.started_at
         yield bar
-        self.stages[title] = time.monotonic() - started
+        self.stages[title] = (begun, time.monotonic() - self.started_at)
         self.progress.update(bar, completed=1.0)
         self.progress.stop_task(bar)
+        if not self.progress.console.is_terminal:
+            # A log has no bars that grow: it gets a line a stage.
+            ended = self.stages[title][1]
+            self.progress.console.print(f"{ended:6.1f} s  {title}: done", highlight=False)
 
     def introduce(self) -> None:
         """Add the people of the story, and put the policies where releases look for them."""
@@ -175,6 +192,7 @@ class Show:
             MLFLOW_DISABLE_TELEMETRY="true",
             SLIPWAY_ARTIFACTS=str(self.settings.artifacts),
             HF_HUB_OFFLINE="1",
+            OMP_NUM_THREADS="1",
         )
         last = ""
         log = self.settings.logs / f"{Path(script).stem}.log"
@@ -185,16 +203,23 @@ class Show:
                 command, env=env, stdout=subprocess.PIPE, stderr=errors, text=True
             ) as process,
         ):
+            self.scripts.append(process)
             assert process.stdout is not None  # noqa: S101 - it is a pipe
             for line in process.stdout:
                 last = line.strip() or last
                 if bar is not None and last.startswith("progress "):
                     _, done, *said = last.split(maxsplit=2)
                     self.progress.update(bar, completed=float(done), said=" ".join(said))
+        self.scripts.remove(process)
         if process.returncode:
             raise Unavailable(f"{script} failed with code {process.returncode}.", f"see {log}")
         facts: Mapping[str, Any] = json.loads(last)
         return facts
+
+    def gather(self) -> None:
+        """Build the suites."""
+        with self.stage("gather texts and labels"):
+            self.example("suite.py", str(self.settings.root / "suites"))
 
     def train(self, plan: Mapping[str, Any]) -> None:
         """Train one version and register it."""

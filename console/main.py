@@ -3,6 +3,7 @@
 Every heavy import happens inside a command, so that `slipway --help` answers at once.
 """
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -149,6 +150,7 @@ def identity_disable(name: Annotated[str, typer.Argument(help="Name.")]) -> None
 
 def run() -> None:
     """Run the command; an error that a person can act on becomes one sentence and code 2."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except SlipwayError as error:

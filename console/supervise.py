@@ -25,6 +25,9 @@ from release.errors import SlipwayError, Unavailable
 
 LONGEST_BACKOFF = 30.0
 
+FLOWS_NICE = 10
+"""Building and measuring step back behind serving: clients must not notice a release."""
+
 
 @dataclass(slots=True, kw_only=True)
 class _Part:
@@ -33,6 +36,7 @@ class _Part:
     name: str
     command: list[str]
     process: Process
+    nice: int = 0
     deaths: int = 0
     restart_at: float = 0.0
 
@@ -57,12 +61,12 @@ class Supervisor:
         url = f"http://{settings.host}:{port}/api"
         self.environment = inherited(**environment(settings, url))
         self._add("agent", [sys.executable, "-m", "serving.agent.main"])
-        self._add("prefect-server", server_command(settings, port))
+        self._add("prefect-server", server_command(settings, port), nice=FLOWS_NICE)
         prefect = Prefect(url)
         if not self._until("prefect-server", prefect.healthy):
             return None
         prefect.make_pool()
-        self._add("prefect-worker", worker_command())
+        self._add("prefect-worker", worker_command(), nice=FLOWS_NICE)
         self._deploy()
         gateway = self._gateway()
         if not self._until("agent", lambda: gateway_answers(gateway())):
@@ -97,13 +101,13 @@ class Supervisor:
 
         return url
 
-    def _add(self, name: str, command: list[str]) -> None:
-        process = self._launch(name, command)
-        self.parts.append(_Part(name=name, command=command, process=process))
+    def _add(self, name: str, command: list[str], *, nice: int = 0) -> None:
+        process = self._launch(name, command, nice)
+        self.parts.append(_Part(name=name, command=command, process=process, nice=nice))
 
-    def _launch(self, name: str, command: list[str]) -> Process:
+    def _launch(self, name: str, command: list[str], nice: int) -> Process:
         log = self.settings.logs / f"{name}.log"
-        process = start(name, command, env=self.environment, log=log, cwd=PROJECT)
+        process = start(name, command, env=self.environment, log=log, cwd=PROJECT, nice=nice)
         Records(self.settings.run / "parts").save(process)
         return process
 
@@ -113,7 +117,7 @@ class Supervisor:
             part.deaths += 1
             part.restart_at = now + min(0.25 * 2**part.deaths, LONGEST_BACKOFF)
         elif now >= part.restart_at:
-            part.process, part.restart_at = self._launch(part.name, part.command), 0.0
+            part.process, part.restart_at = self._launch(part.name, part.command, part.nice), 0.0
 
     def _until(self, name: str, ready: Callable[[], bool]) -> bool:
         """Wait for a part; False where this process was told to stop."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-import httpx
+import aiohttp
 
 CALLERS = 400
 """Different keys that the requests are sent under."""
@@ -43,13 +43,15 @@ def read_stream(spec: str) -> Stream:
 
 async def run(url: str, streams: list[Stream], out: TextIO, stop: asyncio.Event) -> None:
     """Send until told to stop, then wait for what is in flight."""
-    limits = httpx.Limits(max_connections=64, max_keepalive_connections=64, keepalive_expiry=60)
-    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=15) as client:
+    # aiohttp, because httpx spends a core on its pool once some hundred requests wait in it.
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+    timeout = aiohttp.ClientTimeout(total=15)
+    async with aiohttp.ClientSession(url, connector=connector, timeout=timeout) as client:
         await asyncio.gather(*(_send(client, stream, out, stop) for stream in streams))
 
 
 async def _send(
-    client: httpx.AsyncClient, stream: Stream, out: TextIO, stop: asyncio.Event
+    client: aiohttp.ClientSession, stream: Stream, out: TextIO, stop: asyncio.Event
 ) -> None:
     under_way: set[asyncio.Task[None]] = set()
     due = time.monotonic()
@@ -71,22 +73,24 @@ def _questions(stream: Stream) -> Iterator[tuple[str, str]]:
         yield chance.choice(stream.texts), f"caller-{chance.randrange(CALLERS)}"
 
 
-async def _ask(client: httpx.AsyncClient, endpoint: str, text: str, key: str, out: TextIO) -> None:
+async def _ask(
+    client: aiohttp.ClientSession, endpoint: str, text: str, key: str, out: TextIO
+) -> None:
     body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}]}
     sent, started = time.time(), time.perf_counter()
     record: dict[str, Any] = {"endpoint": endpoint, "sent": sent, "key": key, "text": hash(text)}
     try:
         path = f"/v2/models/{endpoint}/infer"
-        answer = await client.post(path, json=body, headers={"x-slipway-key": key})
-        record["status"] = answer.status_code
-        record["version"] = int(answer.headers.get("x-slipway-version", 0))
-        record["rescued"] = "x-slipway-rescued" in answer.headers
-        if answer.is_success:
-            outputs = {one["name"]: one["data"] for one in answer.json()["outputs"]}
-            record["label"] = outputs["label"][0]
-        else:
-            record["error"] = answer.text[:300]
-    except (httpx.HTTPError, ValueError, KeyError, IndexError) as error:
+        async with client.post(path, json=body, headers={"x-slipway-key": key}) as answer:
+            record["status"] = answer.status
+            record["version"] = int(answer.headers.get("x-slipway-version", 0))
+            record["rescued"] = "x-slipway-rescued" in answer.headers
+            if answer.ok:
+                outputs = {one["name"]: one["data"] for one in (await answer.json())["outputs"]}
+                record["label"] = outputs["label"][0]
+            else:
+                record["error"] = (await answer.text())[:300]
+    except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, IndexError) as error:
         record["status"], record["error"] = 0, repr(error)
     record["ms"] = (time.perf_counter() - started) * 1e3
     out.write(json.dumps(record) + "\n")

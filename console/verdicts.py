@@ -16,6 +16,9 @@ from tasks.wiring import House
 SLACK_SECONDS = 2.0
 """Gateways may serve a change this long before or after the event that tells of it."""
 
+Stages = Mapping[str, tuple[float, float]]
+"""Stage to when it began and ended, in seconds."""
+
 _STARTS = frozenset({"step", "promoted"})
 _ENDS = frozenset({"restored", "rolled-back"})
 
@@ -90,7 +93,7 @@ def p99(records: Sequence[Mapping[str, Any]]) -> float:
     return quantiles(times, n=100)[98] if len(times) > 1 else 0.0
 
 
-def summary(here: House, answers: Path, stages: Mapping[str, float]) -> Iterator[str]:
+def summary(here: House, answers: Path, stages: Stages) -> Iterator[str]:
     """Write what happened: the ledger's timeline, the client's view, the stages' times."""
     yield from history_lines(here, "docs-router")
     records = read(answers)
@@ -114,7 +117,8 @@ def summary(here: House, answers: Path, stages: Mapping[str, float]) -> Iterator
     yield "\n[bold]Served now[/]"
     yield from images(here)
     yield "\n[bold]Where the time went[/]"
-    yield from (f"  {seconds:6.1f} s  {title}" for title, seconds in stages.items())
+    for title, (begun, ended) in sorted(stages.items(), key=lambda one: one[1]):
+        yield f"  {ended - begun:6.1f} s  {title} ({begun:.0f} to {ended:.0f})"
 
 
 def _releases(here: House) -> list[tuple[str, float, float]]:

@@ -26,7 +26,7 @@ from evaluation.suites import Suite
 from release.reports import Measured, Measurement, Report
 from release.variants import Variant
 
-LATENCY_TEXTS = 300
+LATENCY_TEXTS = 200
 """Texts sent one by one; the rest are sent many at once."""
 
 CONCURRENCY = 16

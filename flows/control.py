@@ -4,8 +4,10 @@ Only commands and HTTP: whoever starts a flow run need not import Prefect for it
 """
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
@@ -13,6 +15,9 @@ from infra.settings import Settings
 from release.errors import Unavailable
 
 POOL = "slipway"
+BUSY_SECONDS = 20.0
+"""How long a busy server is asked again."""
+
 PROJECT = Path(__file__).resolve().parents[1]
 """Where `prefect.yaml` lies."""
 
@@ -95,22 +100,36 @@ class Prefect:
         Raises:
             Unavailable: Prefect does not answer, or the flow is not deployed.
         """
-        try:
-            found = httpx.get(f"{self._url}/deployments/name/{flow}/{flow}", timeout=10)
-            found.raise_for_status()
-            made = httpx.post(
-                f"{self._url}/deployments/{found.json()['id']}/create_flow_run",
-                json={
-                    "parameters": parameters,
-                    "state": {"type": "SCHEDULED"},
-                    "idempotency_key": key or None,
-                },
-                timeout=10,
-            )
-            made.raise_for_status()
-        except httpx.HTTPError as error:
-            raise Unavailable(
-                f"Prefect cannot start the flow {flow!r} at {self._url}: {error}.",
-                "is it up? see slipway status",
-            ) from error
+        asked = {
+            "parameters": parameters,
+            "state": {"type": "SCHEDULED"},
+            # The key also makes it harmless to ask again after an answer that was lost.
+            "idempotency_key": key or uuid4().hex,
+        }
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                return self._create_run(flow, asked)
+            except httpx.HTTPError as error:
+                if time.monotonic() > deadline or not _may_pass(error):
+                    raise Unavailable(
+                        f"Prefect cannot start the flow {flow!r} at {self._url}: {error}.",
+                        "is it up? see slipway status",
+                    ) from error
+            time.sleep(0.5)
+
+    def _create_run(self, flow: str, asked: dict[str, Any]) -> str:
+        found = httpx.get(f"{self._url}/deployments/name/{flow}/{flow}", timeout=10)
+        found.raise_for_status()
+        deployment = found.json()["id"]
+        url = f"{self._url}/deployments/{deployment}/create_flow_run"
+        made = httpx.post(url, json=asked, timeout=10)
+        made.raise_for_status()
         return str(made.json()["id"])
+
+
+def _may_pass(error: httpx.HTTPError) -> bool:
+    """Whether a server on SQLite is only busy: it then answers 503, or late."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.is_server_error
+    return isinstance(error, httpx.TimeoutException)

@@ -3,7 +3,8 @@
 from prefect import flow
 
 from flows.rollout import rollout
-from tasks.open import open_or_find, reject
+from release.releases import Phase
+from tasks.open import at_work, open_or_find, reject
 from tasks.prepare import build_variant, evaluate_variants, judge_offline
 
 
@@ -21,9 +22,10 @@ def release(model: str, version: int | None = None, release_id: str | None = Non
         A sentence on how the release stands.
     """
     opened = open_or_find(model, version, release_id)
-    with reject(opened):
-        labels = [recipe.label for recipe in opened.policy.variants]
-        variants = [build_variant(opened.id, label) for label in labels]
-        reports = evaluate_variants(opened.id, variants)
-        judge_offline(opened.id, reports)
+    if opened.phase is Phase.PREPARING:
+        with at_work(opened), reject(opened):
+            labels = [recipe.label for recipe in opened.policy.variants]
+            variants = [build_variant(opened.id, label) for label in labels]
+            reports = evaluate_variants(opened.id, variants)
+            judge_offline(opened.id, reports)
     return rollout(opened.id)

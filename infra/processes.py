@@ -37,16 +37,27 @@ def start(
     log: Path,
     pass_fds: Sequence[int] = (),
     cwd: Path | None = None,
+    nice: int = 0,
 ) -> Process:
     """Start a process in a session of its own; what it prints is appended to a log.
+
+    Args:
+        name: what it is called in records.
+        command: program and arguments.
+        env: all of its environment.
+        log: where its output goes.
+        pass_fds: descriptors that it inherits.
+        cwd: folder to start in; ours if absent.
+        nice: how far behind others it steps when cores are short (0..19); as far as we if 0.
 
     Raises:
         OSError: the command cannot be run.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    polite = ["nice", "-n", str(nice)] if nice else []
     with log.open("ab") as out:
         child = subprocess.Popen(
-            list(command),
+            [*polite, *command],
             env=dict(env),
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -55,9 +66,22 @@ def start(
             pass_fds=tuple(pass_fds),
             cwd=cwd,
         )
+    _step_back(child.pid, nice or os.nice(0))
     # From here on the kernel's account counts, not Popen's: the process may be adopted by others.
     child.returncode = 0
     return Process(name=name, pid=child.pid, created=_created(child.pid))
+
+
+def step_back() -> None:
+    """Let this process stand as far behind others as its nice value says, in its session too."""
+    _step_back(os.getpid(), os.nice(0))
+
+
+def _step_back(pid: int, nice: int) -> None:
+    """Tell Linux's autogroups too: between sessions they alone weigh, and not the nice value."""
+    if nice > 0:
+        with suppress(OSError):
+            Path(f"/proc/{pid}/autogroup").write_text(str(nice), encoding="ascii")
 
 
 def _created(pid: int) -> float:

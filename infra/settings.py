@@ -86,7 +86,8 @@ class Settings(BaseSettings):
 
 def inherited(**more: str) -> dict[str, str]:
     """Environment for a child process: ours, and `more` on top."""
-    return {**os.environ, **more}
+    # Engines that wait must sleep, not spin: they share their cores with gateways and trainings.
+    return {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **more}
 
 
 def silence_telemetry() -> None:

@@ -103,9 +103,10 @@ class Gate:
             decision, relation = Decision.FAIL, "<" if sign > 0 else ">"
         else:
             decision, relation = Decision.INCONCLUSIVE, "not proven " + ("≥" if sign > 0 else "≤")
-        shown = f"{worst if decision is not Decision.FAIL else best:.4g}"
-        bound = "" if measured.low is None else f" at the bound of {measured.value:.4g}"
-        number = f"{what}{shown}{bound} {relation} {limit:.4g} (n={measured.n})"
+        deciding = best if decision is Decision.FAIL else worst
+        side = "lower" if (sign > 0) is (decision is not Decision.FAIL) else "upper"
+        bound = "" if measured.low is None else f", {side} bound {deciding:.4g}"
+        number = f"{what}{measured.value:.4g} {relation} {limit:.4g} (n={measured.n}{bound})"
         return self._find(decision, number)
 
     def _find(self, decision: Decision, reason: str) -> Finding:

@@ -6,8 +6,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -133,14 +133,31 @@ def _predictions(answer: Answer) -> list[Prediction]:
 
 
 @contextmanager
-def replica_session(
-    folder: Path, digest: str, *, threads: int = 1, start_seconds: float = 60.0
-) -> Iterator[ReplicaSession]:
-    """Serve a variant in a process of its own while the body runs.
+def replica_sessions(
+    served: Mapping[str, Path], *, threads: int = 1, start_seconds: float = 60.0
+) -> Iterator[list[ReplicaSession]]:
+    """Serve variants, each in a process of its own, while the body runs.
+
+    Args:
+        served: digest to folder; they start all at once.
+        threads: compute threads of each.
+        start_seconds: how long each may take until it is ready.
 
     Raises:
-        Unavailable: the process did not become ready.
+        Unavailable: a process did not become ready.
     """
+    with ExitStack() as stack:
+        sessions = [
+            stack.enter_context(_starting(folder, digest, threads))
+            for digest, folder in served.items()
+        ]
+        for session in sessions:
+            session.wait_ready(start_seconds)
+        yield sessions
+
+
+@contextmanager
+def _starting(folder: Path, digest: str, threads: int) -> Iterator[ReplicaSession]:
     # A socket's path may have 107 bytes, and a home folder may be deep.
     place = Path(tempfile.mkdtemp(prefix="slipway-"))
     address, log = place / "replica", place / "log"
@@ -149,7 +166,6 @@ def replica_session(
     try:
         session = ReplicaSession(process, address, log)
         try:
-            session.wait_ready(start_seconds)
             yield session
         finally:
             session.close()

@@ -5,12 +5,15 @@ the claim on the model's row and by the row's generation; killed anywhere and ru
 is the same.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from evaluation.live import judge_live
 from infra.ledger import Change, Claim
 from release.controller import tick
+from release.errors import Conflict
 from release.evidence import Cursor, Tally, Window
 from release.gates import Decision, Verdict
 from release.moves import Seen, Tick
@@ -19,6 +22,8 @@ from release.variants import Variant
 from serving.journal import read_windows
 from tasks.desk import OWNER_SECONDS
 from tasks.wiring import House
+
+T = TypeVar("T")
 
 FRESH_SECONDS = 10.0
 """A status older than this says nothing about now."""
@@ -169,6 +174,22 @@ def _readiness(house: House, release: Release, now: float) -> tuple[bool, str]:
     ]
     trouble = next((one.message for one in mine if not one.ready and one.message), "")
     return bool(mine) and all(one.ready for one in mine), trouble
+
+
+def outwait(house: House, work: Callable[[], T]) -> T:
+    """Do what needs the model's row, and outwait a process that died while it held it.
+
+    Raises:
+        Conflict: whoever holds it is alive.
+    """
+    deadline = house.clock() + OWNER_SECONDS + 5
+    while True:
+        try:
+            return work()
+        except Conflict:
+            if house.clock() > deadline:
+                raise
+            time.sleep(0.5)
 
 
 def settle(house: House, release: Release, reason: str) -> Release:

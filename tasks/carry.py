@@ -5,10 +5,8 @@ import time
 from prefect import get_run_logger, task
 
 from infra.failpoints import failpoint
-from release.errors import Conflict
 from release.releases import Release
-from tasks.advance import advance
-from tasks.desk import OWNER_SECONDS
+from tasks.advance import advance, outwait
 from tasks.wiring import House, house
 
 LONG_SECONDS = 30.0
@@ -23,27 +21,15 @@ def carry(release_id: str) -> Release:
         The release as it stands.
     """
     here = house()
-    told = 0
+    told = max((number for number, _ in here.ledger.events(release_id)), default=0)
     while True:
-        standing = _advance(here, release_id)
+        standing = outwait(here, lambda: advance(here, release_id))
         told = _tell(here, release_id, told)
         failpoint(f"{standing.phase}-{standing.step}")
         wait = standing.not_before - here.clock()
         if standing.phase.closed or wait > LONG_SECONDS:
             return standing
         time.sleep(max(wait, 0.05))
-
-
-def _advance(here: House, release_id: str) -> Release:
-    """Advance, and outwait a controller that died while it held the model's row."""
-    deadline = here.clock() + OWNER_SECONDS + 5
-    while True:
-        try:
-            return advance(here, release_id)
-        except Conflict:
-            if here.clock() > deadline:
-                raise
-            time.sleep(0.5)
 
 
 def _tell(here: House, release_id: str, told: int) -> int:

@@ -21,6 +21,9 @@ from tasks.wiring import House
 
 REQUESTERS = frozenset({"requester", "release-manager", "admin"})
 MANAGERS = frozenset({"release-manager", "admin"})
+START_SECONDS = 60.0
+"""How long a flow run may take to begin; until then nobody else takes its release up."""
+
 OWNER_SECONDS = 20.0
 """How long a claim on a model's row lasts; a controller that died is replaced after this."""
 
@@ -100,6 +103,7 @@ def open_release(house: House, request: Request, requester: Identity) -> Release
         stable=desired.champion,
         stable_policy=desired.policy_text,
         waiting_for="evaluation",
+        not_before=now + START_SECONDS,
         reason="just opened",
     )
     champion = desired.champion.ref if desired.champion else "nothing"

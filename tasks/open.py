@@ -1,14 +1,16 @@
 """Find what a flow run is about, and close what can never be prepared."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
 
 from prefect import get_run_logger, task
 
+from infra.ledger import Claim
 from release.errors import Conflict, SlipwayError, Unavailable
 from release.releases import Release
-from tasks.advance import settle
-from tasks.desk import Request, open_release
+from tasks.advance import outwait, settle
+from tasks.desk import OWNER_SECONDS, Request, open_release
 from tasks.wiring import house
 
 
@@ -35,6 +37,42 @@ def find(release_id: str) -> Release:
 
 
 @contextmanager
+def at_work(release: Release) -> Iterator[None]:
+    """Hold the model's row while a release is prepared, so that nobody prepares it twice.
+
+    Raises:
+        Conflict: another process prepares it, and is alive.
+    """
+    here = house()
+    model, done = release.candidate.model, Event()
+
+    def hold() -> Claim:
+        return here.ledger.claim(model, here.owner, OWNER_SECONDS, here.clock())
+
+    def renew() -> None:
+        while not done.wait(OWNER_SECONDS / 4):
+            try:
+                hold()
+            except Unavailable as error:
+                log.warning("%s is held no longer than its lease: %s", model, error)
+            except Conflict:
+                # Somebody led the model back: the next write of this run is fenced off.
+                return
+
+    log = get_run_logger()
+    outwait(here, hold)
+    keeper = Thread(target=renew, name="at-work", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        done.set()
+        keeper.join()
+        with suppress(Conflict):
+            here.ledger.yield_claim(hold())
+
+
+@contextmanager
 def reject(release: Release) -> Iterator[None]:
     """Close a release with the sentence of whatever makes it impossible.
 
@@ -43,8 +81,11 @@ def reject(release: Release) -> Iterator[None]:
     """
     try:
         yield
-    except (Unavailable, Conflict):
+    except Unavailable:
         raise
+    except Conflict:
+        if not house().ledger.release(release.id).phase.closed:
+            raise
     except SlipwayError as error:
         settle(house(), release, str(error))
         get_run_logger().warning("%s: %s", release.id, error)

@@ -4,7 +4,7 @@ What a task has done stands in the ledger or in the store; run again, it finds i
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -27,7 +27,7 @@ from release.moves import Seen
 from release.releases import Chosen, Event, Release
 from release.reports import Report
 from release.variants import Recipe, Variant
-from serving.client import ReplicaSession, replica_session
+from serving.client import ReplicaSession, replica_sessions
 from tasks.desk import OWNER_SECONDS, fetch
 from tasks.wiring import House, house
 
@@ -77,8 +77,7 @@ def evaluate_variants(release_id: str, variants: Sequence[Variant]) -> list[Repo
     beside = [*variants]
     if release.stable and release.stable.digest not in {one.digest for one in variants}:
         beside.append(release.stable)
-    with ExitStack() as stack:
-        subjects = [stack.enter_context(_subject(here, variant)) for variant in beside]
+    with _subjects(here, beside) as subjects:
         samples = measure(subjects, suite, told=_progress(suite.name))
     by_digest = {sample.subject.variant.digest: sample for sample in samples}
     champion = by_digest.get(release.stable.digest) if release.stable else None
@@ -113,16 +112,20 @@ def _keep(here: House, release: Release, made: Report) -> None:
 
 
 @contextmanager
-def _subject(here: House, variant: Variant) -> Iterator[Subject]:
-    """Start the very process that would serve a variant, and make it answer."""
-    folder = here.store.path(variant.digest)
-    with replica_session(folder, variant.digest, threads=here.settings.threads) as session:
-        yield Subject(
-            variant=variant,
-            predict=lambda text: session.predict([text])[0].label,
-            predict_many=lambda texts, many: _labels(session, texts, many),
-            memory_bytes=session.memory_bytes,
-        )
+def _subjects(here: House, variants: Sequence[Variant]) -> Iterator[list[Subject]]:
+    """Start the very processes that would serve the variants, and make them answer."""
+    served = {variant.digest: here.store.path(variant.digest) for variant in variants}
+    with replica_sessions(served, threads=here.settings.threads) as sessions:
+        yield [_subject(*one) for one in zip(variants, sessions, strict=True)]
+
+
+def _subject(variant: Variant, session: ReplicaSession) -> Subject:
+    return Subject(
+        variant=variant,
+        predict=lambda text: session.predict([text])[0].label,
+        predict_many=lambda texts, many: _labels(session, texts, many),
+        memory_bytes=session.memory_bytes,
+    )
 
 
 def _labels(session: ReplicaSession, texts: Sequence[str], many: int) -> list[str]:

@@ -13,12 +13,13 @@ STALE_SECONDS = 20.0
 
 @task(name="find what is due")
 def due() -> list[Release]:
-    """Give the open releases that should have moved by now and did not."""
+    """Give the open releases that should have moved by now, and that nobody works on."""
     here = house()
     now = here.clock()
-    return [
+    late = [
         one for one in here.ledger.releases(open_only=True) if now - one.not_before > STALE_SECONDS
     ]
+    return [one for one in late if not here.ledger.owner(one.candidate.model, now)]
 
 
 @task(name="list models")

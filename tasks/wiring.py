@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from infra.ledger import Ledger
+from infra.processes import step_back
 from infra.settings import Settings
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class House:
 @cache
 def house() -> House:
     """Give the house of this process, built from its environment."""
+    step_back()
     settings = Settings()
     settings.root.mkdir(parents=True, exist_ok=True)
     return House(settings=settings, ledger=Ledger.open(settings.ledger))

@@ -39,9 +39,9 @@ LIBRARIES: Mapping[str, Sequence[str]] = {
 SHORT, LONG = 62, (70, 126)
 """Tokens: the most of a short text, and the range of a long one."""
 
-ROUTER = {"train": 450, "calibration": 20, "test": 112, "live": 120}
+ROUTER = {"train": 450, "calibration": 16, "test": 60, "live": 120}
 ROUTER_LONG = {"live": 80}
-KIND = {"train": 400, "calibration": 40, "test": 250, "live": 200}
+KIND = {"train": 400, "calibration": 64, "test": 200, "live": 200}
 """Texts a label in each split."""
 
 ENOUGH_SHORT, ENOUGH_LONG = 950, 90

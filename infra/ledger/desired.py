@@ -103,6 +103,12 @@ class Desires:
             put(connection, schema.desired, {"model": model}, {**fresh, **held})
         return Claim(model=model, owner=owner, epoch=epoch, until=now + seconds)
 
+    def owner(self, model: str, now: float) -> str:
+        """Name whoever holds a model's row at this moment; empty where nobody does."""
+        with self.database.read() as connection:
+            row = _row(connection, model)
+        return str(row["owner"]) if row and now < row["owner_until"] else ""
+
     def yield_claim(self, claim: Claim) -> None:
         """Give a claim back; harmless if it was lost meanwhile."""
         table = schema.desired

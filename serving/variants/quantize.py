@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification
 
 from serving.replica.engines import Ids, Tokens
 
-SUBSET = 100
+SUBSET = 64
 """Calibration texts; more of them change the ranges little and cost seconds."""
 
 

@@ -13,26 +13,36 @@ NO_WORSE = Gate(metric="accuracy", max_regression=0.02)
 @pytest.mark.parametrize(
     ("gate", "report", "decision", "said"),
     [
-        (FLOOR, a_report(0.55, low=0.52, high=0.58), Decision.PASS, "0.52 at the bound of 0.55 ≥"),
+        (
+            FLOOR,
+            a_report(0.55, low=0.52, high=0.58),
+            Decision.PASS,
+            "0.55 ≥ 0.5 (n=900, lower bound 0.52)",
+        ),
         (FLOOR, a_report(0.52, low=0.49, high=0.55), Decision.INCONCLUSIVE, "not proven ≥ 0.5"),
-        (FLOOR, a_report(0.45, low=0.42, high=0.48), Decision.FAIL, "0.48 at the bound of 0.45 <"),
+        (
+            FLOOR,
+            a_report(0.45, low=0.42, high=0.48),
+            Decision.FAIL,
+            "0.45 < 0.5 (n=900, upper bound 0.48)",
+        ),
         (
             BETTER,
             a_report(0.6, low=0.5, high=0.7, difference=(0.05, 0.02, 0.08)),
             Decision.PASS,
-            "change 0.02 at the bound of 0.05 ≥ 0.01",
+            "change 0.05 ≥ 0.01 (n=900, lower bound 0.02)",
         ),
         (
             NO_WORSE,
             a_report(0.6, low=0.5, high=0.7, difference=(-0.01, -0.03, 0.01)),
             Decision.INCONCLUSIVE,
-            "not proven ≥ -0.02 (n=900)",
+            "not proven ≥ -0.02 (n=900, lower bound -0.03)",
         ),
         (
             NO_WORSE,
             a_report(0.6, low=0.5, high=0.7, difference=(-0.08, -0.1, -0.05)),
             Decision.FAIL,
-            "change -0.05 at the bound of -0.08 < -0.02",
+            "change -0.08 < -0.02 (n=900, upper bound -0.05)",
         ),
     ],
 )
@@ -85,7 +95,7 @@ def test_the_worst_finding_decides_and_speaks_first() -> None:
     unmeasured = Gate(metric="memory_mb", at_most=1)
     verdict = judge(a_report(0.4, low=0.3, high=0.45), [unmeasured, FLOOR])
     assert verdict.decision is Decision.FAIL
-    assert verdict.reasons.startswith("accuracy 0.45")
+    assert verdict.reasons.startswith("accuracy 0.4 <")
 
 
 def test_a_first_release_is_not_asked_for_a_comparison() -> None:
