@@ -37,9 +37,6 @@ class Settings(BaseSettings):
     threads: int = Field(default=1, ge=1, le=256)
     """Compute threads of a replica."""
 
-    reconcile_seconds: float = Field(default=120, ge=5)
-    """How often the `reconcile` flow runs."""
-
     failpoint: str = ""
     """Name of the point at which the process kills itself; for fault tests only."""
 

@@ -116,10 +116,15 @@ class ReplicaSession:
     def _await(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
+    async def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            # The transport lets go of its socket in the loop's next turn.
+            await asyncio.sleep(0)
+
     def close(self) -> None:
         """Let go of the connection; the process is its starter's."""
-        if self._connection is not None:
-            self._loop.call_soon_threadsafe(self._connection.close)
+        self._await(self._hang_up())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -1,0 +1,146 @@
+"""What comes in, what is built of it, and that what was built is what is served."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from infra.settings import inherited
+from release.errors import Invalid, SlipwayError, Unsafe
+from serving.client import replica_command
+from serving.replica.worker import UNFIT
+from serving.variants.intake import check_files, read_facts
+from tests.serving.conftest import ROOT, Tiny
+
+
+def test_a_second_build_is_found_in_the_store(tiny: Tiny) -> None:
+    for one in tiny.facts["built"].values():
+        assert one["cached"] == [False, True]
+        assert one["same"]
+
+
+def test_recipes_and_contents_have_digests_of_their_own(tiny: Tiny) -> None:
+    built = tiny.facts["built"].values()
+    digests = {one["variant"]["digest"] for one in built} | {one["recipe_digest"] for one in built}
+    assert len(digests) == 2 * len(built)
+
+
+def test_parity_with_the_parent_is_measured(tiny: Tiny) -> None:
+    exact = tiny.facts["built"]["1/torch-fp32"]["parity"]
+    small = tiny.facts["built"]["1/openvino-int8"]["parity"]
+    assert exact == {"max_logit_error": 0.0, "argmax_agreement": 1.0, "texts": 12.0}
+    assert 0 < small["max_logit_error"] < 2
+    assert small["argmax_agreement"] == 1.0
+
+
+def test_nothing_is_unpickled_while_building(tiny: Tiny) -> None:
+    assert tiny.facts["unpickled"] == []
+
+
+@pytest.mark.parametrize("damage", ["weights", "labels", "extra", "missing"])
+def test_a_replica_refuses_what_is_not_what_was_approved(
+    tiny: Tiny, tmp_path: Path, damage: str
+) -> None:
+    variant = tiny.variant(1)
+    folder = shutil.copytree(tiny.folder(variant), tmp_path / "variant")
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o700)
+    if damage == "weights":
+        content = bytearray((folder / "model.bin").read_bytes())
+        content[100] ^= 1
+        (folder / "model.bin").write_bytes(content)
+    elif damage == "labels":
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["labels"] = manifest["labels"][::-1]
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    elif damage == "extra":
+        (folder / "hook.py").write_text("print('never run')")
+    else:
+        (folder / "tokenizer.json").unlink()
+    command = replica_command(folder, variant.digest, tmp_path / "socket", 1)
+    done = subprocess.run(
+        command, cwd=ROOT, env=inherited(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == UNFIT, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "socket").exists()
+
+
+def _pickle(folder: Path) -> None:
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+
+
+def _disguised(folder: Path) -> None:
+    (folder / "vocab.txt").write_bytes(b"\x80\x04cos\nsystem\n.")
+
+
+def _archive(folder: Path) -> None:
+    (folder / "extra.json").write_bytes(b"PK\x03\x04....")
+
+
+def _not_weights(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"\x80\x04" + bytes(100))
+
+
+def _link(folder: Path) -> None:
+    (folder / "notes.txt").symlink_to("/etc/hostname")
+
+
+def _own_code(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoModel": "code.Model"}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def _no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "said"),
+    [
+        (_pickle, Unsafe, "pytorch_model.bin is not of a kind that may be loaded"),
+        (_disguised, Unsafe, "vocab.txt begins like a pickle"),
+        (_archive, Unsafe, "extra.json is an archive under another name"),
+        (_not_weights, Unsafe, "model.safetensors is not a safetensors file"),
+        (_link, Unsafe, "notes.txt is a link"),
+        (_own_code, Unsafe, "names code of its own (auto_map)"),
+        (_no_tokenizer, Invalid, "has no tokenizer.json"),
+    ],
+)
+def test_intake_refuses(
+    tiny: Tiny,
+    tmp_path: Path,
+    spoil: Callable[[Path], None],
+    error: type[SlipwayError],
+    said: str,
+) -> None:
+    folder = shutil.copytree(tiny.root / "tiny-1", tmp_path / "candidate")
+    check_files(folder)
+    spoil(folder)
+    with pytest.raises(error) as caught:
+        check_files(folder)
+    assert said in str(caught.value)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"architectures": ["BertModel"]}, "'BertModel' is not supported"),
+        ({"id2label": {"0": "one"}}, "two or more labels"),
+        ({"id2label": {"0": "one", "2": "two"}}, "has no label '1'"),
+        ({"max_position_embeddings": 64}, "within 2..64 tokens, not 128"),
+    ],
+)
+def test_facts_that_cannot_be_are_refused(
+    tiny: Tiny, tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    folder = shutil.copytree(tiny.root / "tiny-1", tmp_path / "candidate")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(Invalid, match=said):
+        read_facts(folder)
