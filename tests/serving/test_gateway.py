@@ -71,7 +71,8 @@ def test_the_protocol_is_spoken(tier: Tier, tiny: Tiny) -> None:
     assert labels(answer) == ["beta", "gamma"]
     assert answer.headers["x-request-id"] == "mine-1"
     assert answer.json()["model_version"] == "1"
-    pinned = tier.client.post("/v2/models/tiny/versions/1/infer", json=body("alpha"))  # type: ignore[union-attr]
+    assert tier.client is not None
+    pinned = tier.client.post("/v2/models/tiny/versions/1/infer", json=body("alpha"))
     assert labels(pinned) == ["alpha"]
 
 
@@ -114,7 +115,7 @@ def test_a_bad_request_is_told_what_is_wrong(
     champion_and(tier, tiny, None)
     assert tier.client is not None
     content = {"content": sent} if isinstance(sent, bytes) else {"json": sent}
-    answer = tier.client.post("/v2/models/tiny/infer", **content)  # type: ignore[arg-type]
+    answer = tier.client.post("/v2/models/tiny/infer", **content)
     assert answer.status_code == status
     assert said in answer.json()["error"]
     assert labels(tier.ask("the word alpha")) == ["alpha"]
@@ -182,7 +183,7 @@ def test_the_champion_answers_for_a_canary_that_is_killed(tier: Tier, tiny: Tiny
     assert {one.status_code for one in after} == {200}
     rescued = sum("x-slipway-rescued" in one.headers for one in after)
     assert rescued > 50
-    tally = until(lambda: (sum_ := counted(tier, tiny, 2)) and sum_.rescued >= rescued and sum_)
+    tally = until(lambda: (sum_ := counted(tier, tiny, 2)).rescued >= rescued and sum_)
     assert tally.failures == tally.rescued
 
 

@@ -96,7 +96,8 @@ class Tier:
         """Wait until the gateway reaches replicas of these."""
         for variant in variants:
             path = f"/v2/models/{variant.model}/versions/{variant.version}/ready"
-            until(lambda path=path: self.get(path).status_code == 200)
+            while self.get(path).status_code != httpx.codes.OK:
+                time.sleep(0.02)
 
     def get(self, path: str) -> httpx.Response:
         assert self.client is not None
