@@ -101,7 +101,7 @@ def wait_up(settings: Settings, supervisor: Process) -> Addresses:
 
 
 def _foreground(settings: Settings) -> None:
-    from console.supervise import Supervisor
+    from console.supervise import Supervisor, alone
 
     supervisor = Supervisor(settings)
 
@@ -110,15 +110,16 @@ def _foreground(settings: Settings) -> None:
 
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, interrupted)
-    try:
-        with Console(stderr=True).status("starting …"):
-            addresses = supervisor.start()
-        if addresses is not None:
-            _greet(addresses)
-            sys.stdout.write("Ctrl-C stops it.\n")
-        supervisor.watch()
-    finally:
-        supervisor.stop()
+    with alone(settings):
+        try:
+            with Console(stderr=True).status("starting …"):
+                addresses = supervisor.start()
+            if addresses is not None:
+                _greet(addresses)
+                sys.stdout.write("Ctrl-C stops it.\n")
+            supervisor.watch()
+        finally:
+            supervisor.stop()
 
 
 def _greet(addresses: Addresses) -> None:

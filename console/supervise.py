@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -18,8 +19,8 @@ from flows.control import (
     server_command,
     worker_command,
 )
-from infra.files import tail
-from infra.processes import Process, Records, alive, free_port, start, stop
+from infra.files import file_lock, tail
+from infra.processes import Process, Records, alive, free_port, start, stop, this
 from infra.settings import Settings, inherited
 from release.errors import SlipwayError, Unavailable
 
@@ -57,6 +58,8 @@ class Supervisor:
             Unavailable: a part did not come up.
         """
         settings = self.settings
+        Records(settings.run / "supervisor").save(this("supervisor"))
+        self._clear_away()
         port = free_port(settings.host)
         url = f"http://{settings.host}:{port}/api"
         self.environment = inherited(**environment(settings, url))
@@ -86,10 +89,24 @@ class Supervisor:
     def stop(self) -> None:
         """Stop every part: flows first, so that nothing drives the agent while it drains."""
         (self.settings.run / "addresses.json").unlink(missing_ok=True)
+        Records(self.settings.run / "supervisor").remove("supervisor")
         records = Records(self.settings.run / "parts")
         for part in reversed(self.parts):
             stop([part.process], grace=STOP_SECONDS / 2)
             records.remove(part.name)
+
+    def _clear_away(self) -> None:
+        """End the parts that a supervisor left behind when it was killed.
+
+        Its agent is killed outright: asked to end, it would take gateway and replicas with it,
+        which serve on until the next agent adopts them.
+        """
+        records = Records(self.settings.run / "parts")
+        left = records.load()
+        stop([one for one in left if one.name == "agent"], grace=0)
+        stop([one for one in left if one.name != "agent"], grace=STOP_SECONDS / 2)
+        for one in left:
+            records.remove(one.name)
 
     def _gateway(self) -> Callable[[], str]:
         """Give the gateway's address; the agent chooses the port and writes it down."""
@@ -148,6 +165,17 @@ class Supervisor:
             raise Unavailable(f"The flows could not be deployed: {said}")
 
 
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Be the one supervisor of a home, for as long as the body runs.
+
+    Raises:
+        Conflict: there is another.
+    """
+    with file_lock(settings.run / "supervisor.lock", seconds=0):
+        yield
+
+
 def main() -> int:
     """Run as a process of its own until SIGTERM."""
     supervisor = Supervisor(Settings())
@@ -159,13 +187,15 @@ def main() -> int:
     signal.signal(signal.SIGINT, told)
     os.umask(0o077)
     try:
-        supervisor.start()
-        supervisor.watch()
+        with alone(supervisor.settings):
+            try:
+                supervisor.start()
+                supervisor.watch()
+            finally:
+                supervisor.stop()
     except SlipwayError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    finally:
-        supervisor.stop()
     return 0
 
 

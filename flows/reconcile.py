@@ -17,10 +17,12 @@ def reconcile() -> list[str]:
     """
     done = []
     for opened in due():
+        # One that fails must not keep the others waiting: its state tells of it.
         if opened.phase is Phase.PREPARING:
-            done.append(release(opened.candidate.model, release_id=opened.id))
+            state = release(opened.candidate.model, release_id=opened.id, return_state=True)
         else:
-            done.append(rollout(opened.id))
+            state = rollout(opened.id, return_state=True)
+        done.append(f"{opened.id}: {state.name}")
     for model in models():
         done += show(model)
     return done

@@ -15,9 +15,6 @@ import psutil
 
 from infra.files import write_atomic
 
-SAME_MOMENT = 0.5
-"""Seconds by which one birth may be told differently: the clock of the day is set now and then."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
@@ -26,7 +23,7 @@ class Process:
     name: str
     pid: int
     created: float
-    """Moment of its birth by the kernel's account, which tells it from a later owner of its pid."""
+    """Birth in seconds since the system's start: tells it from a later owner of its pid."""
 
 
 def start(
@@ -72,6 +69,11 @@ def start(
     return Process(name=name, pid=child.pid, created=_created(child.pid))
 
 
+def this(name: str) -> Process:
+    """Give a record of the present process."""
+    return Process(name=name, pid=os.getpid(), created=_created(os.getpid()))
+
+
 def step_back() -> None:
     """Let this process stand as far behind others as its nice value says, in its session too."""
     _step_back(os.getpid(), os.nice(0))
@@ -85,17 +87,20 @@ def _step_back(pid: int, nice: int) -> None:
 
 
 def _created(pid: int) -> float:
+    """Give a process's birth in seconds since the system's start, which no set clock moves."""
     try:
-        return float(psutil.Process(pid).create_time())
-    except psutil.NoSuchProcess:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
         return 0.0
+    # The name of the command, in brackets, may hold anything; birth is the 20th field after it.
+    return int(stat.rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def alive(process: Process) -> bool:
     """Whether this very process still runs; a child of ours that died is reaped."""
     try:
         found = psutil.Process(process.pid)
-        if abs(float(found.create_time()) - process.created) >= SAME_MOMENT:
+        if _created(process.pid) != process.created:
             return False
         if found.status() != psutil.STATUS_ZOMBIE:
             return True
@@ -104,6 +109,13 @@ def alive(process: Process) -> bool:
     with suppress(ChildProcessError):
         os.waitpid(process.pid, os.WNOHANG)
     return False
+
+
+def ask_to_end(process: Process) -> None:
+    """Send SIGTERM, and do not wait; harmless if it is gone."""
+    if alive(process):
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
 
 
 def stop(processes: Iterable[Process], *, grace: float = 10.0) -> None:

@@ -87,6 +87,12 @@ def inherited(**more: str) -> dict[str, str]:
     return {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **more}
 
 
+def inherited_by_serving() -> dict[str, str]:
+    """Environment for gateways and replicas, which need no secret of ours and get none."""
+    secrets = {"SLIPWAY_TOKEN", "SLIPWAY_LEDGER_URL", "SLIPWAY_REGISTRY_URI"}
+    return {name: value for name, value in inherited().items() if name not in secrets}
+
+
 def silence_telemetry() -> None:
     """Forbid the libraries of this process to report to anybody; to be called before importing."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"

@@ -121,17 +121,20 @@ class Policy:
             self,
             gates=(*self.gates, *_gates(data.get("gates", []))),
             approval=replace(self.approval, count=count),
-            text=f"{self.text}\n# floor\n{floor}",
+            text=f"{self.text}{_FLOOR}{floor}",
         )
 
     @classmethod
     def frozen(cls, text: str) -> Self:
         """Read back `text` as a release keeps it, floor included."""
-        team, _, floor = text.partition("\n# floor\n")
+        team, _, floor = text.partition(_FLOOR)
         return cls.parse(team, floor=floor)
 
 
 _T = TypeVar("_T")
+
+_FLOOR = "\n\x1e floor\n"
+"""Between a team's policy and the floor over it; no TOML may hold this control character."""
 
 
 def _toml(text: str, what: str) -> dict[str, Any]:

@@ -27,6 +27,12 @@ class Guard:
     slow_ms: float = 1_000
     """An answer that took longer counts as slow."""
 
+    def __post_init__(self) -> None:
+        for name in ("trip_after", "deadline_ms", "canary_ms", "slow_ms"):
+            value = getattr(self, name)
+            if not 1 <= value <= 3_600_000:
+                raise Invalid(f"{name} must be within 1..3600000, not {value!r}.", "see [live]")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
@@ -79,8 +85,12 @@ class Route:
             key: the caller's key, else the request id.
             now: seconds since the epoch.
         """
-        canary = self.canary
-        if canary is None or not (percent := self.share(now)):
+        return self.divide(key) if self.share(now) else self.stable
+
+    def divide(self, key: str) -> Variant | None:
+        """Choose the arm for a key by the canary's share alone, whatever became of its lease."""
+        canary, percent = self.canary, self.canary_percent
+        if canary is None:
             return self.stable
         salted = f"{self.endpoint}\0{canary.digest}\0{key}".encode(errors="surrogatepass")
         bucket = int.from_bytes(blake2b(salted, digest_size=8).digest()) % BUCKETS

@@ -1,6 +1,7 @@
 """Replicas for whoever wants to ask one directly, as the evaluation does."""
 
 import asyncio
+import os
 import shutil
 import sys
 import tempfile
@@ -16,8 +17,8 @@ import psutil
 
 from infra.files import tail
 from infra.processes import Process, alive, start, stop
-from infra.settings import inherited
-from release.errors import Unavailable
+from infra.settings import inherited_by_serving
+from release.errors import Unavailable, Unsafe
 from serving.replica.wire import Answer, Connection, ReplicaGone
 
 T = TypeVar("T")
@@ -56,13 +57,14 @@ class ReplicaSession:
         """Wait until it has verified, loaded and warmed its variant.
 
         Raises:
-            Unavailable: it ended, or was not ready in time; with its last words.
+            Unsafe: it ended; with its last words.
+            Unavailable: it was not ready in time.
         """
         deadline = time.monotonic() + seconds
         while not self._ready():
             words = " ".join(tail(self._log, 2))
             if not alive(self._process):
-                raise Unavailable(f"A replica ended before it was ready: {words}")
+                raise Unsafe(f"A replica cannot load the variant, and ended: {words}")
             if time.monotonic() > deadline:
                 raise Unavailable(f"A replica was not ready within {seconds:g} s: {words}")
             time.sleep(0.02)
@@ -166,8 +168,8 @@ def _starting(folder: Path, digest: str, threads: int) -> Iterator[ReplicaSessio
     # A socket's path may have 107 bytes, and a home folder may be deep.
     place = Path(tempfile.mkdtemp(prefix="slipway-"))
     address, log = place / "replica", place / "log"
-    command = replica_command(folder, digest, address, threads)
-    process = start("replica", command, env=inherited(), log=log)
+    command = [*replica_command(folder, digest, address, threads), "--parent", str(os.getpid())]
+    process = start("replica", command, env=inherited_by_serving(), log=log)
     try:
         session = ReplicaSession(process, address, log)
         try:

@@ -119,9 +119,18 @@ class JournalWriter:
             self._number += 1
             self._tallies, self._opened = {}, now
         if os.fstat(self._file).st_size >= SEGMENT_BYTES:
-            os.close(self._file)
-            self._segment += 1
-            self._file = self._open()
+            self._rotate()
+
+    def _rotate(self) -> None:
+        """Go on in the next segment; where that cannot be opened, in this one."""
+        self._segment += 1
+        try:
+            fresh = self._open()
+        except OSError:
+            self._segment -= 1
+            return
+        os.close(self._file)
+        self._file = fresh
 
     def close(self) -> None:
         """Close the window and the file."""
@@ -131,9 +140,14 @@ class JournalWriter:
     def _append(self, line: bytes) -> bool:
         data = line + b"\n"
         try:
-            return os.write(self._file, data) == len(data)
+            before = os.fstat(self._file).st_size
+            if os.write(self._file, data) == len(data):
+                return True
+            # A disk that filled up half-way: the next line must stand alone.
+            os.ftruncate(self._file, before)
         except OSError:
             return False
+        return False
 
     def _open(self) -> int:
         path = self._folder / f"{self._segment:08d}.jsonl"
@@ -145,7 +159,8 @@ class JournalWriter:
         number = 0
         for path in reversed(segments):
             lines = _whole_lines(path)
-            last = max((n for n, line in enumerate(lines) if line.startswith(_WINDOW)), default=-1)
+            windows = (n for n, line in enumerate(lines) if _window(line, ""))
+            last = max(windows, default=-1)
             if last >= 0:
                 number = int(json.loads(lines[last])["window"])
             for line in lines[last + 1 :]:
@@ -157,7 +172,7 @@ class JournalWriter:
     def _recount(self, line: bytes) -> None:
         try:
             record = msgspec.json.decode(line, type=Record)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             self.dropped += 1
             return
         self._opened = min(self._opened, record.at)
@@ -239,6 +254,8 @@ def _windows_in(content: bytes, gateway: str) -> list[tuple[Window, int]]:
 
 
 def _window(line: bytes, gateway: str) -> Window | None:
+    if not line.startswith(_WINDOW):
+        return None
     try:
         plain: Any = json.loads(line)
         tallies = {

@@ -74,6 +74,8 @@ def _tick(house: House, claim: Claim, release_id: str) -> bool:
     look = _look(house, release, desired, now)
     moved = tick(release, desired, look.seen, now)
     house.ledger.commit(claim, _change(moved, desired, look, release), now)
+    if moved.release.phase.closed:
+        return False
     stood = (release.phase, release.step, release.since)
     return stood != (moved.release.phase, moved.release.step, moved.release.since)
 
@@ -95,7 +97,7 @@ def _change(moved: Tick, before: Desired, look: _Look, release: Release) -> Chan
 
 def _look(house: House, release: Release, desired: Desired, now: float) -> _Look:
     model = release.candidate.model
-    windows, cursors = read_windows(house.settings.journal, house.ledger.cursors(model))
+    windows, cursors = _read(house, release)
     evidence = house.ledger.evidence(release.id) if release.phase in WATCHED else {}
     live = _judge(release, desired, evidence, windows) if release.phase in WATCHED else None
     gateways = house.ledger.gateways(model)
@@ -113,6 +115,20 @@ def _look(house: House, release: Release, desired: Desired, now: float) -> _Look
         findings=live.findings if live else (),
     )
     return _Look(seen=seen, windows=tuple(windows), cursors=tuple(cursors))
+
+
+def _read(house: House, release: Release) -> tuple[list[Window], list[Cursor]]:
+    """Read on in the journal; what lies before the canary is passed over to its end, unseen."""
+    journal, cursors = house.settings.journal, dict(house.ledger.cursors(release.candidate.model))
+    windows, moved = read_windows(journal, cursors)
+    if release.phase in WATCHED:
+        return windows, moved
+    passed: list[Cursor] = moved
+    while moved:
+        cursors |= {one.gateway: one for one in moved}
+        _, moved = read_windows(journal, cursors)
+        passed = [*passed, *moved]
+    return [], list({one.gateway: one for one in passed}.values())
 
 
 def _judge(
@@ -201,6 +217,10 @@ def settle(house: House, release: Release, reason: str) -> Release:
     now = house.clock()
     claim = house.ledger.claim(release.candidate.model, house.owner, OWNER_SECONDS, now)
     try:
+        # Read under the claim: whoever slept before it may hold a release of long ago.
+        release = house.ledger.release(release.id)
+        if release.phase is not Phase.PREPARING:
+            return release
         judged = replace(release, verdict=str(Decision.FAIL), reason=reason)
         desired = house.ledger.desired(release.candidate.model)
         moved = tick(judged, desired, Seen(), now)

@@ -7,7 +7,7 @@ from threading import Event, Thread
 from prefect import get_run_logger, task
 
 from infra.ledger import Claim
-from release.errors import Conflict, SlipwayError, Unavailable
+from release.errors import Conflict, Refused, SlipwayError, Unavailable
 from release.releases import Release
 from tasks.advance import outwait, settle
 from tasks.desk import OWNER_SECONDS, Request, open_release
@@ -24,6 +24,11 @@ def open_or_find(model: str, version: int | None, release_id: str | None) -> Rel
     if release_id is not None:
         return here.ledger.release(release_id)
     requester = here.identities.prove(here.token)
+    if not requester.machine:
+        raise Refused(
+            f"A run without release_id acts for this worker, and {requester.name} is a person.",
+            "open it with `slipway release`, or give the worker a machine's token",
+        )
     for one in here.ledger.releases(model, open_only=True):
         if one.requester == requester.human and version in (None, one.candidate.version):
             return one

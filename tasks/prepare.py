@@ -24,7 +24,7 @@ from infra.ledger import Change
 from release.controller import tick
 from release.gates import Verdict, judge
 from release.moves import Seen
-from release.releases import Chosen, Event, Release
+from release.releases import Chosen, Event, Phase, Release
 from release.reports import Report
 from release.variants import Recipe, Variant
 from serving.client import ReplicaSession, replica_sessions
@@ -167,6 +167,12 @@ def _best(verdicts: Sequence[Verdict]) -> Verdict:
 def _record(here: House, release: Release, verdict: Verdict, chosen: Report | None) -> None:
     """Write the verdict down and let the controller draw its first conclusion, at once."""
     now = here.clock()
+    claim = here.ledger.claim(release.candidate.model, here.owner, OWNER_SECONDS, now)
+    # Read under the claim: whoever slept before it may hold a release of long ago.
+    release = here.ledger.release(release.id)
+    if release.verdict or release.phase is not Phase.PREPARING:
+        here.ledger.yield_claim(claim)
+        return
     said = replace(
         release,
         verdict=str(verdict.decision),
@@ -174,7 +180,6 @@ def _record(here: House, release: Release, verdict: Verdict, chosen: Report | No
         chosen=Chosen(variant=chosen.variant, report=chosen.digest) if chosen else None,
     )
     judged = _event(here, said, "judged", f"{verdict.decision}: {said.reason}", _findings(verdict))
-    claim = here.ledger.claim(release.candidate.model, here.owner, OWNER_SECONDS, now)
     try:
         desired = here.ledger.desired(release.candidate.model)
         moved = tick(said, desired, Seen(), now)

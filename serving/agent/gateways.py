@@ -11,7 +11,7 @@ from typing import Any
 
 from infra.files import write_atomic
 from infra.processes import Process, Records, alive, start, stop
-from infra.settings import Settings, inherited
+from infra.settings import Settings, inherited_by_serving
 from release.errors import Conflict
 from release.releases import GatewayStatus
 from serving.agent.places import Places
@@ -22,6 +22,8 @@ BACKLOG = 2_048
 
 ASK_SECONDS = 0.3
 DRAIN_SECONDS = 12.0
+HUNG_SECONDS = 15.0
+"""A gateway that has not said how it is for so long is killed and started anew."""
 
 
 class Gateways:
@@ -45,13 +47,17 @@ class Gateways:
         self._name = self._free_name()
         self._process: Process | None = None
         self._heard: dict[str, GatewayStatus] = {}
+        self._heard_at = 0.0
         self.deaths = 0
 
     def keep(self) -> None:
         """Start the gateway if it does not run; let the old ones go once it serves."""
+        now = time.monotonic()
+        if self._process is not None and now - self._heard_at > HUNG_SECONDS:
+            stop([self._process], grace=0)
         if self._process is None or not alive(self._process):
             self.deaths += self._process is not None
-            self._process = self._start()
+            self._process, self._heard_at = self._start(), now
         elif self._old and self._ask() is not None:
             stop(self._old, grace=DRAIN_SECONDS)
             for one in self._old:
@@ -62,6 +68,7 @@ class Gateways:
         """What the gateway serves of these endpoints; what was heard last where it is silent."""
         said = self._ask()
         if said is not None:
+            self._heard_at = time.monotonic()
             now = time.time()
             found = {one["endpoint"]: one for one in said["endpoints"]}
             self._heard = {
@@ -141,7 +148,7 @@ class Gateways:
         ]
         log = self._settings.logs / f"gateway-{self._name}.log"
         name = f"gateway-{self._name}"
-        process = start(name, command, env=inherited(), log=log, pass_fds=[fd])
+        process = start(name, command, env=inherited_by_serving(), log=log, pass_fds=[fd])
         self._records.save(process)
         return process
 

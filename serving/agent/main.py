@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import FrameType
 
+from infra.files import file_lock
 from infra.ledger import Ledger
 from infra.settings import Settings
 from release.errors import SlipwayError, Unavailable
@@ -20,6 +21,7 @@ from serving.agent.replicas import Replicas
 from serving.gateway.snapshot import Snapshot
 
 BEAT_SECONDS = 0.2
+LONGEST_PAUSE = 5.0
 OBSERVE_SECONDS = 2.0
 """Even where nothing changed, the ledger hears of us this often."""
 
@@ -42,15 +44,23 @@ class Agent:
         self._observed_at = 0.0
 
     def run(self) -> None:
-        """Beat until told to stop; then let everything finish what is under way."""
-        try:
-            while not self.stopping:
-                started = time.monotonic()
+        """Beat until told to stop; then let everything finish what is under way.
+
+        Whatever goes wrong in a beat is said and tried again in the next: a full disk or a ledger
+        of another version must not stop what serves.
+        """
+        pause = BEAT_SECONDS
+        while not self.stopping:
+            started = time.monotonic()
+            try:
                 self.beat()
-                time.sleep(max(0.01, BEAT_SECONDS - (time.monotonic() - started)))
-        finally:
-            self._gateways.stop()
-            self._replicas.stop()
+                pause = BEAT_SECONDS
+            except Exception as error:  # nothing at all may end the serving
+                pause = min(2 * pause, LONGEST_PAUSE)
+                _say(f"could not do its work, and tries again: {error!r}")
+            time.sleep(max(0.01, pause - (time.monotonic() - started)))
+        self._gateways.stop()
+        self._replicas.stop()
 
     def beat(self) -> None:
         """Look once at what is desired, make it so, and say what is seen."""
@@ -71,7 +81,9 @@ class Agent:
             self._lost(error)
             return self._snapshot.routes.routes
         self._told_down = False
-        return found
+        # An endpoint is never dropped because the ledger does not know it: it may be a new, empty
+        # one in the place of one that was lost.
+        return {**self._snapshot.routes.routes, **found}
 
     def _lost(self, error: Unavailable) -> None:
         if not self._told_down:
@@ -130,15 +142,18 @@ def _say(what: str) -> None:
 
 def main() -> int:
     """Run the agent until SIGTERM."""
+    settings = Settings()
     try:
-        agent = Agent(Settings())
+        # An agent before us may still be letting its processes finish.
+        with file_lock(settings.run / "agent.lock", seconds=30):
+            agent = Agent(settings)
 
-        def told(_signal: int, _frame: FrameType | None) -> None:
-            agent.stopping = True
+            def told(_signal: int, _frame: FrameType | None) -> None:
+                agent.stopping = True
 
-        for one in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(one, told)
-        agent.run()
+            for one in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(one, told)
+            agent.run()
     except SlipwayError as error:
         _say(str(error))
         return 2

@@ -1,9 +1,12 @@
 """Where an agent's records and sockets lie."""
 
+import os
 import tempfile
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+
+from release.errors import Unsafe
 
 LONGEST_SOCKET = 107
 """Bytes in the path of a Unix socket."""
@@ -28,4 +31,7 @@ class Places:
             sockets = Path(tempfile.gettempdir()) / f"slipway-{short}"
         for folder in (run, run / "agent", sockets):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        facts = sockets.stat()
+        if facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
+            raise Unsafe(f"{sockets} can be written by others, who could take over its sockets.")
         return cls(run=run, records=run / "agent", sockets=sockets)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.files import tail
-from infra.processes import Process, Records, alive, start, stop
-from infra.settings import Settings, inherited
+from infra.processes import Process, Records, alive, ask_to_end, start, stop
+from infra.settings import Settings, inherited_by_serving
 from release.releases import ReplicaStatus
 from release.variants import Variant
 from serving.agent.places import Places
@@ -26,6 +26,9 @@ LINGER_SECONDS = 2.0
 HUNG_SECONDS = 10.0
 """A replica that has not said how it is for so long is killed and started anew."""
 
+DRAIN_SECONDS = 12.0
+"""How long one that was asked to end may take to finish what it has."""
+
 ASK_SECONDS = 0.3
 
 
@@ -41,7 +44,11 @@ class _Replica:
     deaths: int = 0
     restart_at: float = 0.0
     message: str = "it is starting"
+    served: bool = False
+    """Whether it has been ready since it was started."""
+
     unwanted_since: float | None = None
+    asked_to_end: bool = False
 
     @property
     def ready(self) -> bool:
@@ -61,6 +68,8 @@ class Replicas:
         self._places = places
         self._records = Records(places.records)
         self._known: dict[str, _Replica] = {}
+        self._left = [one for one in self._records.load() if one.name.startswith("replica-")]
+        """Replicas of an agent before us, until it is clear which of them are wanted."""
 
     def keep(self, wanted: Mapping[str, Variant], now: float) -> None:
         """Start what is missing, restart what died, stop what is no longer wanted.
@@ -72,7 +81,8 @@ class Replicas:
         for digest, variant in wanted.items():
             if digest not in self._known:
                 self._known[digest] = self._adopt(variant, now)
-            self._known[digest].unwanted_since = None
+            self._bring_back(self._known[digest])
+        self._dismiss_strangers()
         for digest, replica in list(self._known.items()):
             if digest in wanted:
                 self._look_after(replica, now)
@@ -80,11 +90,15 @@ class Replicas:
                 self._retire(digest, replica, now)
 
     def addresses(self) -> dict[str, str]:
-        """Content digest to socket, of the replicas that are wanted and ready."""
+        """Content digest to socket, of every replica that is wanted.
+
+        Ready or not: gateways see for themselves whom they reach, and wait at the address of a
+        champion that is being restarted.
+        """
         return {
             digest: str(replica.address)
             for digest, replica in self._known.items()
-            if replica.ready and replica.unwanted_since is None
+            if replica.unwanted_since is None
         }
 
     def statuses(self, agent: str, endpoints: Mapping[str, list[str]]) -> list[ReplicaStatus]:
@@ -128,6 +142,22 @@ class Replicas:
                 replica.process = record
         return replica
 
+    def _bring_back(self, replica: _Replica) -> None:
+        """Want a replica again; one that was asked to end already is started anew."""
+        replica.unwanted_since = None
+        if replica.asked_to_end and replica.process is not None:
+            stop([replica.process], grace=0)
+            replica.process, replica.asked_to_end = None, False
+
+    def _dismiss_strangers(self) -> None:
+        """End what an agent before us started and nobody wants any more."""
+        names = {one.name for one in self._known.values()}
+        for record in self._left:
+            if record.name not in names:
+                ask_to_end(record)
+                self._records.remove(record.name)
+        self._left = []
+
     def _look_after(self, replica: _Replica, now: float) -> None:
         if replica.process is None:
             if now >= replica.restart_at:
@@ -138,9 +168,13 @@ class Replicas:
             return
         status = ask(replica.address)
         if status is not None and status.digest == replica.variant.digest:
-            replica.status, replica.heard = status, now
-        elif now - replica.heard > HUNG_SECONDS:
-            stop([replica.process], grace=0.1)
+            replica.status = status
+            # One that was ready and is so no longer is as good as silent.
+            if status.ready or not replica.served:
+                replica.heard = now
+            replica.served = replica.served or status.ready
+        if now - replica.heard > HUNG_SECONDS:
+            stop([replica.process], grace=0)
             self._mourn(replica, now, f"it did not answer for {HUNG_SECONDS:g} s and was killed")
 
     def _start(self, replica: _Replica, now: float) -> None:
@@ -148,7 +182,7 @@ class Replicas:
         folder = self._settings.store / "sha256" / digest.removeprefix("sha256:")
         command = replica_command(folder, digest, replica.address, self._settings.threads)
         log = self._log(replica)
-        replica.process = start(replica.name, command, env=inherited(), log=log)
+        replica.process = start(replica.name, command, env=inherited_by_serving(), log=log)
         replica.started = replica.heard = now
         self._records.save(replica.process)
 
@@ -159,6 +193,7 @@ class Replicas:
         pause = min(FIRST_BACKOFF * 2 ** (replica.deaths - 1), LONGEST_BACKOFF)
         replica.message = f"died {replica.deaths} times: {why or words or 'no last words'}"
         replica.process = replica.status = None
+        replica.served = False
         replica.restart_at = now + pause
 
     def _retire(self, digest: str, replica: _Replica, now: float) -> None:
@@ -166,9 +201,14 @@ class Replicas:
             replica.unwanted_since = now
         if now - replica.unwanted_since < LINGER_SECONDS:
             return
-        if replica.process is not None:
-            # It drains by itself; whoever looks again finds it gone.
-            stop([replica.process], grace=12)
+        # Never waited for: a replica that is slow to end must not hold up its neighbours.
+        if replica.process is not None and alive(replica.process):
+            if not replica.asked_to_end:
+                ask_to_end(replica.process)
+                replica.asked_to_end = True
+            if now - replica.unwanted_since < LINGER_SECONDS + DRAIN_SECONDS:
+                return
+            stop([replica.process], grace=0)
         self._records.remove(replica.name)
         del self._known[digest]
 

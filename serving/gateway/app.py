@@ -48,7 +48,6 @@ class Gateway:
     """Routes requests to endpoints; knows nothing of processes, files or ledgers.
 
     Args:
-        name: of this gateway.
         table: what is served.
         pool: connections to replicas.
         dispatcher: answers calls.
@@ -115,7 +114,9 @@ class Gateway:
             case "/v2/health/live":
                 return _json({"live": True})
             case "/v2/health/ready":
-                ready = all(self._ready(one.route.stable) for one in self._table.endpoints.values())
+                # An endpoint whose first release is still warming makes nobody else unready.
+                stable = [one.route.stable for one in self._table.endpoints.values()]
+                ready = all(self._ready(arm) for arm in stable if arm is not None)
                 # The specification says `live` here and its clients read `ready`.
                 return _json({"ready": ready, "live": True}, 200 if ready else 503)
             case "/-/status":

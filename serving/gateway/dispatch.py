@@ -104,18 +104,39 @@ class _Way:
         self._route = endpoint.route
         self._call = call
         self._guard = endpoint.route.guard
+        self._asked: Variant | None = None
         self._started = time.monotonic()
         limits = [self._guard.deadline_ms, call.deadline_ms or self._guard.deadline_ms]
         self._deadline = self._started + min(limits) / 1e3
 
     async def go(self) -> Reply:
         arm = self._choose()
+        try:
+            return await self._through(arm)
+        except asyncio.CancelledError:
+            self._abandoned()
+            raise
+
+    async def _through(self, arm: Variant) -> Reply:
         if self._call.version is not None:
             return self._finish(arm, await self._ask(arm, self._left()), counted=())
         if arm != self._route.canary or arm == self._route.stable:
             outcome = await self._ask(arm, self._left(), wait=True)
             return self._finish(arm, outcome, counted=self._count(arm, outcome))
         return await self._through_canary(arm)
+
+    def _abandoned(self) -> None:
+        """Hold it against the arm that was being asked that its client would wait no longer.
+
+        Impatient clients hit both arms alike and cancel out; an arm that hangs shows.
+        """
+        arm = self._asked
+        if arm is None or self._call.version is not None:
+            return
+        if arm == self._route.canary:
+            self._endpoint.learn(self._route.generation, failed=True)
+        said = _Failure(kind="abandoned", message=f"the client left while {arm.ref} was asked")
+        self._write(arm, said, counted=(Counted(digest=arm.digest, requests=1, failures=1),))
 
     def _choose(self) -> Variant:
         call = self._call
@@ -125,7 +146,11 @@ class _Way:
             served = ", ".join(str(one.version) for one in self._route.variants) or "none"
             said = f"{self._route.endpoint} does not serve version {call.version}."
             raise Refusal(404, said, f"it serves {served}")
-        if arm := self._endpoint.choose(call.key, time.time()):
+        stable = self._route.stable
+        if stable is not None and self._left() < 2 * self._guard.canary_ms / 1e3:
+            # Too little time to try a canary and still be answered by the champion.
+            return stable
+        if arm := self._endpoint.choose(call.key):
             return arm
         raise Refusal(503, f"{self._route.endpoint} has no version in production yet.", retry=1)
 
@@ -134,6 +159,7 @@ class _Way:
 
     async def _ask(self, arm: Variant, seconds: float, *, wait: bool = False) -> _Outcome:
         """Ask an arm; once more where its replica died before it answered and one is waited for."""
+        self._asked = arm
         try:
             return await self._pool.infer(arm.digest, self._call.texts, seconds, wait=wait)
         except ReplicaGone as error:
@@ -158,14 +184,14 @@ class _Way:
             return _Failure(kind="timeout", message=f"{arm.ref} was not back in time.")
 
     async def _through_canary(self, canary: Variant) -> Reply:
-        budget = min(self._guard.canary_ms / 1e3, self._left() / 2)
+        budget = self._guard.canary_ms / 1e3
         first = await self._ask(canary, budget)
         if isinstance(first, Answer):
-            self._endpoint.learn(failed=False)
+            self._endpoint.learn(self._route.generation, failed=False)
             return self._finish(canary, first, counted=self._count(canary, first))
         champion = self._route.stable
         if champion is None:
-            self._endpoint.learn(failed=not first.clients_fault)
+            self._endpoint.learn(self._route.generation, failed=not first.clients_fault)
             return self._finish(canary, first, counted=self._count(canary, first))
         second = await self._ask(champion, self._left(), wait=True)
         return self._rescue(canary, champion, first, second)
@@ -177,7 +203,7 @@ class _Way:
         both_refuse = isinstance(second, _Failure) and second.clients_fault and first.clients_fault
         if both_refuse:
             return self._finish(champion, second, counted=())
-        self._endpoint.learn(failed=True)
+        self._endpoint.learn(self._route.generation, failed=True)
         rescued = isinstance(second, Answer)
         counted = [Counted(digest=canary.digest, requests=1, failures=1, rescued=int(rescued))]
         if not rescued:
@@ -203,6 +229,15 @@ class _Way:
         why: str = "",
         rescued: bool = False,
     ) -> Reply:
+        self._write(arm, outcome, counted=counted, why=why)
+        if isinstance(outcome, Answer):
+            generation = self._route.generation
+            return Reply(answer=outcome, arm=arm, generation=generation, rescued=rescued)
+        raise _refusal(outcome)
+
+    def _write(
+        self, arm: Variant, outcome: _Outcome, *, counted: tuple[Counted, ...], why: str = ""
+    ) -> None:
         good = isinstance(outcome, Answer)
         self._note(
             Record(
@@ -220,10 +255,6 @@ class _Way:
                 counted=counted,
             )
         )
-        if isinstance(outcome, Answer):
-            generation = self._route.generation
-            return Reply(answer=outcome, arm=arm, generation=generation, rescued=rescued)
-        raise _refusal(outcome)
 
 
 _STATUS = {

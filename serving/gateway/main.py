@@ -42,7 +42,6 @@ class Process:
 
     def status(self) -> dict[str, Any]:
         """Say what is served here."""
-        now = time.time()
         current = self.watch.current
         return {
             "gateway": self.name,
@@ -50,7 +49,7 @@ class Process:
             "number": current.routes.number if current else 0,
             "broken_snapshots": self.watch.broken,
             "dropped_records": self.journal.dropped,
-            "endpoints": [one.as_json(now) for one in self.table.endpoints.values()],
+            "endpoints": [one.as_json() for one in self.table.endpoints.values()],
         }
 
     def follow(self) -> None:
@@ -62,9 +61,13 @@ class Process:
     async def keep_following(self) -> None:
         """Look for ever; close windows of the journal as they come due."""
         while True:
-            self.follow()
-            if self.journal.due(time.time()):
-                self.journal.close_window()
+            try:
+                self.follow()
+                if self.journal.due(time.time()):
+                    self.journal.close_window()
+            except Exception as error:  # the routes at hand are served on, whatever this was
+                sys.stderr.write(f"gateway: could not look for new routes: {error!r}\n")
+                await asyncio.sleep(1)
             await asyncio.sleep(LOOK_SECONDS)
 
 
@@ -125,8 +128,10 @@ def main() -> int:
     )
     parser.add_argument("--journal", type=Path, required=True, help="folder of journals")
     given = parser.parse_args()
-    # Until the server has its own handlers, a signal ends the process as it always does.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    # The server drains on SIGTERM and then raises it again for whoever had it before: nobody, so
+    # that the journal is closed.
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: None)
     import uvloop
 
     with suppress(KeyboardInterrupt):

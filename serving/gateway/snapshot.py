@@ -60,8 +60,8 @@ class Watch:
         mark = (facts.st_mtime_ns, facts.st_ino)
         if mark == self._seen:
             return False
-        self._seen = mark
         found = Snapshot.load(self.folder)
+        self._seen = mark
         if found is None or (self.current and found.routes.number <= self.current.routes.number):
             self.broken += 1
             return False

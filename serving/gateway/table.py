@@ -4,6 +4,7 @@ Two decisions are a gateway's own, both against the canary and both until a new 
 a lease that ran out stays out, and a canary that fails many times in a row is cut off.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -21,38 +22,48 @@ class Endpoint:
     in_flight: int = 0
     failures_in_a_row: int = 0
 
+    lease_ends: float = 0.0
+    """On the monotonic clock: a clock of the day that is set back prolongs no canary."""
+
+    def __post_init__(self) -> None:
+        self._renew(self.route)
+
+    def _renew(self, route: Route) -> None:
+        self.lease_ends = time.monotonic() + route.lease_until - time.time()
+
     def take(self, route: Route) -> None:
         """Follow a new route; a new generation starts with a clean slate."""
+        if route.lease_until != self.route.lease_until:
+            self._renew(route)
         if route.generation > self.route.generation:
             self.lapsed, self.tripped, self.failures_in_a_row = False, "", 0
         if route.generation >= self.route.generation:
             self.route = route
 
-    def share(self, now: float) -> float:
+    def share(self) -> float:
         """Percent of the requests that the canary gets now."""
-        route = self.route
-        if route.canary_percent and now >= route.lease_until:
+        if self.route.canary_percent and time.monotonic() >= self.lease_ends:
             self.lapsed = True
-        return 0.0 if self.lapsed or self.tripped else route.share(now)
+        return 0.0 if self.lapsed or self.tripped else self.route.canary_percent
 
-    def choose(self, key: str, now: float) -> Variant | None:
+    def choose(self, key: str) -> Variant | None:
         """Choose the arm for a key; None where nothing serves."""
-        if not self.share(now):
-            return self.route.stable
-        return self.route.choose(key, now)
+        return self.route.divide(key) if self.share() else self.route.stable
 
     def version(self, version: int) -> Variant | None:
         """Give the arm of a version that a client has pinned, if it is served."""
         return next((arm for arm in self.route.variants if arm.version == version), None)
 
-    def learn(self, *, failed: bool) -> None:
-        """Note how the canary did; cut it off where it plainly fails."""
+    def learn(self, generation: int, *, failed: bool) -> None:
+        """Note how a generation's canary did; cut it off where it plainly fails."""
+        if generation != self.route.generation:
+            return
         self.failures_in_a_row = self.failures_in_a_row + 1 if failed else 0
         limit = self.route.guard.trip_after
         if self.failures_in_a_row >= limit and not self.tripped:
             self.tripped = f"{self.failures_in_a_row} failures in a row, of {limit} at most"
 
-    def as_json(self, now: float) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         """Say what is served, as plain data."""
         route = self.route
         return {
@@ -60,7 +71,7 @@ class Endpoint:
             "generation": route.generation,
             "stable": route.stable.ref if route.stable else None,
             "canary": route.canary.ref if route.canary else None,
-            "share": self.share(now),
+            "share": self.share(),
             "lapsed": self.lapsed,
             "tripped": self.tripped,
             "in_flight": self.in_flight,

@@ -61,7 +61,7 @@ def read(body: bytes) -> InferRequest:
     """
     try:
         return _requests.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         hint = '{"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["…"]}]}'
         raise Refusal(400, f"The body is not a V2 request: {error}.", f"such as {hint}") from error
 

@@ -11,11 +11,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from serving.replica.engines import Engine, Logits, Tokens, softmax
+from serving.replica.engines import Engine, Logits, Tokens, finite, softmax
 from serving.replica.wire import Answer, Kind, Problem
 
 MOST_TEXTS = 32
 """Texts in one batch."""
+
+STUCK_SECONDS = 20.0
+"""A batch that takes longer than this has hung the engine."""
 
 MOST_TOKENS = 4_096
 """Padded tokens in one batch; one text may have more."""
@@ -65,9 +68,16 @@ class Scheduler:
         self._changed = threading.Condition()
         self._queued = 0
         self._busy = False
+        self._busy_since = 0.0
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="compute", daemon=True)
         self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the compute thread runs, and is not stuck in a batch."""
+        stuck = self._busy and time.monotonic() - self._busy_since > STUCK_SECONDS
+        return self._thread.is_alive() and not stuck
 
     @property
     def queued(self) -> int:
@@ -105,7 +115,7 @@ class Scheduler:
                 if not self._waiting:
                     return
                 fresh = [job for job in self._waiting if not job.ids]
-                self._busy = True
+                self._busy, self._busy_since = True, time.monotonic()
             self._tokenize(fresh)
             batch = self._take()
             if batch:
@@ -152,7 +162,7 @@ class Scheduler:
         started = time.monotonic()
         ids = [tokens for job in batch for tokens in job.ids]
         try:
-            logits = self._engine.predict(self._tokens.pad(ids))
+            logits = finite(self._engine.predict(self._tokens.pad(ids)))
         except Exception as error:  # whatever an engine raises, only the poison item may fail
             if len(batch) == 1:
                 said = f"The engine failed: {error}."

@@ -142,6 +142,17 @@ class Tokens:
         return arrays
 
 
+def finite(logits: Logits) -> Logits:
+    """Give logits back, or refuse them.
+
+    Raises:
+        ArithmeticError: one of them is not a number, or infinite.
+    """
+    if not np.isfinite(logits).all():
+        raise ArithmeticError("the model gave numbers that are not finite")
+    return logits
+
+
 def softmax(logits: Logits) -> Logits:
     """Turn logits of shape [batch, labels] into probabilities."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -253,7 +253,7 @@ class Connection:
     def _heard(self, body: bytes) -> None:
         try:
             reply = read_reply(body)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             self.close()
             return
         waiting = self._waiting.get(reply.id)

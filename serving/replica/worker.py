@@ -54,7 +54,7 @@ class Replica:
         return Status(
             id=number,
             digest=self.manifest.digest,
-            ready=self.scheduler is not None,
+            ready=self.scheduler is not None and self.scheduler.alive,
             pid=os.getpid(),
             memory_bytes=int(psutil.Process().memory_info().rss),
             queued=self.scheduler.queued if self.scheduler else 0,
@@ -76,7 +76,7 @@ class Peer:
     def _heard(self, body: bytes) -> None:
         try:
             question = read_question(body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self.frames.send(Problem(id=0, kind=Kind.INVALID, message=f"Not a frame: {error}."))
             self.frames.close()
             return
@@ -126,8 +126,13 @@ class Peer:
         self._jobs.clear()
 
 
-async def serve(folder: Path, manifest: Manifest, address: Path, threads: int) -> None:
-    """Listen at once, load, and answer until SIGTERM; then finish what is under way."""
+async def serve(
+    folder: Path, manifest: Manifest, address: Path, threads: int, parent: int = 0
+) -> None:
+    """Listen at once, load, and answer until SIGTERM; then finish what is under way.
+
+    With a parent's pid, its death is as good as SIGTERM.
+    """
     loop = asyncio.get_running_loop()
     replica = Replica(manifest)
     stopping = asyncio.Event()
@@ -138,11 +143,13 @@ async def serve(folder: Path, manifest: Manifest, address: Path, threads: int) -
     started = time.monotonic()
     loading = asyncio.create_task(asyncio.to_thread(_load, folder, manifest, threads))
     waiting = asyncio.create_task(stopping.wait())
+    watching = asyncio.create_task(_follow(parent, stopping))
     await asyncio.wait({loading, waiting}, return_when=asyncio.FIRST_COMPLETED)
     if loading.done():
         replica.scheduler = loading.result()
         _say(f"ready after {time.monotonic() - started:.1f} s")
         await waiting
+    watching.cancel()
     server.close()
     if replica.scheduler is not None:
         await asyncio.to_thread(replica.scheduler.drain, DRAIN_SECONDS)
@@ -151,6 +158,14 @@ async def serve(folder: Path, manifest: Manifest, address: Path, threads: int) -
         peer.frames.close()
     address.unlink(missing_ok=True)
     _say("stopped")
+
+
+async def _follow(parent: int, stopping: asyncio.Event) -> None:
+    """End with the process that asked for us, where that is how it was meant."""
+    while parent and os.getppid() == parent:
+        await asyncio.sleep(0.5)
+    if parent:
+        stopping.set()
 
 
 def _load(folder: Path, manifest: Manifest, threads: int) -> Scheduler:
@@ -177,11 +192,12 @@ def main() -> int:
     parser.add_argument("--digest", required=True, help="content digest that was approved")
     parser.add_argument("--socket", type=Path, required=True, help="Unix socket to listen on")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--parent", type=int, default=0, help="pid of whom to end with")
     given = parser.parse_args()
     silence_telemetry()
     try:
         manifest = verify(given.variant, given.digest)
-        asyncio.run(serve(given.variant, manifest, given.socket, given.threads))
+        asyncio.run(serve(given.variant, manifest, given.socket, given.threads, given.parent))
     except SlipwayError as error:
         _say(f"is unfit: {error}")
         return UNFIT

@@ -59,7 +59,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 def ask_for(home: Home, model: str, version: int) -> Release:
     requester = home.house.identities.prove(home.tokens["rita"])
-    policy = home.policy("policy")
+    policy = home.policy("policy", lease=90)
     return open_release(home.house, Request(model=model, version=version, policy=policy), requester)
 
 
@@ -143,12 +143,13 @@ def test_killed_anywhere_and_run_again_it_ends_the_same(home: Home) -> None:
 
 def test_two_processes_never_prepare_one_release(home: Home) -> None:
     release = ask_for(home, "spared", 3)
-    runs = [drive(home, release) for _ in range(2)]
-    said = [ended(run) for run in runs]
+    with home.client(gateway(home), "spared"):
+        runs = [drive(home, release) for _ in range(2)]
+        said = [ended(run) for run in runs]
     events = [event.kind for _, event in home.house.ledger.events(release.id)]
     assert events.count("built") == events.count("measured") == events.count("judged") == 1
     assert 0 in [code for code, _ in said], said
-    home.house.ledger.release(release.id)
+    assert home.house.ledger.release(release.id).phase is Phase.PROMOTED
 
 
 def test_what_is_left_by_a_killed_agent_serves_on_and_is_taken_over(home: Home) -> None:
