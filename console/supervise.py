@@ -20,7 +20,7 @@ from flows.control import (
     worker_command,
 )
 from infra.files import file_lock, tail
-from infra.processes import Process, Records, alive, free_port, start, stop, this
+from infra.processes import Process, Records, alive, free_port, kill_alone, start, stop, this
 from infra.settings import Settings, inherited
 from release.errors import SlipwayError, Unavailable
 
@@ -103,7 +103,9 @@ class Supervisor:
         """
         records = Records(self.settings.run / "parts")
         left = records.load()
-        stop([one for one in left if one.name == "agent"], grace=0)
+        for one in left:
+            if one.name == "agent":
+                kill_alone(one)
         stop([one for one in left if one.name != "agent"], grace=STOP_SECONDS / 2)
         for one in left:
             records.remove(one.name)

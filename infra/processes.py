@@ -118,6 +118,12 @@ def ask_to_end(process: Process) -> None:
             os.kill(process.pid, signal.SIGTERM)
 
 
+def kill_alone(process: Process) -> None:
+    """Send SIGKILL to a process, not to the children it had, and wait until it is gone."""
+    _signal(process, signal.SIGKILL)
+    _wait([process], 5)
+
+
 def stop(processes: Iterable[Process], *, grace: float = 10.0) -> None:
     """Ask processes to end, wait, then kill those that stay and the children they had.
 
