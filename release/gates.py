@@ -61,6 +61,13 @@ class Gate:
                 f"The gate on {self.metric!r} must hold exactly one demand.",
                 "give one of at_least, at_most, max_regression",
             )
+        (demand,) = [demand for demand in demands if demand is not None]
+        lowest = 0.0 if self.max_regression is None else -1.0
+        if not METRICS[self.metric].unit and not lowest <= demand <= 1:
+            raise Invalid(
+                f"The gate on {self.metric!r} demands {demand:g}, which no model can meet.",
+                f"it is a share, within {lowest:g}..1",
+            )
 
     @property
     def name(self) -> str:

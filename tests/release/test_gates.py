@@ -119,3 +119,9 @@ def test_a_champion_without_a_measured_difference_never_passes() -> None:
 def test_a_gate_on_an_unknown_metric_is_refused() -> None:
     with pytest.raises(Invalid, match="which no suite measures"):
         Gate(metric="f1", at_least=0.9)
+
+
+@pytest.mark.parametrize("demand", [{"at_least": 7}, {"at_most": -0.1}, {"max_regression": 1.5}])
+def test_a_share_that_no_model_can_meet_is_refused(demand: dict[str, float]) -> None:
+    with pytest.raises(Invalid, match="which no model can meet"):
+        Gate(metric="accuracy", **demand)

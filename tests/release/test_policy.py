@@ -76,3 +76,17 @@ def test_a_policy_without_gates_is_refused() -> None:
     gateless = POLICY.split("[[gates]]")[0] + POLICY[POLICY.index("[approval]") :]
     with pytest.raises(Invalid, match="no evidence never passes"):
         Policy.parse(gateless)
+
+
+def test_a_comment_of_the_team_is_no_floor() -> None:
+    text = POLICY.replace("[plan]", "# floor\n[plan]")
+    kept = Policy.parse(text, floor="[approval]\ncount = 2\n")
+    assert Policy.frozen(kept.text) == kept
+    with pytest.raises(Invalid, match="not TOML"):
+        Policy.parse(POLICY.replace("[plan]", "\x1e floor\n[plan]"))
+
+
+@pytest.mark.parametrize("guard", ["deadline_ms = -5", "trip_after = 0", "canary_ms = 0"])
+def test_a_guard_that_cannot_be_is_refused(guard: str) -> None:
+    with pytest.raises(Invalid, match="must be within 1"):
+        Policy.parse(POLICY + guard)

@@ -1,10 +1,13 @@
 """The gateway before real replicas, asked by a real client."""
 
+import os
+import signal
 import threading
 import time
 from collections import Counter
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from release.evidence import Tally
@@ -250,3 +253,61 @@ def test_two_endpoints_do_not_know_each_other(tier: Tier, tiny: Tiny) -> None:
     until(lambda: tier.get("/v2/models/beside/ready").status_code == 200)
     tier.kill(tier.replicas[tiny.variant(2).digest])
     assert {tier.ask("the word alpha").status_code for _ in range(20)} == {200}
+
+
+def test_a_canary_that_hangs_is_answered_for_in_time(tier: Tier, tiny: Tiny) -> None:
+    champion_and(tier, tiny, 2, percent=100, guard=Guard(canary_ms=300, trip_after=1000))
+    hung = tier.replicas[tiny.variant(2).digest].pid
+    os.kill(hung, signal.SIGSTOP)
+    try:
+        answers = [tier.ask("the word alpha") for _ in range(5)]
+    finally:
+        os.kill(hung, signal.SIGCONT)
+    assert {(one.status_code, one.headers["x-slipway-version"]) for one in answers} == {(200, "1")}
+    assert max(one.elapsed.total_seconds() for one in answers) < 3
+
+
+def test_a_client_that_waits_no_longer_is_held_against_a_hung_canary(
+    tier: Tier, tiny: Tiny
+) -> None:
+    champion_and(tier, tiny, 2, percent=100, guard=Guard(trip_after=4))
+    assert tier.client is not None
+    hung = tier.replicas[tiny.variant(2).digest].pid
+    os.kill(hung, signal.SIGSTOP)
+    try:
+        for _ in range(4):
+            with pytest.raises(httpx.ReadTimeout):
+                tier.client.post("/v2/models/tiny/infer", json=body("the word alpha"), timeout=0.3)
+        until(lambda: tier.status()["endpoints"][0]["tripped"])
+        tally = until(lambda: (sum_ := counted(tier, tiny, 2)).failures >= 4 and sum_)
+        assert tally == Tally(requests=4, failures=4)
+        assert set(tier.versions(KEYS[:20])) == {1}
+    finally:
+        os.kill(hung, signal.SIGCONT)
+
+
+def test_a_client_in_a_hurry_meets_no_canary(tier: Tier, tiny: Tiny) -> None:
+    champion_and(tier, tiny, 2, percent=100)
+    answers = [tier.ask("the word alpha", x_slipway_deadline_ms="1500") for _ in range(20)]
+    assert {one.headers["x-slipway-version"] for one in answers} == {"1"}
+    assert tier.ask("the word alpha").headers["x-slipway-version"] == "2"
+
+
+def test_an_endpoint_without_a_champion_makes_nobody_unready(tier: Tier, tiny: Tiny) -> None:
+    route = champion_and(tier, tiny, None)
+    tier.serve(replace(route, endpoint="new", stable=None, warm=(tiny.variant(2),)))
+    assert tier.get("/v2/health/ready").status_code == 200
+    assert tier.get("/v2/models/new/ready").status_code == 404
+    assert "no version in production" in tier.ask("alpha", model="new").json()["error"]
+
+
+def test_a_waiting_champion_is_waited_for(tier: Tier, tiny: Tiny) -> None:
+    champion_and(tier, tiny, None)
+    tier.kill(tier.replicas[tiny.variant(1).digest])
+    answers: list[httpx.Response] = []
+    asking = threading.Thread(target=lambda: answers.append(tier.ask("the word beta")))
+    asking.start()
+    time.sleep(0.3)
+    tier.replica(tiny.variant(1))
+    asking.join()
+    assert labels(answers[0]) == ["beta"]

@@ -116,5 +116,7 @@ class Home:
 
 
 def records(answers: Path) -> list[dict[str, Any]]:
+    if not answers.exists():
+        return []
     lines = answers.read_text().splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]

@@ -87,7 +87,7 @@ def _model_of(home: Home, weights: Path) -> str:
         (_bad_name, "A model name must be 1 to 63"),
         (_no_policy, "missing.toml"),
         (_changed(lambda text: text + "]["), "is not TOML"),
-        (_changed(lambda text: text.replace("at_least = 0.5", "at_least = 7")), "7"),
+        (_changed(lambda text: text.replace("at_least = 0.5", "at_least = 7")), "demands 7"),
         (_changed(lambda text: text.replace('"accuracy"', '"bleu"')), "'bleu'"),
         (_changed(lambda text: text.replace("share = 50", "share = 140")), "140"),
         (_changed(lambda text: text.replace("openvino-int8", "gguf-q4")), "gguf-q4"),
@@ -189,7 +189,7 @@ def test_a_rollback_needs_neither_prefect_nor_mlflow(home: Home) -> None:
     assert desired.champion is not None
     assert (desired.champion.version, desired.canary) == (1, None)
     last = home.house.ledger.releases("tiny")[-1]
-    assert last.phase == "restored"
+    assert last.phase == "rolled-back"
     assert "all is dead" in last.reason
 
 
