@@ -139,13 +139,13 @@ class Show:
             addresses = start_detached(self.settings)
             gathered.result()
             self.introduce()
-        trained["kind"].result()
+        trained["one"].result()
         with ThreadPoolExecutor(1) as beside:
             # Two models at once: neither release waits for the other.
-            kind = beside.submit(self.release, addresses, "docs-kind", 1, end=Phase.PROMOTED)
-            trained["one"].result()
-            self.release(addresses, "docs-router", 1, end=Phase.PROMOTED)
-            kind.result()
+            first = beside.submit(self.release, addresses, "docs-router", 1, end=Phase.PROMOTED)
+            trained["kind"].result()
+            self.release(addresses, "docs-kind", 1, end=Phase.PROMOTED)
+            first.result()
         for future in trained.values():
             future.result()
         self.listen(addresses, plan["traffic"])
