@@ -157,11 +157,11 @@ def _watch_canary(state: State) -> Tick:
 
 def _bad(state: State) -> str:
     """Say why the released variant must go, if it must."""
-    if state.seen.tripped:
-        return f"a gateway cut it off: {state.seen.tripped}"
-    if state.seen.live is Decision.FAIL:
-        return sentence_of(state.seen.findings)
-    return ""
+    seen = state.seen
+    such = f"; mostly: {seen.failing.rstrip('.')}" if seen.failing else ""
+    if seen.tripped:
+        return f"a gateway cut it off: {seen.tripped}{such}"
+    return f"{sentence_of(seen.findings)}{such}" if seen.live is Decision.FAIL else ""
 
 
 def _hold(state: State, spent: float, waiting_for: str, reason: str) -> Tick:
@@ -193,7 +193,7 @@ def _promote(state: State) -> Tick:
 def _bake(state: State) -> Tick:
     release, seen, now = state.release, state.seen, state.now
     if release.stable is not None and seen.live is Decision.FAIL:
-        return restore(release, state.desired, now, f"while baking: {sentence_of(seen.findings)}")
+        return restore(release, state.desired, now, f"while baking: {_bad(state)}")
     if release.since is None:
         if not seen.confirmed:
             return state.stay("gateways", "gateways have not confirmed the promotion yet", 0.2)

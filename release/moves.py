@@ -38,6 +38,8 @@ class Seen:
     """What the guards say of all evidence since the rollout began, at the next share."""
 
     findings: tuple[Finding, ...] = ()
+    failing: str = ""
+    """How the released variant fails most often, where it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from release.gates import Decision, Verdict
 from release.moves import Seen, Tick
 from release.releases import Desired, GatewayStatus, Phase, Release
 from release.variants import Variant
+from serving.failures import usual_failure
 from serving.journal import read_windows
 from tasks.desk import OWNER_SECONDS
 from tasks.wiring import House
@@ -103,18 +104,27 @@ def _look(house: House, release: Release, desired: Desired, now: float) -> _Look
     gateways = house.ledger.gateways(model)
     present = [one for one in gateways if one.generation == desired.generation]
     ready, trouble = _readiness(house, release, now)
+    tripped = next((one.tripped for one in present if one.tripped), "")
+    plainly_bad = tripped or (live is not None and live.decision is Decision.FAIL)
     seen = Seen(
         approvals=tuple(house.ledger.approvals(release.id)),
         ready=ready,
         trouble=trouble,
         confirmed=_confirmed(gateways, desired, release.policy.live.lease_seconds, now),
         lapsed=any(one.lapsed for one in present),
-        tripped=next((one.tripped for one in present if one.tripped), ""),
+        tripped=tripped,
         requests=_requests(release, evidence, windows),
         live=live.decision if live else Decision.INCONCLUSIVE,
         findings=live.findings if live else (),
+        failing=_failing(house, release) if plainly_bad else "",
     )
     return _Look(seen=seen, windows=tuple(windows), cursors=tuple(cursors))
+
+
+def _failing(house: House, release: Release) -> str:
+    if release.chosen is None:
+        return ""
+    return usual_failure(house.settings.journal, release.chosen.variant.digest)
 
 
 def _read(house: House, release: Release) -> tuple[list[Window], list[Cursor]]:

@@ -12,6 +12,7 @@ import pytest
 
 from release.evidence import Tally
 from release.routes import Guard, Route
+from serving.failures import usual_failure
 from serving.gateway.snapshot import NAME
 from serving.journal import read_windows
 from tests.serving.conftest import Tiny
@@ -311,3 +312,14 @@ def test_a_waiting_champion_is_waited_for(tier: Tier, tiny: Tiny) -> None:
     tier.replica(tiny.variant(1))
     asking.join()
     assert labels(answers[0]) == ["beta"]
+
+
+def test_the_journal_tells_how_an_arm_fails(tier: Tier, tiny: Tiny) -> None:
+    champion_and(tier, tiny, 3, percent=100, guard=Guard(trip_after=1000))
+    journal, canary = tier.folder / "journal", tiny.variant(3).digest
+    assert tier.ask("alpha").status_code == 200
+    assert usual_failure(journal, canary) == ""
+    for words in (30, 40, 50):
+        tier.ask("alpha " * words)
+    assert usual_failure(journal, canary) == "A text has 52 tokens, of 16 at most."
+    assert usual_failure(journal, tiny.variant(1).digest) == ""
