@@ -128,9 +128,13 @@ def status(*, as_json: bool) -> None:
         sys.stdout.write(json.dumps(plain | {"open": releases}, **_JSON) + "\n")  # type: ignore[arg-type]
         return
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
     for name, said in parts.items():
         console.print(f"{name:<10}{said}", highlight=False)
-    table = Table("endpoint", "generation", "champion", "canary", "share", "previous", "gateways")
+    table = Table(box=None)
+    for name in _COLUMNS:
+        table.add_column(name, overflow="fold")
     for model in models:
         table.add_row(*(str(model[name]) for name in _COLUMNS))
     console.print(table if models else "no endpoint yet: slipway release MODEL")
@@ -138,7 +142,7 @@ def status(*, as_json: bool) -> None:
         console.print(f"{one.id}  {one.phase}: {one.reason}", highlight=False)
 
 
-_COLUMNS = ("endpoint", "generation", "champion", "canary", "share", "previous", "gateways")
+_COLUMNS = ("endpoint", "champion", "canary", "share", "previous", "gateways")
 
 
 def _parts(here: House) -> dict[str, str]:
