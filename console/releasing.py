@@ -62,6 +62,8 @@ def answer(release_id: str, *, granted: bool, why: str) -> None:
 def _find(here: House, release_id: str) -> Release:
     """Find a release by its id, or by its model where that has one open."""
     opened = here.ledger.releases(release_id, open_only=True)
+    if not opened and here.ledger.releases(release_id):
+        raise NotFound(f"{release_id} has no open release.", f"see slipway history {release_id}")
     return opened[0] if opened else here.ledger.release(release_id)
 
 

@@ -26,6 +26,9 @@ from release.errors import SlipwayError, Unavailable
 
 LONGEST_BACKOFF = 30.0
 
+SILENT_SECONDS = 60.0
+"""A Prefect server that has not answered for so long is started anew."""
+
 FLOWS_NICE = 10
 """Building and measuring step back behind serving: clients must not notice a release."""
 
@@ -50,6 +53,10 @@ class Supervisor:
     stopping: bool = False
     parts: list[_Part] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
+    prefect: Prefect | None = None
+    look_at: float = 0.0
+    answered: float = 0.0
+    """When Prefect's server last answered, on the monotonic clock."""
 
     def start(self) -> Addresses | None:
         """Start every part and wait until each answers; None where it was told to stop meanwhile.
@@ -65,7 +72,7 @@ class Supervisor:
         self.environment = inherited(**environment(settings, url))
         self._add("agent", [sys.executable, "-m", "serving.agent.main"])
         self._add("prefect-server", server_command(settings, port), nice=FLOWS_NICE)
-        prefect = Prefect(url)
+        prefect = self.prefect = Prefect(url)
         if not self._until("prefect-server", prefect.healthy):
             return None
         prefect.make_pool()
@@ -81,10 +88,27 @@ class Supervisor:
     def watch(self) -> None:
         """Restart whatever dies, with growing pauses, until told to stop."""
         while not self.stopping:
+            self._check_prefect()
             for part in self.parts:
                 if not alive(part.process):
                     self._revive(part)
             time.sleep(0.2)
+
+    def _check_prefect(self) -> None:
+        """Kill a Prefect server that runs but has not answered for long; it is then started anew.
+
+        On SQLite it can lock itself out of its own database.
+        """
+        now = time.monotonic()
+        if now < self.look_at:
+            return
+        self.look_at = now + 5
+        server = next((one for one in self.parts if one.name == "prefect-server"), None)
+        if server is None or self.prefect is None or self.prefect.healthy():
+            self.answered = now
+        elif alive(server.process) and now - self.answered > SILENT_SECONDS:
+            stop([server.process], grace=0)
+            self.answered = now
 
     def stop(self) -> None:
         """Stop every part: flows first, so that nothing drives the agent while it drains."""

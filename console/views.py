@@ -53,8 +53,16 @@ def history_lines(here: House, model: str) -> Iterator[str]:
     for one in here.ledger.releases(model):
         yield f"\n[bold]{one.id}[/]  {one.phase}: {escape(one.reason)}"
         for _, event in here.ledger.events(one.id):
-            moment = datetime.fromtimestamp(event.at, UTC).strftime("%H:%M:%S")
-            yield f"  {moment}  {event.kind:<16} {event.actor:<10} {escape(event.sentence)}"
+            yield _line(event)
+    beside = [event for _, event in here.ledger.events(model=model) if not event.release]
+    if beside:
+        yield "\n[bold]outside a release[/]"
+        yield from map(_line, beside)
+
+
+def _line(event: Event) -> str:
+    moment = datetime.fromtimestamp(event.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return f"  {moment}Z  {event.kind:<16} {event.actor:<10} {escape(event.sentence)}"
 
 
 def release_json(here: House, one: Release) -> dict[str, Any]:

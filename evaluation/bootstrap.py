@@ -5,7 +5,9 @@ difference between two variants takes into account that they answered the same t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,3 +70,18 @@ def measurement(value: float, resampled: Floats, n: int, confidence: float) -> M
     tail = (1 - confidence) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail])
     return Measurement(value=value, n=n, low=float(low), high=float(high))
+
+
+def widened(share: Measurement, confidence: float) -> Measurement:
+    """Give a share's interval at least the width of Wilson's.
+
+    Resamples of answers that are all right are all right too: the bootstrap alone would be sure.
+
+    Source: E. B. Wilson, Probable inference, the law of succession, 1927.
+    """
+    z, n = NormalDist().inv_cdf(0.5 + confidence / 2), share.n
+    centre = (share.value + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * sqrt(share.value * (1 - share.value) / n + z * z / (4 * n * n))
+    low = centre - half if share.low is None else min(share.low, centre - half)
+    high = centre + half if share.high is None else max(share.high, centre + half)
+    return replace(share, low=max(0.0, low), high=min(1.0, high))

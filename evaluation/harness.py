@@ -20,6 +20,7 @@ from evaluation.bootstrap import (
     macro_f1_of,
     measurement,
     quantile_of,
+    widened,
 )
 from evaluation.metrics import score
 from evaluation.suites import Suite
@@ -182,6 +183,7 @@ class _Scored:
             name: measurement(value, self.resampled[name], self.size(name), confidence)
             for name, value in self.values.items()
         }
+        bounded["accuracy"] = widened(bounded["accuracy"], confidence)
         points = {name: Measurement(value=value, n=n) for name, (value, n) in self.points.items()}
         return {**bounded, **points}
 
@@ -210,5 +212,6 @@ class _Scored:
                 correct = (self.predicted == self.reference)[mask]
                 draws = Resamples.draw(n).of(accuracy_of(correct))
                 value = float(correct.mean())
-                slices[f"label={label}"] = {"accuracy": measurement(value, draws, n, confidence)}
+                found = widened(measurement(value, draws, n, confidence), confidence)
+                slices[f"label={label}"] = {"accuracy": found}
         return slices

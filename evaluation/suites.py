@@ -83,8 +83,27 @@ def _split(folder: Path, split: str, entry: Mapping[str, Any]) -> tuple[Example,
             f"Split {split!r} of {folder} is not what suite.json names: sha256 is {found[:12]}….",
             "build the suite again",
         )
-    rows = (json.loads(line) for line in content.decode("utf-8").splitlines() if line.strip())
-    return tuple(Example(text=str(row["text"]), label=str(row["label"])) for row in rows)
+    lines = content.decode("utf-8").split("\n")
+    return tuple(
+        _example(line, f"{folder / str(entry['file'])}, line {number}")
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    )
+
+
+def _example(line: str, where: str) -> Example:
+    """Read one line; what a gateway would refuse of a client is no example either."""
+    try:
+        row = json.loads(line)
+        text, label = row["text"], row["label"]
+    except (ValueError, KeyError, TypeError) as error:
+        hint = 'each line is {"text": "…", "label": "…"}'
+        raise Invalid(f"{where} is no example: {error!r}.", hint) from error
+    if not isinstance(text, str) or not isinstance(label, str) or not text.strip():
+        raise Invalid(f"{where}: text and label must be texts that are not empty.")
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise Invalid(f"{where}: the text holds half a character (a lone surrogate).")
+    return Example(text=text, label=label)
 
 
 def _check(

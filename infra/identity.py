@@ -13,9 +13,8 @@ from sqlalchemy import insert, select, update
 from infra.ledger import Ledger
 from infra.ledger.schema import identities as table
 from release.errors import Conflict, Invalid, NotFound, Refused
+from release.policy import ROLES
 from release.variants import NAME
-
-ROLES = ("admin", "release-manager", "requester", "viewer")
 
 _PREFIX = "slw"
 _UNPROVEN = "No identity is proven by this token."

@@ -111,6 +111,20 @@ def alive(process: Process) -> bool:
     return False
 
 
+def running(module: str, sockets: Path) -> list[Process]:
+    """Find processes of ours that run a module and listen in a folder of ours.
+
+    A kill between a start and its record leaves one that only its command line tells of.
+    """
+    found = []
+    for one in psutil.process_iter(["cmdline"]):
+        command = one.info["cmdline"] or []
+        mine = [part for part in command if part.startswith(f"{sockets}/")]
+        if module in command and mine:
+            found.append(Process(name=Path(mine[0]).stem, pid=one.pid, created=_created(one.pid)))
+    return found
+
+
 def ask_to_end(process: Process) -> None:
     """Send SIGTERM, and do not wait; harmless if it is gone."""
     if alive(process):

@@ -21,6 +21,10 @@ class Decision(StrEnum):
         return list(Decision).index(self)
 
 
+FEWEST = 30
+"""Texts below which an interval says nothing: resampling cannot show what it never saw."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One gate's decision, and the sentence that explains it."""
@@ -61,6 +65,8 @@ class Gate:
                 f"The gate on {self.metric!r} must hold exactly one demand.",
                 "give one of at_least, at_most, max_regression",
             )
+        if min(self.at_least or 0, self.at_most or 0) < 0:
+            raise Invalid(f"The gate on {self.metric!r} must not demand less than 0.")
         (demand,) = [demand for demand in demands if demand is not None]
         lowest = 0.0 if self.max_regression is None else -1.0
         if not METRICS[self.metric].unit and not lowest <= demand <= 1:
@@ -101,6 +107,9 @@ class Gate:
 
     def _bound(self, measured: Measurement, limit: float, *, sign: int, what: str) -> Finding:
         """Hold an interval against a limit; `sign` is 1 for a floor and -1 for a ceiling."""
+        if measured.low is not None and measured.n < FEWEST:
+            said = f"{what}rests on {measured.n} texts, of {FEWEST} at least"
+            return self._find(Decision.INCONCLUSIVE, said)
         low = measured.value if measured.low is None else measured.low
         high = measured.value if measured.high is None else measured.high
         worst, best = (low, high) if sign > 0 else (high, low)

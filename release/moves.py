@@ -129,7 +129,8 @@ def restore(
     served = release.chosen is not None and desired.champion == release.chosen.variant
     taken = release.chosen.variant.ref if release.chosen else release.candidate.ref
     back = f"{release.stable.ref} has all the traffic" if release.stable else "nothing serves"
-    sentence = f"{taken} was put back ({why}); {back}"
+    had_traffic = served or desired.canary is not None
+    sentence = f"{taken} was {'put back' if had_traffic else 'called off'} ({why}); {back}"
     arms = replace(
         desired,
         champion=release.stable if served else desired.champion,

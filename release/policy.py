@@ -3,7 +3,6 @@
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from math import isfinite
 from typing import Any, Self, TypeVar
 
 from release.digests import digest_of
@@ -12,6 +11,12 @@ from release.gates import Gate
 from release.plan import Plan, Step
 from release.routes import Guard
 from release.variants import Recipe
+
+ROLES = ("admin", "release-manager", "requester", "viewer")
+"""What an identity may be."""
+
+LARGEST = 1e9
+"""No number of a policy means anything beyond this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +32,14 @@ class ApprovalRule:
     def __post_init__(self) -> None:
         if not 0 <= self.count <= 10:
             raise Invalid(f"[approval] count must be within 0..10, not {self.count}.")
-        if self.valid_hours <= 0:
-            raise Invalid(f"[approval] valid_hours must be above 0, not {self.valid_hours:g}.")
+        if not 0 < self.valid_hours <= 8760:
+            said = f"[approval] valid_hours must be within 0..8760, not {self.valid_hours:g}."
+            raise Invalid(said)
+        if unknown := set(self.roles) - set(ROLES):
+            raise Invalid(
+                f"[approval] roles has {', '.join(map(repr, sorted(unknown)))}.",
+                f"roles are {', '.join(ROLES)}",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +151,7 @@ _FLOOR = "\n\x1e floor\n"
 def _toml(text: str, what: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise Invalid(f"The {what} is not TOML: {error}.") from error
 
 
@@ -162,20 +173,21 @@ def _names(kind: type) -> set[str]:
 
 
 def _text(value: object, where: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise Invalid(f"{where} must be a text, not {value!r}.")
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise Invalid(f"{where} must be a plain text, not {value!r:.80}.")
     return value
 
 
 def _whole(value: object, where: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise Invalid(f"{where} must be a whole number, not {value!r}.")
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > LARGEST:
+        raise Invalid(f"{where} must be a whole number to {LARGEST:g}, not {value!r:.40}.")
     return value
 
 
 def _number(value: object, where: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise Invalid(f"{where} must be a finite number, not {value!r}.")
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    if not plain or not abs(value) <= LARGEST:  # type: ignore[arg-type]
+        raise Invalid(f"{where} must be a number to {LARGEST:g}, not {value!r:.40}.")
 
 
 def _build(kind: type[_T], data: Mapping[str, Any], where: str) -> _T:

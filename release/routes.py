@@ -32,6 +32,12 @@ class Guard:
             value = getattr(self, name)
             if not 1 <= value <= 3_600_000:
                 raise Invalid(f"{name} must be within 1..3600000, not {value!r}.", "see [live]")
+        if 2 * self.canary_ms > self.deadline_ms:
+            raise Invalid(
+                f"canary_ms {self.canary_ms} leaves the champion too little of deadline_ms "
+                f"{self.deadline_ms}.",
+                "at most half of it",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

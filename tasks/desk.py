@@ -50,7 +50,7 @@ def read_policy(house: House, request: Request) -> tuple[Policy, Path]:
     path = request.policy or kept
     floor = house.settings.root / "policies" / "floor.toml"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         hint = "give one with --policy FILE"
         raise NotFound(f"No policy of {request.model} can be read at {path}.", hint) from error

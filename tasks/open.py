@@ -13,6 +13,9 @@ from tasks.advance import outwait, settle
 from tasks.desk import OWNER_SECONDS, Request, open_release
 from tasks.wiring import house
 
+_NOT_BY_ITSELF = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
+"""Errors of libraries on what they were given: the next try would end in the same."""
+
 
 @task(name="open release")
 def open_or_find(model: str, version: int | None, release_id: str | None) -> Release:
@@ -94,3 +97,6 @@ def reject(release: Release) -> Iterator[None]:
     except SlipwayError as error:
         settle(house(), release, str(error))
         get_run_logger().warning("%s: %s", release.id, error)
+    except _NOT_BY_ITSELF as error:
+        get_run_logger().exception("%s cannot be prepared", release.id)
+        settle(house(), release, f"it cannot be prepared: {error!r}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.files import tail
-from infra.processes import Process, Records, alive, ask_to_end, start, stop
+from infra.processes import Process, Records, alive, ask_to_end, running, start, stop
 from infra.settings import Settings, inherited_by_serving
 from release.releases import ReplicaStatus
 from release.variants import Variant
@@ -68,7 +68,7 @@ class Replicas:
         self._places = places
         self._records = Records(places.records)
         self._known: dict[str, _Replica] = {}
-        self._left = [one for one in self._records.load() if one.name.startswith("replica-")]
+        self._left = running("serving.replica.worker", places.sockets)
         """Replicas of an agent before us, until it is clear which of them are wanted."""
 
     def keep(self, wanted: Mapping[str, Variant], now: float) -> None:
@@ -137,9 +137,10 @@ class Replicas:
         name = f"replica-{variant.digest.removeprefix('sha256:')[:16]}"
         address = self._places.sockets / f"{name}.sock"
         replica = _Replica(variant=variant, name=name, address=address, started=now, heard=now)
-        for record in self._records.load():
-            if record.name == name and alive(record):
-                replica.process = record
+        for left in self._left:
+            if left.name == name and alive(left):
+                replica.process = left
+                self._records.save(left)
         return replica
 
     def _bring_back(self, replica: _Replica) -> None:

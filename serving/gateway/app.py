@@ -70,6 +70,7 @@ class Gateway:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1003})
             return
         headers = _Headers(scope["headers"])
         request_id = headers.request_id()
@@ -202,8 +203,8 @@ class _Headers:
             limit = float(given)
         except ValueError:
             limit = 0.0
-        if not 0 < limit <= 3_600_000:
-            said = f"x-slipway-deadline-ms must be within 0..3600000, not {given[:40]!r}."
+        if not 1 <= limit <= 3_600_000:
+            said = f"x-slipway-deadline-ms must be within 1..3600000, not {given[:40]!r}."
             raise Refusal(400, said)
         return limit
 

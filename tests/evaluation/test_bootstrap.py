@@ -1,8 +1,16 @@
 import numpy as np
 import pytest
 
-from evaluation.bootstrap import Resamples, accuracy_of, macro_f1_of, measurement, quantile_of
+from evaluation.bootstrap import (
+    Resamples,
+    accuracy_of,
+    macro_f1_of,
+    measurement,
+    quantile_of,
+    widened,
+)
 from evaluation.metrics import score
+from release.reports import Measurement
 
 
 def test_macro_f1_of_the_whole_sample_is_what_the_library_says() -> None:
@@ -42,3 +50,12 @@ def test_the_same_sample_has_the_same_interval() -> None:
     latencies = np.random.default_rng(1).lognormal(size=300)
     once, again = (Resamples.draw(300).of(quantile_of(latencies, 0.99)) for _ in range(2))
     assert (once == again).all()
+
+
+def test_a_perfect_sample_is_not_a_perfect_model() -> None:
+    perfect = widened(Measurement(value=1.0, n=60, low=1.0, high=1.0), 0.95)
+    assert perfect.high == 1.0
+    # Wilson's lower end for 60 of 60.
+    assert perfect.low == pytest.approx(0.9398, abs=1e-3)
+    wide = Measurement(value=0.5, n=60, low=0.1, high=0.9)
+    assert widened(wide, 0.95) == wide

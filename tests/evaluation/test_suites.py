@@ -1,4 +1,5 @@
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,27 @@ def test_an_empty_test_split_is_refused(tmp_path: Path) -> None:
     folder = write_suite(tmp_path, ["a", "b"], {"calibration": [("x", "a")], "test": []})
     with pytest.raises(Invalid, match="no texts in its split 'test'"):
         load_suite(folder)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ('{"text": "one"}', "line 2 is no example: KeyError"),
+        ("[1]", "line 2 is no example: TypeError"),
+        ("{", "line 2 is no example: JSONDecodeError"),
+        ('{"text": 5, "label": "alpha"}', "line 2: text and label must be texts"),
+        ('{"text": "  ", "label": "alpha"}', "line 2: text and label must be texts"),
+        ('{"text": "\\ud800 rain", "label": "alpha"}', "line 2: the text holds half a character"),
+    ],
+)
+def test_a_line_that_is_no_example_is_named(tmp_path: Path, row: str, said: str) -> None:
+    folder = keyword_suite(tmp_path / "suite", ["alpha", "beta"])
+    lines = (folder / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    content = "\n".join([lines[0], row, *lines[2:]]) + "\n"
+    (folder / "test.jsonl").write_text(content, encoding="utf-8")
+    facts = json.loads((folder / "suite.json").read_text(encoding="utf-8"))
+    facts["splits"]["test"]["sha256"] = sha256(content.encode()).hexdigest()
+    (folder / "suite.json").write_text(json.dumps(facts))
+    with pytest.raises(Invalid, match=said) as caught:
+        load_suite(folder)
+    assert "test.jsonl" in str(caught.value)

@@ -4,9 +4,10 @@ from itertools import combinations
 import pytest
 import sqlalchemy as sa
 
-from infra.identity import ROLES, Identities, Identity
+from infra.identity import Identities, Identity
 from infra.ledger import Ledger, schema
 from release.errors import Conflict, Invalid, NotFound, Refused
+from release.policy import ROLES
 
 
 @pytest.fixture

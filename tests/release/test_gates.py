@@ -123,5 +123,13 @@ def test_a_gate_on_an_unknown_metric_is_refused() -> None:
 
 @pytest.mark.parametrize("demand", [{"at_least": 7}, {"at_most": -0.1}, {"max_regression": 1.5}])
 def test_a_share_that_no_model_can_meet_is_refused(demand: dict[str, float]) -> None:
-    with pytest.raises(Invalid, match="which no model can meet"):
+    with pytest.raises(Invalid, match="which no model can meet|less than 0"):
         Gate(metric="accuracy", **demand)
+
+
+def test_few_texts_prove_nothing() -> None:
+    measured = Measurement(value=1.0, n=1, low=1.0, high=1.0)
+    report = Report(variant=variant(2), suite="s", confidence=0.95, metrics={"accuracy": measured})
+    verdict = judge(report, [FLOOR])
+    assert verdict.decision is Decision.INCONCLUSIVE
+    assert verdict.reasons == "accuracy rests on 1 texts, of 30 at least"

@@ -36,9 +36,12 @@ BAD = {
     ),
     "text for a number": (
         POLICY.replace("at_least = 0.5", 'at_least = "0.5"'),
-        "[[gates]] at_least must be a finite number, not '0.5'",
+        "[[gates]] at_least must be a number to 1e+09, not '0.5'",
     ),
-    "nan": (POLICY.replace("at_least = 0.5", "at_least = nan"), "must be a finite number, not nan"),
+    "nan": (
+        POLICY.replace("at_least = 0.5", "at_least = nan"),
+        "must be a number to 1e+09, not nan",
+    ),
     "unknown variant": (
         POLICY.replace("torch-fp32", "torch-int3"),
         "No variant is called 'torch-int3'. (known are torch-fp32, openvino-int8)",
@@ -60,7 +63,7 @@ BAD = {
     ),
     "budget": (POLICY.replace("harm_budget = 0.05", "harm_budget = 2"), "between 0 and 1, not 2"),
     "approvals": (POLICY.replace("count = 1", "count = -1"), "count must be within 0..10, not -1"),
-    "no suite": (POLICY.replace('path = "suite"', ""), "[suite] path must be a text"),
+    "no suite": (POLICY.replace('path = "suite"', ""), "[suite] path must be a plain text"),
     "table as value": ("plan = 3\n" + POLICY.replace("[plan]", "[plans]"), "policy has no 'plans'"),
 }
 

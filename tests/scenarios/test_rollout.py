@@ -212,7 +212,7 @@ def test_a_person_leads_back_from_any_point(seconds: float) -> None:
 
 
 def test_a_policy_of_a_failed_release_does_not_stay_with_the_champion() -> None:
-    strict = POLICY + "deadline_ms = 1\n"
+    strict = POLICY + "deadline_ms = 2\ncanary_ms = 1\n"
     release = replace(judged(a_release(stable=STABLE, text=strict)), stable_policy=POLICY)
     world = World(release=release)
     world.approvals = (an_approval(world.release),)
