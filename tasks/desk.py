@@ -16,6 +16,7 @@ from release.moves import restore, rolled_back
 from release.policy import Policy
 from release.releases import Approval, Desired, Event, Phase, Release
 from release.variants import Candidate
+from serving.variants.build import check_tools
 from serving.variants.intake import check_files, read_facts
 from tasks.wiring import House
 
@@ -79,6 +80,8 @@ def open_release(house: House, request: Request, requester: Identity) -> Release
     _need(requester, REQUESTERS, "open a release")
     candidate = house.registry.candidate(request.model, request.version)
     policy, where = read_policy(house, request)
+    for recipe in policy.variants:
+        check_tools(recipe)
     suite = load_suite(where)
     folder = fetch(house, candidate)
     check_files(folder)

@@ -4,11 +4,12 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from infra.settings import silence_telemetry
 from release.digests import digest_of
+from release.errors import Invalid
 from release.variants import Candidate, Engine, Manifest, Recipe, Variant
 from serving.replica.verify import sum_of
 from serving.variants.intake import check_files, parent_digest, read_facts
@@ -34,6 +35,27 @@ class Built:
     manifest: Manifest
     cached: bool
     seconds: float
+
+
+def check_tools(recipe: Recipe) -> None:
+    """Refuse a recipe whose tools are not installed, before anything is begun.
+
+    Raises:
+        Invalid: naming them.
+    """
+    missing = [tool for tool in TOOLS[recipe.engine] if not _installed(tool)]
+    if missing:
+        raise Invalid(
+            f"{recipe.label} cannot be built here: {', '.join(missing)} is not installed.",
+            f"pip install {' '.join(missing)}, or take it out of [variants]",
+        )
+
+
+def _installed(tool: str) -> bool:
+    try:
+        return bool(version(tool))
+    except PackageNotFoundError:
+        return False
 
 
 def build(
