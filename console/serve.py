@@ -58,7 +58,7 @@ def up(*, detach: bool) -> None:
     """
     settings = Settings()
     settings.run.mkdir(parents=True, exist_ok=True)
-    if supervisor := _supervisor(settings):
+    if supervisor := supervisor_of(settings):
         raise Conflict(f"{settings.root} is up already, watched by process {supervisor.pid}.")
     if not detach:
         _foreground(settings)
@@ -131,7 +131,7 @@ def _greet(addresses: Addresses) -> None:
 def down(settings: Settings | None = None, *, quiet: bool = False) -> None:
     """Stop everything that `up` started in this home, and nothing else."""
     settings = settings or Settings()
-    supervisor = _supervisor(settings)
+    supervisor = supervisor_of(settings)
     if supervisor is not None:
         stop([supervisor], grace=STOP_SECONDS)
     # A supervisor that was killed left its parts behind, and an agent that was killed its own.
@@ -149,7 +149,8 @@ def _record_folders(run: Path) -> list[Path]:
     return [run / name for name in ("supervisor", "parts", "agent") if (run / name).is_dir()]
 
 
-def _supervisor(settings: Settings) -> Process | None:
+def supervisor_of(settings: Settings) -> Process | None:
+    """Give the process that watches a home's parts, if one does."""
     records = Records(settings.run / "supervisor").load()
     return next((one for one in records if alive(one)), None)
 

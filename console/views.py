@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from console.serve import Addresses, gateway_answers
+from console.serve import Addresses, gateway_answers, supervisor_of
 from flows.control import Prefect
 from release.errors import NotFound, Unavailable
 from release.releases import Desired, Event, Release
@@ -157,7 +157,9 @@ def _parts(here: House) -> dict[str, str]:
     try:
         addresses = Addresses.of(here.settings)
     except Unavailable:
-        return {"parts": "down (slipway up starts them)"}
+        starting = supervisor_of(here.settings)
+        said = f"being started by process {starting.pid}" if starting else ""
+        return {"parts": said or "down (slipway up starts them)"}
     return {
         "gateway": _said(addresses.gateway, up=gateway_answers(addresses.gateway)),
         "prefect": _said(addresses.prefect, up=Prefect(addresses.prefect).healthy()),

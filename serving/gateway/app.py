@@ -216,6 +216,8 @@ class _Headers:
 async def _body(receive: Receive, headers: _Headers) -> bytes:
     if headers.length() > MOST_BODY:
         raise Refusal(413, f"The body has {headers.length()} bytes, of {MOST_BODY} at most.")
+    if (coded := headers.text(b"content-encoding")) not in ("", "identity"):
+        raise Refusal(415, f"The body is encoded as {coded[:40]!r}.", "send it plain")
     parts, size, deadline = [], 0, time.monotonic() + BODY_SECONDS
     while True:
         try:

@@ -323,3 +323,10 @@ def test_the_journal_tells_how_an_arm_fails(tier: Tier, tiny: Tiny) -> None:
         tier.ask("alpha " * words)
     assert usual_failure(journal, canary) == "A text has 52 tokens, of 16 at most."
     assert usual_failure(journal, tiny.variant(1).digest) == ""
+
+
+def test_an_encoded_body_is_refused_as_such(tier: Tier, tiny: Tiny) -> None:
+    champion_and(tier, tiny, None)
+    answer = tier.ask("alpha", content_encoding="gzip")
+    assert answer.status_code == 415
+    assert "'gzip'" in answer.json()["error"]
