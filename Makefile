@@ -1,6 +1,6 @@
 # Slipway. `make demo` runs the main job, `make test` passes the tests; both set themselves up.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo test check format lock clean
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
@@ -31,6 +31,13 @@ check: $(READY) ## Format, lint, types, architecture, length of modules
 format: $(READY) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+lock: ## Pin the environment anew from pyproject.toml
+	$(PYTHON) -m venv --clear build/lock
+	build/lock/bin/python -m pip install --quiet --editable '.[demo,dev]'
+	head -2 requirements.lock > build/requirements.lock
+	build/lock/bin/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu$$//' >> build/requirements.lock
+	mv build/requirements.lock requirements.lock
 
 clean: ## Remove the environment, caches and demo state
 	@test ! -x $(BIN)/slipway || SLIPWAY_HOME=.slipway/demo $(BIN)/slipway down
