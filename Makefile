@@ -34,7 +34,7 @@ format: $(READY) ## Format the code
 
 lock: ## Pin the environment anew from pyproject.toml
 	$(PYTHON) -m venv --clear build/lock
-	build/lock/bin/python -m pip install --quiet --editable '.[demo,dev]'
+	build/lock/bin/python -m pip install --quiet --editable '.[demo,dev]' "$$(grep ^torch== requirements.lock)"
 	head -2 requirements.lock > build/requirements.lock
 	build/lock/bin/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu$$//' >> build/requirements.lock
 	mv build/requirements.lock requirements.lock
