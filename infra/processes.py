@@ -127,9 +127,7 @@ def running(module: str, sockets: Path) -> list[Process]:
 
 def ask_to_end(process: Process) -> None:
     """Send SIGTERM, and do not wait; harmless if it is gone."""
-    if alive(process):
-        with suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGTERM)
+    _signal(process, signal.SIGTERM)
 
 
 def kill_alone(process: Process) -> None:

@@ -17,7 +17,7 @@ from release.errors import Conflict
 from release.evidence import Cursor, Tally, Window
 from release.gates import Decision, Verdict
 from release.moves import Seen, Tick
-from release.releases import Desired, GatewayStatus, Phase, Release
+from release.releases import Desired, Event, GatewayStatus, Phase, Release
 from release.variants import Variant
 from serving.failures import usual_failure
 from serving.journal import read_windows
@@ -224,23 +224,41 @@ def settle(house: House, release: Release, reason: str) -> Release:
     Raises:
         Fenced: another controller moved it meanwhile.
     """
-    now = house.clock()
-    claim = house.ledger.claim(release.candidate.model, house.owner, OWNER_SECONDS, now)
+    return conclude(house, replace(release, verdict=str(Decision.FAIL), reason=reason))
+
+
+def conclude(house: House, judged: Release, *events: Event) -> Release:
+    """Write an offline verdict down, and let the controller draw its first conclusion at once.
+
+    Args:
+        house: of this process.
+        judged: the release with its verdict, reason and choice.
+        events: to be told with it.
+
+    Returns:
+        The release as it stands; untouched where its preparation had ended before.
+
+    Raises:
+        Fenced: another controller moved it meanwhile.
+    """
+    model, now = judged.candidate.model, house.clock()
+    claim = house.ledger.claim(model, house.owner, OWNER_SECONDS, now)
     try:
         # Read under the claim: whoever slept before it may hold a release of long ago.
-        release = house.ledger.release(release.id)
-        if release.phase is not Phase.PREPARING:
-            return release
-        judged = replace(release, verdict=str(Decision.FAIL), reason=reason)
-        desired = house.ledger.desired(release.candidate.model)
-        moved = tick(judged, desired, Seen(), now)
+        standing = house.ledger.release(judged.id)
+        if standing.phase is not Phase.PREPARING:
+            return standing
+        verdict, reason, chosen = judged.verdict, judged.reason, judged.chosen
+        said = replace(standing, verdict=verdict, reason=reason, chosen=chosen)
+        desired = house.ledger.desired(model)
+        moved = tick(said, desired, Seen(), now)
         change = Change(
             release=moved.release,
             desired=moved.desired,
             expected=desired.generation,
-            events=moved.events,
+            events=(*events, *moved.events),
         )
         house.ledger.commit(claim, change, now)
     finally:
         house.ledger.yield_claim(claim)
-    return house.ledger.release(release.id)
+    return house.ledger.release(judged.id)

@@ -20,15 +20,13 @@ from evaluation.harness import Subject, measure, report
 from evaluation.markdown import render
 from evaluation.suites import load_suite
 from infra.failpoints import failpoint
-from infra.ledger import Change
-from release.controller import tick
 from release.gates import Verdict, judge
-from release.moves import Seen
-from release.releases import Chosen, Event, Phase, Release
+from release.releases import Chosen, Event, Release
 from release.reports import Report
 from release.variants import Recipe, Variant
 from serving.client import ReplicaSession, replica_sessions
-from tasks.desk import OWNER_SECONDS, fetch
+from tasks.advance import conclude
+from tasks.desk import fetch
 from tasks.wiring import House, house
 
 if TYPE_CHECKING:
@@ -165,33 +163,14 @@ def _best(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def _record(here: House, release: Release, verdict: Verdict, chosen: Report | None) -> None:
-    """Write the verdict down and let the controller draw its first conclusion, at once."""
-    now = here.clock()
-    claim = here.ledger.claim(release.candidate.model, here.owner, OWNER_SECONDS, now)
-    # Read under the claim: whoever slept before it may hold a release of long ago.
-    release = here.ledger.release(release.id)
-    if release.verdict or release.phase is not Phase.PREPARING:
-        here.ledger.yield_claim(claim)
-        return
     said = replace(
         release,
         verdict=str(verdict.decision),
         reason=f"{verdict.subject}: {verdict.reasons}",
         chosen=Chosen(variant=chosen.variant, report=chosen.digest) if chosen else None,
     )
-    judged = _event(here, said, "judged", f"{verdict.decision}: {said.reason}", _findings(verdict))
-    try:
-        desired = here.ledger.desired(release.candidate.model)
-        moved = tick(said, desired, Seen(), now)
-        change = Change(
-            release=moved.release,
-            desired=moved.desired,
-            expected=desired.generation,
-            events=(judged, *moved.events),
-        )
-        here.ledger.commit(claim, change, now)
-    finally:
-        here.ledger.yield_claim(claim)
+    sentence = f"{verdict.decision}: {said.reason}"
+    conclude(here, said, _event(here, said, "judged", sentence, _findings(verdict)))
 
 
 def _findings(verdict: Verdict) -> dict[str, object]:
