@@ -1,6 +1,6 @@
 # Slipway. `make demo` runs the main job, `make test` passes the tests; both set themselves up.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock clean
+.PHONY: help demo test test-faults bench check format lock clean
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
@@ -20,6 +20,12 @@ demo: $(READY) ## Carry three model versions through release, on real input
 
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest
+
+test-faults: $(READY) ## Run the slow proofs, minutes each; SAMPLE=1 runs one of them
+	$(BIN)/python -m pytest tests/faults $(if $(SAMPLE),-m sample)
+
+bench: $(READY) ## Measure into one table and build/bench.json; ONLY=group measures one group
+	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
 
 check: $(READY) ## Format, lint, types, architecture, length of modules
 	$(BIN)/ruff format --check .

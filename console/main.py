@@ -25,6 +25,10 @@ app.add_typer(identity, name="identity")
 
 Model = Annotated[str, typer.Argument(help="Registered name, such as docs-router.")]
 ReleaseId = Annotated[str, typer.Argument(help="Release id, or a model with one open release.")]
+Version = Annotated[int | None, typer.Option("--version", "-v", help="Newest if absent.")]
+PolicyFile = Annotated[
+    Path | None, typer.Option("--policy", "-p", help="TOML; the model's own if absent.")
+]
 Why = Annotated[str, typer.Option("--why", "-m", help="Reason, for the record.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -57,14 +61,66 @@ def status(*, as_json: Json = False) -> None:
 
 
 @app.command()
+def suite(
+    table: Annotated[Path, typer.Argument(help="CSV, TSV or JSON Lines with texts and labels.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to make.")],
+    text: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
+    label: Annotated[str, typer.Option(help="Column of the labels.")] = "label",
+    encoding: Annotated[str, typer.Option(help="Such as utf-8 or gb18030.")] = "utf-8",
+    train: Annotated[float, typer.Option(help="Part set apart for training, 0..1.")] = 0.0,
+) -> None:
+    """Make an evaluation suite out of a table of texts and labels."""
+    from console.bringing import suite as make
+    from evaluation.making import Columns
+
+    make(table, folder, Columns(text=text, label=label, encoding=encoding), train=train)
+
+
+@app.command()
+def register(
+    model: Model,
+    folder: Annotated[
+        Path, typer.Argument(help="With model.safetensors, config.json and tokenizer.json.")
+    ],
+) -> None:
+    """Check a folder of files and register it as a model's next version."""
+    from console.bringing import register as add
+
+    add(model, folder)
+
+
+@app.command()
+def policy(
+    model: Model,
+    suite: Annotated[Path, typer.Option(help="Folder of the suite.")],
+    accuracy: Annotated[float, typer.Option(help="Least accuracy, 0..1.")] = 0.5,
+    *,
+    show: Annotated[bool, typer.Option("--show", help="Print it; write nothing.")] = False,
+) -> None:
+    """Write a first policy for a model, to be looked at and changed."""
+    from console.bringing import policy as write
+
+    write(model, suite, accuracy, show=show)
+
+
+@app.command()
+def traffic(
+    model: Model,
+    file: Annotated[Path, typer.Argument(help="JSON Lines with texts, such as a suite's split.")],
+    rate: Annotated[float, typer.Option(help="Requests a second.")] = 20.0,
+    seconds: Annotated[float, typer.Option(help="How long; 0 until Ctrl-C.")] = 0.0,
+) -> None:
+    """Ask a served model with the texts of a file, over and over; say who answered, and how."""
+    from console.asking import send
+
+    send(model, file, rate, seconds)
+
+
+@app.command()
 def release(
     model: Model,
-    version: Annotated[
-        int | None, typer.Option("--version", "-v", help="Newest if absent.")
-    ] = None,
-    policy: Annotated[
-        Path | None, typer.Option("--policy", "-p", help="TOML; the model's own if absent.")
-    ] = None,
+    version: Version = None,
+    policy: PolicyFile = None,
     *,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not follow it.")] = False,
 ) -> None:
@@ -72,6 +128,54 @@ def release(
     from console.releasing import release as start
 
     start(model, version, policy, detach=detach)
+
+
+@app.command()
+def plan(
+    model: Model,
+    version: Version = None,
+    policy: PolicyFile = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Show what a release would do and cost now, without doing it; code 1 if it is barred."""
+    from console.planning import plan as show
+
+    show(model, version, policy, as_json=as_json)
+
+
+@app.command()
+def watch(
+    release_id: Annotated[
+        str, typer.Argument(help="Release id, or a model: its open or else newest release.")
+    ],
+    *,
+    picture: Annotated[
+        Path | None, typer.Option(hidden=True, help="Draw it as it stands into this SVG file.")
+    ] = None,
+) -> None:
+    """Watch a release live until it is closed; code 0 if it was promoted, else 1."""
+    from console.watching import watch as look_on
+
+    look_on(release_id, picture)
+
+
+@app.command()
+def retrain(
+    model: Model,
+    training: Annotated[
+        Path | None, typer.Option("--training", "-t", help="TOML; the model's own if absent.")
+    ] = None,
+    *,
+    release_it: Annotated[
+        bool, typer.Option("--release", help="Release what comes out, in your name.")
+    ] = False,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not follow it.")] = False,
+) -> None:
+    """Train a model's next version with your own program, and take what it registers."""
+    from console.training import retrain as start
+
+    start(model, training, release=release_it, detach=detach)
 
 
 @app.command()
@@ -104,6 +208,21 @@ def history(model: Model, *, as_json: Json = False) -> None:
     from console.views import history as show
 
     show(model, as_json=as_json)
+
+
+@app.command()
+def report(
+    release_id: Annotated[
+        str, typer.Argument(help="Release id, or a model: its open release, else its newest.")
+    ],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write instead.")] = None,
+    *,
+    browse: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Write the report of a release as one HTML page: what was measured, judged, rolled out."""
+    from console.reporting import report as show
+
+    show(release_id, out, browse=browse)
 
 
 @app.command()

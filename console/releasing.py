@@ -4,16 +4,17 @@ import sys
 import time
 from pathlib import Path
 
+from console.following import follow
 from console.people import actor
 from console.serve import prefect_of
+from infra.failpoints import failpoint
 from infra.settings import Settings
 from release.errors import NotFound, Unavailable
-from release.releases import Phase, Release
-from tasks.desk import Request, open_release, roll_back
 from tasks.desk import answer as answer_at_desk
+from tasks.desk import open_release, roll_back
+from tasks.inspection import Request
+from tasks.sight import find
 from tasks.wiring import House, house
-
-LOOK_SECONDS = 0.3
 
 
 def release(model: str, version: int | None, policy: Path | None, *, detach: bool) -> None:
@@ -25,46 +26,28 @@ def release(model: str, version: int | None, policy: Path | None, *, detach: boo
         raise Unavailable("Prefect does not answer, so nothing would move.", "see slipway status")
     request = Request(model=model, version=version, policy=policy)
     opened = open_release(here, request, who)
+    failpoint("opened")
     parameters = {"model": opened.candidate.model, "release_id": opened.id}
     prefect.start("release", parameters, key=opened.id)
     sys.stdout.write(f"{opened.id}\n")
-    if not detach:
-        follow(here, opened.id)
-
-
-def follow(here: House, release_id: str) -> Release:
-    """Print a release's events as they come, until it is closed or waits for a person."""
-    told = 0
-    while True:
-        standing = here.ledger.release(release_id)
-        for number, event in here.ledger.events(release_id, after=told):
-            sys.stdout.write(f"  {event.kind:<16} {event.sentence}\n")
-            told = number
-        sys.stdout.flush()
-        if standing.phase is Phase.AWAITING_APPROVAL:
-            sys.stdout.write(f"  waits for a yes: slipway approve {release_id} --why …\n")
-            return standing
-        if standing.phase.closed:
-            return standing
-        time.sleep(LOOK_SECONDS)
+    if detach:
+        return
+    # A script is answered at the approval; a person may look on past it.
+    watched = sys.stdout.isatty()
+    if watched:
+        sys.stdout.write("Ctrl-C stops following; the release goes on.\n")
+    follow(here, opened.id, past_approval=watched)
 
 
 def answer(release_id: str, *, granted: bool, why: str) -> None:
     """Record a yes or no in the proven name of the caller, and let the release move on."""
     here = house()
     who = actor(here)
-    opened = _find(here, release_id)
+    opened = find(here, release_id)
     approval = answer_at_desk(here, opened.id, who, granted=granted, why=why)
+    failpoint("answered")
     sys.stdout.write(f"{approval.who} {'approved' if granted else 'rejected'} {opened.id}\n")
     _nudge(here.settings, opened.id)
-
-
-def _find(here: House, release_id: str) -> Release:
-    """Find a release by its id, or by its model where that has one open."""
-    opened = here.ledger.releases(release_id, open_only=True)
-    if not opened and here.ledger.releases(release_id):
-        raise NotFound(f"{release_id} has no open release.", f"see slipway history {release_id}")
-    return opened[0] if opened else here.ledger.release(release_id)
 
 
 def _nudge(settings: Settings, release_id: str) -> None:
@@ -81,7 +64,9 @@ def rollback(model: str, why: str) -> None:
     if not here.ledger.desired(model).generation and not here.ledger.releases(model):
         known = ", ".join(one.model for one in here.ledger.all_desired()) or "none yet"
         raise NotFound(f"No model {model!r} was ever released.", f"released are: {known}")
-    sys.stdout.write(f"{roll_back(here, model, actor(here), why)}\n")
+    sentence = roll_back(here, model, actor(here), why)
+    failpoint("rolled-back")
+    sys.stdout.write(f"{sentence}\n")
     if not _served(here, model):
         sys.stderr.write("No gateway has confirmed it yet; see slipway status.\n")
     try:

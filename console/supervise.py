@@ -20,7 +20,7 @@ from flows.control import (
     worker_command,
 )
 from infra.files import file_lock, tail
-from infra.processes import Process, Records, alive, free_port, kill_alone, start, stop, this
+from infra.processes import Process, Records, alive, kept_port, kill_alone, start, stop, this
 from infra.settings import Settings, inherited
 from release.errors import SlipwayError, Unavailable
 
@@ -67,7 +67,7 @@ class Supervisor:
         settings = self.settings
         Records(settings.run / "supervisor").save(this("supervisor"))
         self._clear_away()
-        port = free_port(settings.host)
+        port = kept_port(settings.run / "prefect-port", settings.host)
         url = f"http://{settings.host}:{port}/api"
         self.environment = inherited(**environment(settings, url))
         self._add("agent", [sys.executable, "-m", "serving.agent.main"])

@@ -11,15 +11,21 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import aiohttp
 
+from release.errors import Invalid
+
 CALLERS = 400
 """Different keys that the requests are sent under."""
+
+
+Keep = Callable[[dict[str, Any]], object]
+"""Takes what is known of one request once it has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,22 +42,39 @@ def read_stream(spec: str) -> Stream:
     """Read `endpoint=file.jsonl@rate`."""
     endpoint, _, rest = spec.partition("=")
     path, _, rate = rest.rpartition("@")
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
-    texts = tuple(json.loads(line)["text"] for line in lines)
-    return Stream(endpoint=endpoint, texts=texts, rate=float(rate))
+    return Stream(endpoint=endpoint, texts=read_texts(Path(path)), rate=float(rate))
 
 
-async def run(url: str, streams: list[Stream], out: TextIO, stop: asyncio.Event) -> None:
+def read_texts(path: Path) -> tuple[str, ...]:
+    """Read the texts of a JSON Lines file.
+
+    Raises:
+        Invalid: it holds none, or is something else.
+    """
+    hint = 'each line is {"text": "…"}'
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+        texts = tuple(str(json.loads(line)["text"]) for line in lines if line.strip())
+    except OSError as error:
+        raise Invalid(f"No texts can be read at {path}: {error.strerror}.", hint) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Invalid(f"{path} holds no texts to send: {error!r}.", hint) from error
+    if not texts:
+        raise Invalid(f"{path} holds no texts to send.")
+    return texts
+
+
+async def run(url: str, streams: list[Stream], keep: Keep, stop: asyncio.Event) -> None:
     """Send until told to stop, then wait for what is in flight."""
     # aiohttp, because httpx spends a core on its pool once some hundred requests wait in it.
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
     timeout = aiohttp.ClientTimeout(total=15)
     async with aiohttp.ClientSession(url, connector=connector, timeout=timeout) as client:
-        await asyncio.gather(*(_send(client, stream, out, stop) for stream in streams))
+        await asyncio.gather(*(_send(client, stream, keep, stop) for stream in streams))
 
 
 async def _send(
-    client: aiohttp.ClientSession, stream: Stream, out: TextIO, stop: asyncio.Event
+    client: aiohttp.ClientSession, stream: Stream, keep: Keep, stop: asyncio.Event
 ) -> None:
     under_way: set[asyncio.Task[None]] = set()
     due = time.monotonic()
@@ -61,7 +84,7 @@ async def _send(
             await asyncio.sleep(pause)
         if stop.is_set():
             break
-        task = asyncio.create_task(_ask(client, stream.endpoint, text, key, out))
+        task = asyncio.create_task(_ask(client, stream.endpoint, text, key, keep))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
     await asyncio.gather(*under_way)
@@ -74,7 +97,7 @@ def _questions(stream: Stream) -> Iterator[tuple[str, str]]:
 
 
 async def _ask(
-    client: aiohttp.ClientSession, endpoint: str, text: str, key: str, out: TextIO
+    client: aiohttp.ClientSession, endpoint: str, text: str, key: str, keep: Keep
 ) -> None:
     body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}]}
     sent, started = time.time(), time.perf_counter()
@@ -93,14 +116,17 @@ async def _ask(
     except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, IndexError) as error:
         record["status"], record["error"] = 0, repr(error)
     record["ms"] = (time.perf_counter() - started) * 1e3
-    out.write(json.dumps(record) + "\n")
+    keep(record)
 
 
-async def _until_told(url: str, streams: list[Stream], out: TextIO) -> None:
+async def until_told(url: str, streams: list[Stream], keep: Keep, *, seconds: float = 0.0) -> None:
+    """Send until SIGTERM or SIGINT, or for so many seconds where there are any."""
     stop = asyncio.Event()
+    if seconds:
+        asyncio.get_running_loop().call_later(seconds, stop.set)
     for told in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(told, stop.set)
-    await run(url, streams, out, stop)
+    await run(url, streams, keep, stop)
 
 
 def main() -> int:
@@ -111,7 +137,11 @@ def main() -> int:
     parser.add_argument("streams", nargs="+", type=read_stream, help="endpoint=file.jsonl@rate")
     given = parser.parse_args()
     with given.out.open("w", buffering=1, encoding="utf-8") as out:
-        asyncio.run(_until_told(given.url, given.streams, out))
+        asyncio.run(
+            until_told(
+                given.url, given.streams, lambda record: out.write(json.dumps(record) + "\n")
+            )
+        )
     return 0
 
 

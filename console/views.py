@@ -12,9 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from console.serve import Addresses, gateway_answers, supervisor_of
+from console.wording import age
 from flows.control import Prefect
 from release.errors import NotFound, Unavailable
 from release.releases import Desired, Event, Release
+from release.waits import MOVES, champion_since, phase_since
+from tasks.advance import FRESH_SECONDS
 from tasks.wiring import House, house
 
 _JSON = {"ensure_ascii": False, "indent": 2, "sort_keys": False}
@@ -31,7 +34,7 @@ def history(model: str, *, as_json: bool) -> None:
     """Show every release of a model, the oldest first."""
     here = house()
     releases = here.ledger.releases(model)
-    if not releases:
+    if not releases and not here.ledger.events(model=model):
         known = sorted({one.candidate.model for one in here.ledger.releases()})
         hint = f"released are {', '.join(known)}" if known else "nothing was released here yet"
         raise NotFound(f"{model!r} has no release.", hint)
@@ -127,6 +130,8 @@ def status(*, as_json: bool) -> None:
             {
                 "id": one.id,
                 "phase": str(one.phase),
+                "since": at(_entered(here, one)),
+                "opened_at": at(one.opened_at),
                 "waiting_for": one.waiting_for,
                 "reason": one.reason,
             }
@@ -147,10 +152,15 @@ def status(*, as_json: bool) -> None:
         table.add_row(*(str(model[name]) for name in _COLUMNS))
     console.print(table if models else "no endpoint yet: slipway release MODEL")
     for one in opened:
-        console.print(f"{one.id}  {one.phase}: {one.reason}", highlight=False)
+        been = age(here.clock() - _entered(here, one))
+        console.print(f"{one.id}  {one.phase} for {been}: {one.reason}", highlight=False)
 
 
-_COLUMNS = ("endpoint", "champion", "canary", "share", "previous", "gateways")
+def _entered(here: House, release: Release) -> float:
+    return phase_since(release, [event for _, event in here.ledger.events(release.id)])
+
+
+_COLUMNS = ("endpoint", "champion", "serves for", "canary", "share", "previous", "gateways")
 
 
 def _parts(here: House) -> dict[str, str]:
@@ -180,14 +190,19 @@ def _model(here: House, desired: Desired) -> Mapping[str, Any]:
         if variant is None:
             return "–"
         replica = ready.get(variant.digest)
-        state = "ready" if replica and replica.ready else "not ready"
+        heard = replica is not None and now - replica.at <= FRESH_SECONDS
+        state = "ready" if heard and replica and replica.ready else "not ready"
         return f"{variant.ref} ({state})"
 
+    moves = here.ledger.events(model=desired.model, kinds=MOVES)
+    since = champion_since(event for _, event in moves)
     gateways = here.ledger.gateways(desired.model)
     return {
         "endpoint": desired.model,
         "generation": desired.generation,
         "champion": said("champion"),
+        "champion_since": at(since),
+        "serves for": age(now - since) if since is not None and desired.champion else "–",
         "canary": said("canary"),
         "share": f"{share:g} %",
         "previous": said("previous"),

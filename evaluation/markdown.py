@@ -1,81 +1,92 @@
-"""A release's report as Markdown, for Prefect's page and the ledger."""
+"""A release's report as Markdown: the same facts as the page, for Prefect and the registry."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 
-from release.gates import Decision, Verdict
-from release.releases import Release
-from release.reports import METRICS, Measurement, Report
-
-_MARK = {Decision.PASS: "✅", Decision.INCONCLUSIVE: "❔", Decision.FAIL: "❌"}
+from evaluation.wording import MARKS, NAMES, figure, moment
+from release.dossier import Dossier
+from release.reports import Report
 
 
-def render(
-    release: Release,
-    reports: Sequence[Report],
-    verdicts: Mapping[str, Verdict],
-    chosen: Report | None,
-) -> str:
-    """Write the page.
-
-    Args:
-        release: what the reports are about.
-        reports: one a variant, all on the same suite.
-        verdicts: report digest to what the gates said.
-        chosen: report of the variant that will be rolled out, if one passed.
-    """
+def render(dossier: Dossier) -> str:
+    """Write the page; what is not known yet is left out."""
+    release = dossier.release
     stable = release.stable.ref if release.stable else "none: this is the first release"
+    chosen = dossier.chosen
     outcome = f"**{chosen.variant.ref}** was chosen" if chosen else "**no variant passed**"
+    asked = moment(release.opened_at)
     lines = [
-        f"# {release.candidate.ref}",
+        f"# {release.candidate.ref}: {release.phase}",
         "",
-        f"Release `{release.id}`, asked for by {release.requester}. Champion: {stable}.",
-        f"Outcome: {outcome}.",
+        _plain(release.reason),
         "",
-        *_table(reports, verdicts),
+        f"Release `{release.id}`, asked for by {release.requester} on {asked}.",
+        f"Champion then: {stable}. {outcome if dossier.reports else ''}".rstrip(),
         "",
     ]
-    for one in reports:
-        lines += [f"## Gates of {one.variant.ref}", ""]
-        lines += [
-            f"- {_MARK[finding.decision]} `{finding.gate}`: {finding.reason}"
-            for finding in verdicts[one.digest].findings
-        ]
-        lines.append("")
-    shown = chosen or (reports[0] if reports else None)
-    return "\n".join(lines + (_slices(shown) if shown else []))
+    if dossier.lineage:
+        lines += [f"Trained by {dossier.lineage.training}: {dossier.lineage.sentence}.", ""]
+    if dossier.links:
+        lines += [*(f"- {name}: {address}" for name, address in dossier.links.items()), ""]
+    if dossier.reports:
+        lines += [*_table(dossier), "", *_why(dossier)]
+    if shown := dossier.shown:
+        lines += _slices(shown)
+    return "\n".join([*lines, *_story(dossier)])
 
 
-def _table(reports: Sequence[Report], verdicts: Mapping[str, Verdict]) -> list[str]:
-    names = [one.variant.recipe for one in reports]
-    lines = [
-        f"| metric | {' | '.join(names)} |",
-        f"|---|{'---|' * len(names)}",
-    ]
-    decisions = (verdicts[one.digest].decision for one in reports)
-    lines.append(f"| verdict | {' | '.join(_MARK[one] + ' ' + one for one in decisions)} |")
-    for metric, facts in METRICS.items():
-        label = f"{metric} ({facts.unit})" if facts.unit else metric
-        cells = [_cell(one.metrics.get(metric)) for one in reports]
-        lines.append(f"| {label} | {' | '.join(cells)} |")
+def _plain(text: str) -> str:
+    """Keep a sentence on one line of a table."""
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _table(dossier: Dossier) -> Iterator[str]:
+    reports, verdicts = dossier.reports, dossier.verdicts
+    champion = dossier.champion
+    names = [one.variant.recipe for one in reports] + (["champion"] if champion else [])
+    yield f"| metric | {' | '.join(names)} |"
+    yield f"|---|{'---|' * len(names)}"
+    said = [verdicts[one.digest].decision for one in reports]
+    marks = [f"{MARKS[one]} {one}" for one in said] + ([""] if champion else [])
+    yield f"| verdict | {' | '.join(marks)} |"
+    for metric, name in NAMES.items():
+        cells = [figure(metric, one.metrics.get(metric)) for one in reports]
+        cells += [figure(metric, champion.metrics.get(metric))] if champion else []
+        yield f"| {name} | {' | '.join(cells)} |"
         if any(metric in one.differences for one in reports):
-            cells = [_cell(one.differences.get(metric), signed=True) for one in reports]
-            lines.append(f"| … minus champion | {' | '.join(cells)} |")
-    return lines
+            cells = [figure(metric, one.differences.get(metric), signed=True) for one in reports]
+            yield f"| … minus champion | {' | '.join(cells)} | |"
 
 
-def _cell(measured: Measurement | None, *, signed: bool = False) -> str:
-    if measured is None:
-        return "not measured"
-    sign = "+" if signed else ""
-    value = f"{measured.value:{sign}.4g}"
-    if measured.low is None or measured.high is None:
-        return value
-    return f"{value} [{measured.low:{sign}.4g}, {measured.high:{sign}.4g}]"
+def _why(dossier: Dossier) -> Iterator[str]:
+    for one in dossier.reports:
+        why = dossier.why_not(one)
+        yield f"## {one.variant.ref}: {'not chosen' if why else 'chosen'}"
+        yield ""
+        if why:
+            yield from (f"Not chosen: {_plain(why)}.", "")
+        for finding in dossier.verdicts[one.digest].findings:
+            yield f"- {MARKS[finding.decision]} `{finding.gate}`: {finding.reason}"
+        yield ""
 
 
-def _slices(one: Report) -> list[str]:
-    lines = [f"## Slices of {one.variant.ref}", "", "| slice | accuracy | texts |", "|---|---|---|"]
+def _slices(one: Report) -> Iterator[str]:
+    yield f"## Slices of {one.variant.ref}"
+    yield ""
+    yield "| slice | texts | accuracy | champion | difference |"
+    yield "|---|---|---|---|---|"
+    beside = one.champion.slices if one.champion else {}
     for name, metrics in one.slices.items():
-        measured = metrics["accuracy"]
-        lines.append(f"| {name} | {_cell(measured)} | {measured.n} |")
-    return lines
+        cells = (
+            figure("accuracy", metrics["accuracy"]),
+            figure("accuracy", beside.get(name, {}).get("accuracy")),
+            figure("accuracy", one.slice_differences.get(name, {}).get("accuracy"), signed=True),
+        )
+        yield f"| {_plain(name)} | {metrics['accuracy'].n} | {' | '.join(cells)} |"
+    yield ""
+
+
+def _story(dossier: Dossier) -> Iterator[str]:
+    yield "## What happened"
+    yield ""
+    for event in dossier.events:
+        yield f"- {moment(event.at)} **{event.kind}** ({event.actor}): {_plain(event.sentence)}"

@@ -112,8 +112,9 @@ class Prefect:
                 return self._create_run(flow, asked)
             except httpx.HTTPError as error:
                 if time.monotonic() > deadline or not _may_pass(error):
+                    said = str(error).partition("\n")[0] or repr(error)
                     raise Unavailable(
-                        f"Prefect cannot start the flow {flow!r} at {self._url}: {error}.",
+                        f"Prefect cannot start the flow {flow!r} at {self._url}: {said}.",
                         "is it up? see slipway status",
                     ) from error
             time.sleep(0.5)

@@ -85,9 +85,10 @@ class Identities:
             elif role != "admin":
                 raise Refused(f"The first identity must be an admin, not a {role}.", "--role admin")
             if any(one.name == name for one in known):
-                raise Conflict(f"The name {name!r} is taken.")
+                raise Conflict(f"The name {name!r} is taken.", "see slipway identity list")
             if machine and not _is_person(known, owner):
-                raise NotFound(f"No person is called {owner!r}, to answer for {name!r}.")
+                hint = "the owner must be an active person; see slipway identity list"
+                raise NotFound(f"No person is called {owner!r}, to answer for {name!r}.", hint)
             row = {"name": name, "role": role, "owner": owner, "machine": machine}
             connection.execute(
                 insert(table).values(row | {"secret": _hash(secret), "active": True})
@@ -131,7 +132,7 @@ class Identities:
             known = [_identity(row) for row in connection.execute(select(table)).mappings()]
             _need_admin(known, by, "disable identities")
             if not any(one.name == name for one in known):
-                raise NotFound(f"Nobody is called {name!r}.")
+                raise NotFound(f"Nobody is called {name!r}.", "see slipway identity list")
             others = [one for one in known if one.name != name]
             if not any(one.role == "admin" and one.active for one in others):
                 raise Refused(f"{name} is the last admin.", "add another first")

@@ -74,9 +74,9 @@ def this(name: str) -> Process:
     return Process(name=name, pid=os.getpid(), created=_created(os.getpid()))
 
 
-def step_back() -> None:
-    """Let this process stand as far behind others as its nice value says, in its session too."""
-    _step_back(os.getpid(), os.nice(0))
+def step_back(pid: int = 0) -> None:
+    """Let this process, or a child, stand as far behind others in its session as we are nice."""
+    _step_back(pid or os.getpid(), os.nice(0))
 
 
 def _step_back(pid: int, nice: int) -> None:
@@ -122,6 +122,19 @@ def running(module: str, sockets: Path) -> list[Process]:
         mine = [part for part in command if part.startswith(f"{sockets}/")]
         if module in command and mine:
             found.append(Process(name=Path(mine[0]).stem, pid=one.pid, created=_created(one.pid)))
+    return found
+
+
+def marked(name: str, value: str) -> list[Process]:
+    """Find processes by a variable of their environment, which all that they start inherit.
+
+    The value must be one that nobody else has, such as an id: whoever bears it counts as ours.
+    """
+    found = []
+    for one in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if one.environ().get(name) == value and one.status() != psutil.STATUS_ZOMBIE:
+                found.append(Process(name=value, pid=one.pid, created=_created(one.pid)))
     return found
 
 
@@ -207,3 +220,15 @@ def free_port(host: str) -> int:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def kept_port(path: Path, host: str) -> int:
+    """Give the port that was used before if it is still free, else find one and keep it."""
+    with suppress(OSError, ValueError), socket.socket() as probe:
+        port = int(path.read_text(encoding="ascii"))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        return port
+    port = free_port(host)
+    write_atomic(path, str(port).encode())
+    return port

@@ -3,9 +3,12 @@
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from release.errors import Invalid
 
 
 class Settings(BaseSettings):
@@ -40,6 +43,19 @@ class Settings(BaseSettings):
     failpoint: str = ""
     """Name of the point at which the process kills itself; for fault tests only."""
 
+    def __init__(self, **values: Any) -> None:
+        """Read the environment; `values` stand above it.
+
+        Raises:
+            Invalid: a setting breaks its rule.
+        """
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = "_".join(map(str, first["loc"])).upper()
+            raise Invalid(f"SLIPWAY_{name} cannot be {first['input']!r}.", first["msg"]) from error
+
     @cached_property
     def root(self) -> Path:
         """`home` as an absolute path."""
@@ -64,6 +80,10 @@ class Settings(BaseSettings):
     def store(self) -> Path:
         """Content-addressed variants."""
         return self.root / "store"
+
+    def page(self, release_id: str) -> Path:
+        """Where the report of a release lies."""
+        return self.root / "reports" / f"{release_id}.html"
 
     @property
     def run(self) -> Path:
@@ -91,6 +111,27 @@ def inherited_by_serving() -> dict[str, str]:
     """Environment for gateways and replicas, which need no secret of ours and get none."""
     secrets = {"SLIPWAY_TOKEN", "SLIPWAY_LEDGER_URL", "SLIPWAY_REGISTRY_URI"}
     return {name: value for name, value in inherited().items() if name not in secrets}
+
+
+def inherited_by_training(**more: str) -> dict[str, str]:
+    """Environment for a user's own program: nothing of Slipway's, Prefect's, the ledger's database.
+
+    Secrets lie among these. Nothing of our Python's either: it would mix our packages into an
+    environment of its own.
+    """
+    ours = ("SLIPWAY_", "PREFECT_", "PG", "PYTHON", "VIRTUAL_ENV")
+    kept = {name: value for name, value in inherited().items() if not name.startswith(ours)}
+    return kept | more
+
+
+def inherited_by_git() -> dict[str, str]:
+    """Environment for asking git of a folder, whatever repository our caller is at work in.
+
+    Git runs what that folder's own settings name, such as filters: users' programs, like trainings.
+    """
+    kept = inherited_by_training()
+    plain = {name: value for name, value in kept.items() if not name.startswith("GIT_")}
+    return plain | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
 
 
 def silence_telemetry() -> None:

@@ -54,10 +54,11 @@ class Gate:
     an improvement. Not asked of a model's first release, which has no champion."""
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS:
+        gated = [name for name, facts in METRICS.items() if facts.gated]
+        if self.metric not in gated:
+            why = "has no interval" if self.metric in METRICS else "no suite measures"
             raise Invalid(
-                f"A gate names {self.metric!r}, which no suite measures.",
-                f"measured are {', '.join(METRICS)}",
+                f"A gate names {self.metric!r}, which {why}.", f"measured are {', '.join(gated)}"
             )
         demands = [self.at_least, self.at_most, self.max_regression]
         if sum(demand is not None for demand in demands) != 1:

@@ -5,6 +5,8 @@ from itertools import pairwise
 
 from release.errors import Invalid
 
+_HINT = "see [plan] in the policy"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -20,8 +22,13 @@ class Step:
     """Fewest canary requests that the step itself must have seen."""
 
     def __post_init__(self) -> None:
-        if self.soak_seconds < 0 or self.least_requests < 0:
-            raise Invalid(f"A step's soak and sample must not be negative: {self!r}.")
+        if not 0 < self.share <= 100:
+            raise Invalid(
+                f"A step's share must be within 0..100 percent, not {self.share:g}.", _HINT
+            )
+        for name in ("soak_seconds", "least_requests"):
+            if (value := getattr(self, name)) < 0:
+                raise Invalid(f"A step's {name} must not be negative, not {value:g}.", _HINT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,15 +49,12 @@ class Plan:
     def __post_init__(self) -> None:
         shares = [step.share for step in self.steps]
         if not shares or shares[-1] != 100:
-            raise Invalid(
-                f"The last step must reach 100 percent, not {shares!r}.", "see [plan] in the policy"
-            )
-        if shares[0] <= 0 or any(later <= earlier for earlier, later in pairwise(shares)):
-            raise Invalid(
-                f"Each step must widen the canary, unlike {shares!r}.", "see [plan] in the policy"
-            )
-        if min(self.bake_seconds, self.patience_seconds, self.warm_seconds) < 0:
-            raise Invalid("Times of a plan must not be negative.", "see [plan] in the policy")
+            raise Invalid(f"The last step must reach 100 percent, not {shares!r}.", _HINT)
+        if any(later <= earlier for earlier, later in pairwise(shares)):
+            raise Invalid(f"Each step must widen the canary, unlike {shares!r}.", _HINT)
+        for name in ("bake_seconds", "patience_seconds", "warm_seconds"):
+            if (value := getattr(self, name)) < 0:
+                raise Invalid(f"A plan's {name} must not be negative, not {value:g}.", _HINT)
 
     def next_share(self, step: int) -> float:
         """Share after `step`, 100 after the last."""

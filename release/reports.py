@@ -14,6 +14,8 @@ class Metric:
 
     unit: str
     better: Literal["higher", "lower"]
+    gated: bool = True
+    """Whether a gate may rest on it: not on an estimate whose error nobody knows."""
 
 
 METRICS: Mapping[str, Metric] = {
@@ -22,10 +24,11 @@ METRICS: Mapping[str, Metric] = {
     "latency_p50_ms": Metric(unit="ms", better="lower"),
     "latency_p99_ms": Metric(unit="ms", better="lower"),
     "throughput_per_s": Metric(unit="texts/s", better="higher"),
+    "calibration_error": Metric(unit="", better="lower", gated=False),
     "size_mb": Metric(unit="MB", better="lower"),
     "memory_mb": Metric(unit="MB", better="lower"),
 }
-"""Every metric that a gate may name."""
+"""Every metric that the evaluation measures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,25 +50,53 @@ Measured = Mapping[str, Measurement]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """Measurements of one variant on one suite. What could not be measured is absent, never 0."""
+class Bin:
+    """Answers given with about the same confidence."""
+
+    n: int
+    confidence: float
+    """Mean probability that the answers' labels were given, 0..1."""
+
+    accuracy: float
+    """Part of them that was right, 0..1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What was measured of one variant. What could not be measured is absent, never 0."""
 
     variant: Variant
+    metrics: Measured
+    slices: Mapping[str, Measured] = field(default_factory=dict)
+    """Slice name (such as `label=torch` or `characters=33-64`) to its metrics."""
+
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """Counts of texts: a row a true label, a column an answered one, both in the order of the
+    report's labels, and a last column for answers that are none of them."""
+
+    calibration: tuple[Bin, ...] = ()
+    """Bins of rising confidence; empty ones are left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report(Profile):
+    """Measurements of one variant on one suite, and of the champion beside it."""
+
     suite: str
     """Digest of the suite."""
 
     confidence: float
     """Coverage of every interval, such as 0.95."""
 
-    metrics: Measured
-    slices: Mapping[str, Measured] = field(default_factory=dict)
-    """Slice name (such as `label=torch`) to its metrics."""
-
-    champion: Variant | None = None
-    """What it was measured beside."""
+    labels: tuple[str, ...] = ()
+    champion: Profile | None = None
+    """What it was measured beside, in the same turns."""
 
     differences: Measured = field(default_factory=dict)
     """Metric to challenger minus champion, paired text by text."""
+
+    slice_differences: Mapping[str, Measured] = field(default_factory=dict)
+    """The same for every slice."""
 
     @property
     def digest(self) -> str:
@@ -79,15 +110,31 @@ class Report:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Read what `as_json` gave."""
+        champion = data["champion"]
         return cls(
-            variant=Variant.from_json(data["variant"]),
+            **_profile(data),
             suite=data["suite"],
             confidence=data["confidence"],
-            metrics=_measured(data["metrics"]),
-            slices={name: _measured(part) for name, part in data["slices"].items()},
-            champion=Variant.from_json(data["champion"]) if data["champion"] else None,
+            labels=tuple(data.get("labels", ())),
+            champion=Profile(**_profile(champion)) if champion else None,
             differences=_measured(data["differences"]),
+            slice_differences=_slices(data.get("slice_differences", {})),
         )
+
+
+def _profile(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a profile; the first reports named of a champion its variant, and knew less of all."""
+    return {
+        "variant": Variant.from_json(data.get("variant", data)),
+        "metrics": _measured(data.get("metrics", {})),
+        "slices": _slices(data.get("slices", {})),
+        "confusion": tuple(tuple(row) for row in data.get("confusion", ())),
+        "calibration": tuple(Bin(**one) for one in data.get("calibration", ())),
+    }
+
+
+def _slices(data: Mapping[str, Any]) -> Mapping[str, Measured]:
+    return {name: _measured(part) for name, part in data.items()}
 
 
 def _measured(data: Mapping[str, Any]) -> Measured:

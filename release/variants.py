@@ -38,13 +38,15 @@ class Engine(StrEnum):
     """What runs the weights."""
 
     TORCH = "torch"
+    ONNX = "onnx"
     OPENVINO = "openvino"
 
 
 class Precision(StrEnum):
-    """How the weights are stored."""
+    """How the weights are stored, and multiplied."""
 
     FP32 = "fp32"
+    BF16 = "bf16"
     INT8 = "int8"
 
 
@@ -76,6 +78,9 @@ class Recipe:
 
 RECIPES = (
     Recipe(engine=Engine.TORCH, precision=Precision.FP32),
+    Recipe(engine=Engine.TORCH, precision=Precision.BF16),
+    Recipe(engine=Engine.TORCH, precision=Precision.INT8),
+    Recipe(engine=Engine.ONNX, precision=Precision.INT8),
     Recipe(engine=Engine.OPENVINO, precision=Precision.INT8),
 )
 
@@ -104,9 +109,13 @@ class Manifest:
 
     parity: Mapping[str, float] = field(default_factory=dict)
     """How far the variant is from its parent on calibration texts: `max_logit_error`,
-    `argmax_agreement` (0..1), `texts`."""
+    `argmax_agreement` (0..1), `texts`; where they are packed, also `packing_error`."""
 
     device: str = "cpu"
+
+    rows: tuple[int, ...] = ()
+    """Sizes in tokens, smallest first, of the rows into which its texts are packed; empty where
+    each text has a row of its own."""
 
     @property
     def digest(self) -> str:
@@ -114,13 +123,17 @@ class Manifest:
         return digest_of(self.as_json())
 
     def as_json(self) -> dict[str, Any]:
-        """Give plain JSON data."""
-        return asdict(self)
+        """Give plain JSON data; without rows there is no word of them, as before there were any."""
+        plain = asdict(self)
+        if not self.rows:
+            del plain["rows"]
+        return plain
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Read what `as_json` gave."""
-        return cls(**{**data, "labels": tuple(data["labels"])})
+        rows = tuple(map(int, data.get("rows", ())))
+        return cls(**{**data, "labels": tuple(data["labels"]), "rows": rows})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -226,7 +226,7 @@ def _read(place: Path, cursor: Cursor) -> tuple[list[Window], Cursor]:
         except OSError:
             break
         budget -= len(content)
-        for window, end in _windows_in(content, place.name):
+        for window, end in windows_in(content, place.name):
             windows.append(window)
             cursor = Cursor(
                 gateway=place.name, window=window.number, segment=segment, offset=offset + end
@@ -237,7 +237,7 @@ def _read(place: Path, cursor: Cursor) -> tuple[list[Window], Cursor]:
     return windows, cursor
 
 
-def _windows_in(content: bytes, gateway: str) -> list[tuple[Window, int]]:
+def windows_in(content: bytes, gateway: str) -> list[tuple[Window, int]]:
     """Find window lines without looking into the records between them."""
     found = []
     start = 0 if content.startswith(_WINDOW) else content.find(b"\n" + _WINDOW) + 1

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from evaluation.live import judge_live
+from infra.failpoints import failpoint
 from infra.ledger import Change, Claim
 from release.controller import tick
 from release.errors import Conflict
@@ -75,6 +76,7 @@ def _tick(house: House, claim: Claim, release_id: str) -> bool:
     look = _look(house, release, desired, now)
     moved = tick(release, desired, look.seen, now)
     house.ledger.commit(claim, _change(moved, desired, look, release), now)
+    failpoint(f"held-{moved.release.phase}")
     if moved.release.phase.closed:
         return False
     stood = (release.phase, release.step, release.since)

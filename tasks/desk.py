@@ -4,67 +4,29 @@ Everything here is one transaction on the ledger and needs neither Prefect nor M
 exception: to open a release is to look at its candidate first, and that lies in the registry.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from evaluation.suites import load_suite
 from infra.identity import Identity
 from infra.ledger import Change
-from release.errors import Conflict, Invalid, NotFound, Refused
+from release.errors import Conflict, Invalid, Refused
 from release.moves import restore, rolled_back
-from release.policy import Policy
+from release.reading import LONGEST
 from release.releases import Approval, Desired, Event, Phase, Release
-from release.variants import Candidate
-from serving.variants.build import check_tools
-from serving.variants.intake import check_files, read_facts
+from release.training import Lineage
+from serving.variants.intake import parent_digest
+from tasks.inspection import Inspected, Request, inspect
+from tasks.trainings import Asked, lineage_of, record
 from tasks.wiring import House
 
 REQUESTERS = frozenset({"requester", "release-manager", "admin"})
 MANAGERS = frozenset({"release-manager", "admin"})
+
 START_SECONDS = 60.0
 """How long a flow run may take to begin; until then nobody else takes its release up."""
 
 OWNER_SECONDS = 20.0
 """How long a claim on a model's row lasts; a controller that died is replaced after this."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What somebody asks to be released."""
-
-    model: str
-    version: int | None = None
-    """None means the newest."""
-
-    policy: Path | None = None
-    """File of the policy; None means the model's own under the home folder."""
-
-
-def read_policy(house: House, request: Request) -> tuple[Policy, Path]:
-    """Read the policy that a request names, with the platform's floor under it.
-
-    Returns:
-        The policy, and the folder of its suite; a relative path starts at the policy's file.
-    """
-    kept = house.settings.root / "policies" / f"{request.model}.toml"
-    path = request.policy or kept
-    floor = house.settings.root / "policies" / "floor.toml"
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        hint = "give one with --policy FILE"
-        raise NotFound(f"No policy of {request.model} can be read at {path}.", hint) from error
-    except UnicodeDecodeError as error:
-        raise Invalid(f"The policy {path} is not UTF-8: {error}.") from error
-    policy = Policy.parse(text, floor=floor.read_text("utf-8") if floor.exists() else "")
-    return policy, (path.parent / Path(policy.suite).expanduser()).resolve()
-
-
-def fetch(house: House, candidate: Candidate) -> Path:
-    """Bring a candidate's files from the registry, once."""
-    folder = house.settings.root / "candidates" / candidate.model / str(candidate.version)
-    return folder if folder.is_dir() else house.registry.fetch(candidate, folder)
 
 
 def open_release(house: House, request: Request, requester: Identity) -> Release:
@@ -78,30 +40,18 @@ def open_release(house: House, request: Request, requester: Identity) -> Release
         Conflict: the model has an open release, or this version is in production already.
     """
     _need(requester, REQUESTERS, "open a release")
-    candidate = house.registry.candidate(request.model, request.version)
-    policy, where = read_policy(house, request)
-    for recipe in policy.variants:
-        check_tools(recipe)
-    suite = load_suite(where)
-    folder = fetch(house, candidate)
-    check_files(folder)
-    facts = read_facts(folder)
-    if set(facts.labels) != set(suite.labels):
-        raise Invalid(
-            f"{candidate.ref} answers with {', '.join(facts.labels)}, but its suite is labelled "
-            f"{', '.join(suite.labels)}.",
-            "use the suite that the model was trained for",
-        )
-    desired = house.ledger.desired(candidate.model)
-    if desired.champion is not None and desired.champion.version == candidate.version:
-        raise Conflict(f"{desired.champion.ref} is in production already.")
+    found = inspect(house, request)
+    if found.obstacles:
+        raise found.obstacles[0]
+    candidate, desired = found.candidate, found.desired
+    assert found.suite is not None  # noqa: S101 - what has no suite has an obstacle
     now = house.clock()
     release = Release(
         id=f"{candidate.model}-{candidate.version}-{uuid4().hex[:6]}",
         candidate=candidate,
         requester=requester.human,
-        policy=policy,
-        suite=str(where),
+        policy=found.policy,
+        suite=str(found.where),
         opened_at=now,
         stable=desired.champion,
         stable_policy=desired.policy_text,
@@ -110,17 +60,57 @@ def open_release(house: House, request: Request, requester: Identity) -> Release
         reason="just opened",
     )
     champion = desired.champion.ref if desired.champion else "nothing"
+    lineage = _lineage(house, found)
+    origin = f", trained by {lineage.training}" if lineage else ""
     event = Event(
         kind="opened",
         at=now,
         actor=requester.name,
-        sentence=f"{requester.name} asks to release {candidate.ref}; {champion} is in production",
-        data={"policy": policy.digest, "suite": suite.digest},
+        sentence=f"{requester.name} asks to release {candidate.ref}{origin}; "
+        f"{champion} is in production",
+        data={"policy": found.policy.digest, "suite": found.suite.digest}
+        | ({"lineage": lineage.as_json()} if lineage else {}),
         release=release.id,
         model=candidate.model,
     )
     house.ledger.open_release(release, event)
     return release
+
+
+def _lineage(house: House, found: Inspected) -> Lineage | None:
+    """Give where a candidate comes from, if these are the very files that the training gave."""
+    lineage = lineage_of(house, found.candidate)
+    if lineage is None or found.source is None:
+        return None
+    return lineage if lineage.content == parent_digest(found.source) else None
+
+
+def ask_training(
+    house: House,
+    model: str,
+    who: Identity,
+    file: Path | None,
+    *,
+    release: bool,
+    training_id: str = "",
+) -> Asked:
+    """Check what can be checked at once, then write down that somebody asks for a training.
+
+    Args:
+        house: of this process.
+        model: registered name; its first version may be yet to come.
+        who: proven identity.
+        file: of the training; None means the model's own under the home folder.
+        release: whether the version is to be released at once, in the same name.
+        training_id: of it; one that is known is found again.
+
+    Raises:
+        Refused: the identity may not ask.
+        NotFound: a file, the data or the parent is not there.
+        Invalid: the name or the training breaks a rule.
+    """
+    _need(who, REQUESTERS, "ask for a training")
+    return record(house, model, who, file, release=release, training_id=training_id)
 
 
 def answer(house: House, release_id: str, who: Identity, *, granted: bool, why: str) -> Approval:
@@ -131,6 +121,7 @@ def answer(house: House, release_id: str, who: Identity, *, granted: bool, why: 
         Conflict: the release waits for no approval, or this person has answered it.
     """
     release = house.ledger.release(release_id)
+    _check_reason(why)
     rule = release.policy.approval
     _need(who, frozenset(rule.roles), "answer this release")
     if who.machine:
@@ -180,6 +171,7 @@ def roll_back(house: House, model: str, who: Identity, why: str) -> str:
         Conflict: there is nothing to go back to.
     """
     _need(who, MANAGERS, "roll back")
+    _check_reason(why)
     now = house.clock()
     # The claim comes first: from here on the controller that held it can change nothing, so what
     # is read below stays true until it is written.
@@ -221,6 +213,15 @@ def _back_over(desired: Desired, who: Identity, why: str, now: float) -> Change:
         model=desired.model,
     )
     return Change(desired=back, expected=desired.generation, events=(event,))
+
+
+def _check_reason(why: str) -> None:
+    """Refuse a reason that would not stay on its line, wherever it is shown."""
+    if len(why) > LONGEST or not why.isprintable():
+        raise Invalid(
+            f"A reason must be one line of at most {LONGEST} characters, not {why!r:.80}.",
+            "leave out line ends and control characters",
+        )
 
 
 def _need(who: Identity, roles: frozenset[str], what: str) -> None:

@@ -10,7 +10,8 @@ from infra.ledger import Claim
 from release.errors import Conflict, Refused, SlipwayError, Unavailable
 from release.releases import Release
 from tasks.advance import outwait, settle
-from tasks.desk import OWNER_SECONDS, Request, open_release
+from tasks.desk import OWNER_SECONDS, open_release
+from tasks.inspection import Request
 from tasks.wiring import house
 
 _NOT_BY_ITSELF = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)

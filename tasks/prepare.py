@@ -10,23 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from prefect import get_run_logger, task
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    update_progress_artifact,
-)
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from evaluation.harness import Subject, measure, report
-from evaluation.markdown import render
+from evaluation.harness import Said, Subject, measure
+from evaluation.scoring import report
 from evaluation.suites import load_suite
 from infra.failpoints import failpoint
+from release.dossier import choose
 from release.gates import Verdict, judge
 from release.releases import Chosen, Event, Release
 from release.reports import Report
 from release.variants import Recipe, Variant
-from serving.client import ReplicaSession, replica_sessions
+from serving.client import Prediction, ReplicaSession, replica_sessions
 from tasks.advance import conclude
-from tasks.desk import fetch
+from tasks.inspection import fetch
+from tasks.tell import show_artifact
+from tasks.telling import read_dossier
 from tasks.wiring import House, house
 
 if TYPE_CHECKING:
@@ -56,6 +55,7 @@ def build_variant(release_id: str, label: str) -> Variant:
         "recipe": built.manifest.recipe_digest,
         "parity": dict(built.manifest.parity),
         "cached": built.cached,
+        "seconds": built.seconds,
     }
     here.ledger.note(_event(here, release, "built", sentence, data), once=f"built:{label}")
     get_run_logger().info(sentence)
@@ -120,14 +120,14 @@ def _subjects(here: House, variants: Sequence[Variant]) -> Iterator[list[Subject
 def _subject(variant: Variant, session: ReplicaSession) -> Subject:
     return Subject(
         variant=variant,
-        predict=lambda text: session.predict([text])[0].label,
-        predict_many=lambda texts, many: _labels(session, texts, many),
+        predict=lambda text: _said(session.predict([text]))[0],
+        predict_many=lambda texts, many: _said(session.predict_many(texts, many)),
         memory_bytes=session.memory_bytes,
     )
 
 
-def _labels(session: ReplicaSession, texts: Sequence[str], many: int) -> list[str]:
-    return [prediction.label for prediction in session.predict_many(texts, many)]
+def _said(predictions: Sequence[Prediction]) -> list[Said]:
+    return [Said(one.label, max(one.scores)) for one in predictions]
 
 
 @task(name="judge offline")
@@ -138,22 +138,12 @@ def judge_offline(release_id: str, reports: Sequence[Report]) -> Verdict:
     verdicts = {one.digest: judge(one, release.policy.gates) for one in reports}
     chosen = choose(reports, verdicts)
     deciding = verdicts[chosen.digest] if chosen else _best(list(verdicts.values()))
-    _tell(here, release, reports, verdicts, chosen)
     if not release.verdict:
         _record(here, release, deciding, chosen)
+    # Whoever is asked for an approval finds the report at once; the flow tells the rest at its end.
+    show_artifact(read_dossier(here, release_id))
     failpoint("judged")
     return deciding
-
-
-def choose(reports: Sequence[Report], verdicts: Mapping[str, Verdict]) -> Report | None:
-    """Pick the passing variant that answers most texts a second on the same machine."""
-    passing = [one for one in reports if verdicts[one.digest].passed]
-    return max(passing, key=_throughput, default=None)
-
-
-def _throughput(one: Report) -> float:
-    measured = one.metrics.get("throughput_per_s")
-    return measured.value if measured else 0.0
 
 
 def _best(verdicts: Sequence[Verdict]) -> Verdict:
@@ -175,21 +165,6 @@ def _record(here: House, release: Release, verdict: Verdict, chosen: Report | No
 
 def _findings(verdict: Verdict) -> dict[str, object]:
     return {"findings": [asdict(finding) for finding in verdict.findings]}
-
-
-def _tell(
-    here: House,
-    release: Release,
-    reports: Sequence[Report],
-    verdicts: Mapping[str, Verdict],
-    chosen: Report | None,
-) -> None:
-    page = render(release, reports, verdicts, chosen)
-    event = _event(here, release, "reported", "the report was written", {"markdown": page})
-    here.ledger.note(event, once="reported")
-    create_markdown_artifact(
-        page, key=f"release-{release.candidate.model}".replace("_", "-"), description=release.id
-    )
 
 
 def _event(

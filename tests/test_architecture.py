@@ -43,17 +43,23 @@ def test_every_package_says_what_it_is_for(package: str) -> None:
 
 HOMES = {
     "prefect": {"flows", "tasks"},
-    "mlflow": {"infra/registry.py"},
+    "mlflow": {"infra/registry"},
     "sqlalchemy": {"infra"},
     "alembic": {"infra"},
     "torch": {"serving/variants", "serving/replica"},
     "transformers": {"serving/variants", "serving/replica"},
     "openvino": {"serving/variants", "serving/replica"},
+    "onnxruntime": {"serving/variants", "serving/replica"},
+    "safetensors": {"serving/variants", "serving/replica"},
+    "onnx": {"serving/variants"},
+    "onnxscript": {"serving/variants"},
     "nncf": {"serving/variants"},
     "typer": {"console"},
     "rich": {"console"},
     "evaluate": {"evaluation"},
     "sklearn": {"evaluation"},
+    "matplotlib": {"evaluation"},
+    "jinja2": {"evaluation"},
 }
 """Each heavy dependency to where it may be imported."""
 
@@ -79,7 +85,7 @@ def test_each_heavy_dependency_has_one_home(library: str) -> None:
     assert astray == []
 
 
-HEAVY = ("prefect", "mlflow", "torch", "transformers", "openvino", "datasets")
+HEAVY = ("prefect", "mlflow", "torch", "transformers", "openvino", "onnxruntime", "datasets")
 
 
 @pytest.mark.parametrize(
@@ -89,6 +95,9 @@ HEAVY = ("prefect", "mlflow", "torch", "transformers", "openvino", "datasets")
         ("serving.gateway.main", (*HEAVY, "sqlalchemy", "numpy")),
         ("serving.agent.main", HEAVY),
         ("serving.client", HEAVY),
+        ("tasks.plan", HEAVY),
+        ("tasks.sight", HEAVY),
+        ("console.watching", HEAVY),
         ("release.controller", (*HEAVY, "sqlalchemy", "numpy", "pydantic")),
     ],
 )

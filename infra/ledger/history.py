@@ -1,5 +1,6 @@
 """Releases and all that was said of them: events, approvals, reports."""
 
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -39,10 +40,7 @@ class History:
             table = schema.releases
             opened = connection.scalar(sa.select(table.c.id).where(table.c.open_model == model))
             if opened:
-                raise Conflict(
-                    f"{model} has an open release, {opened}; one at a time is the limit.",
-                    "let it finish, or roll it back",
-                )
+                raise one_at_a_time(model, opened)
             _same_champion(connection, release)
             connection.execute(sa.insert(table).values(release_row(release)))
             append(connection, event)
@@ -96,13 +94,19 @@ class History:
         return True
 
     def events(
-        self, release_id: str | None = None, *, model: str | None = None, after: int = 0
+        self,
+        release_id: str | None = None,
+        *,
+        model: str | None = None,
+        kinds: Collection[str] = (),
+        after: int = 0,
     ) -> list[tuple[int, Event]]:
         """Read events in the order in which they were committed, each with its number.
 
         Args:
             release_id: only this release's.
             model: only this model's.
+            kinds: only of these kinds; of every kind where none is named.
             after: only those with a higher number.
         """
         table = schema.events
@@ -111,6 +115,8 @@ class History:
             query = query.where(table.c.release == release_id)
         if model is not None:
             query = query.where(table.c.model == model)
+        if kinds:
+            query = query.where(table.c.kind.in_(kinds))
         with self.database.read() as connection:
             return [(row["seq"], event_of(row)) for row in connection.execute(query).mappings()]
 
@@ -178,6 +184,14 @@ class History:
         query = sa.select(table.c.body).where(table.c.release == release_id).order_by(table.c.seq)
         with self.database.read() as connection:
             return [Report.from_json(body) for body in connection.scalars(query)]
+
+
+def one_at_a_time(model: str, opened: str) -> Conflict:
+    """Say that a model has an open release, which is the limit."""
+    return Conflict(
+        f"{model} has an open release, {opened}; one at a time is the limit.",
+        "let it finish, or roll it back",
+    )
 
 
 def append(connection: sa.Connection, event: Event, *, once: str = "") -> None:

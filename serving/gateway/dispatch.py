@@ -8,12 +8,11 @@ from hashlib import blake2b
 
 from release.errors import SlipwayError
 from release.variants import Variant
+from serving.gateway.metrics import Metrics
 from serving.gateway.pool import Pool
 from serving.gateway.table import Endpoint
 from serving.journal import Counted, Record
-from serving.replica.wire import Answer, Kind, ReplicaGone, ReplicaProblem
-
-CLIENTS_FAULT = frozenset({Kind.TOO_LONG, Kind.INVALID})
+from serving.replica.wire import CLIENTS_FAULT, Answer, Kind, ReplicaGone, ReplicaProblem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +72,13 @@ class Dispatcher:
     Args:
         pool: connections to replicas.
         note: takes each request's record, before the client is answered.
+        metrics: counts.
     """
 
-    def __init__(self, pool: Pool, note: Callable[[Record], None]) -> None:
+    def __init__(self, pool: Pool, note: Callable[[Record], None], metrics: Metrics) -> None:
         self._pool = pool
         self._note = note
+        self._metrics = metrics
 
     async def answer(self, endpoint: Endpoint, call: Call) -> Reply:
         """Answer one call within its deadline.
@@ -87,7 +88,7 @@ class Dispatcher:
         """
         endpoint.in_flight += 1
         try:
-            return await _Way(self._pool, self._note, endpoint, call).go()
+            return await _Way(self._pool, self._note, self._metrics, endpoint, call).go()
         finally:
             endpoint.in_flight -= 1
 
@@ -96,10 +97,16 @@ class _Way:
     """One call under way."""
 
     def __init__(
-        self, pool: Pool, note: Callable[[Record], None], endpoint: Endpoint, call: Call
+        self,
+        pool: Pool,
+        note: Callable[[Record], None],
+        metrics: Metrics,
+        endpoint: Endpoint,
+        call: Call,
     ) -> None:
         self._pool = pool
         self._note = note
+        self._metrics = metrics
         self._endpoint = endpoint
         self._route = endpoint.route
         self._call = call
@@ -205,6 +212,7 @@ class _Way:
             return self._finish(champion, second, counted=())
         self._endpoint.learn(self._route.generation, failed=True)
         rescued = isinstance(second, Answer)
+        self._metrics.stood_in_for(self._route.endpoint, canary, first.kind, rescued=rescued)
         counted = [Counted(digest=canary.digest, requests=1, failures=1, rescued=int(rescued))]
         if not rescued:
             counted += self._count(champion, second)
@@ -239,6 +247,7 @@ class _Way:
         self, arm: Variant, outcome: _Outcome, *, counted: tuple[Counted, ...], why: str = ""
     ) -> None:
         good = isinstance(outcome, Answer)
+        self._measure(arm, outcome)
         self._note(
             Record(
                 at=time.time(),
@@ -255,6 +264,15 @@ class _Way:
                 counted=counted,
             )
         )
+
+    def _measure(self, arm: Variant, outcome: _Outcome) -> None:
+        name, seconds = self._route.endpoint, time.monotonic() - self._started
+        if isinstance(outcome, Answer):
+            texts = len(self._call.texts)
+            self._metrics.answered(name, arm, outcome, texts=texts, seconds=seconds)
+        else:
+            failed = not outcome.clients_fault
+            self._metrics.unanswered(name, arm, outcome.kind, seconds=seconds, failed=failed)
 
 
 _STATUS = {

@@ -17,6 +17,7 @@ import uvicorn
 
 from serving.gateway.app import Gateway
 from serving.gateway.dispatch import Dispatcher
+from serving.gateway.metrics import Metrics
 from serving.gateway.pool import Pool
 from serving.gateway.snapshot import Watch
 from serving.gateway.table import Table
@@ -75,8 +76,10 @@ async def serve(given: argparse.Namespace) -> None:
     """Serve on the socket that the agent holds."""
     journal = JournalWriter(given.journal, given.name)
     process = Process(name=given.name, watch=Watch(given.folder), journal=journal)
-    dispatcher = Dispatcher(process.pool, process.note)
-    app = Gateway(process.table, process.pool, dispatcher, process.status)
+    table, pool = process.table, process.pool
+    metrics = Metrics(table, lambda arm: pool.status(arm.digest) is not None)
+    dispatcher = Dispatcher(pool, process.note, metrics)
+    app = Gateway(table, pool, dispatcher, metrics, process.status)
     process.follow()
     following = asyncio.create_task(process.keep_following())
     given.status.unlink(missing_ok=True)

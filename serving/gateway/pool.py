@@ -18,6 +18,9 @@ RETRY_SECONDS = 0.1
 MOST_WAITING = 512
 """Requests that may wait for a replica to come back."""
 
+MOST_REMEMBERED = 256
+"""Variants whose labels are kept after their replicas are gone: answers may be on their way."""
+
 
 @dataclass(slots=True)
 class _Link:
@@ -34,6 +37,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._links: dict[str, _Link] = {}
+        self._labels: dict[str, list[str]] = {}
 
     def follow(self, replicas: Mapping[str, str]) -> None:
         """Keep connections to exactly these: content digest to address."""
@@ -51,6 +55,16 @@ class Pool:
         """What a replica said of itself when it was connected; None where it is not ready."""
         link = self._links.get(digest)
         return link.status if link and link.up.is_set() else None
+
+    def labels(self, digest: str) -> list[str]:
+        """A variant's labels in the order of its scores; none where no replica has told them."""
+        return self._labels.get(digest, [])
+
+    def _remember(self, status: Status) -> None:
+        self._labels.pop(status.digest, None)
+        self._labels[status.digest] = status.labels
+        if len(self._labels) > MOST_REMEMBERED:
+            del self._labels[next(iter(self._labels))]
 
     async def infer(self, digest: str, texts: list[str], seconds: float, *, wait: bool) -> Answer:
         """Have texts classified by the replica of a variant.
@@ -101,6 +115,7 @@ class Pool:
                 link.connection = None
                 link.up.clear()
             elif link.status is not None and link.status.ready and link.status.digest == digest:
+                self._remember(link.status)
                 link.up.set()
                 await here.gone.wait()
                 continue

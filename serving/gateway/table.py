@@ -21,6 +21,8 @@ class Endpoint:
     tripped: str = ""
     in_flight: int = 0
     failures_in_a_row: int = 0
+    ejections: int = 0
+    """Canaries that were cut off here since this endpoint is known."""
 
     lease_ends: float = 0.0
     """On the monotonic clock: a clock of the day that is set back prolongs no canary."""
@@ -61,6 +63,7 @@ class Endpoint:
         self.failures_in_a_row = self.failures_in_a_row + 1 if failed else 0
         limit = self.route.guard.trip_after
         if self.failures_in_a_row >= limit and not self.tripped:
+            self.ejections += 1
             self.tripped = f"{self.failures_in_a_row} failures in a row, of {limit} at most"
 
     def as_json(self) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """The Open Inference Protocol, V2 REST: bodies in, bodies out. No sockets.
 
 Source: the protocol's REST specification (kserve/open-inference-protocol), with `{"error": …}` and
-an HTTP status that is not 200 for every error.
+an HTTP status that is not 200 for every error; of its extensions the binary tensors, in `tensors`.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,9 @@ from typing import Any
 import msgspec
 
 from release.variants import Variant
+from serving.gateway import tensors
 from serving.gateway.dispatch import Refusal
+from serving.gateway.exchange import Response, encode
 from serving.replica.wire import Answer
 
 MOST_TEXTS = 64
@@ -21,6 +23,9 @@ MOST_CHARACTERS = 100_000
 
 LABEL, SCORE, PROBABILITIES = "label", "score", "probabilities"
 OUTPUTS = (LABEL, SCORE, PROBABILITIES)
+
+JSON_LENGTH = b"inference-header-content-length"
+SHARED_MEMORY = "shared_memory_region"
 
 
 class Tensor(msgspec.Struct):
@@ -49,8 +54,15 @@ class InferRequest(msgspec.Struct):
     parameters: dict[str, Any] = {}
 
 
+class IndexRequest(msgspec.Struct):
+    """What a repository's index shall hold."""
+
+    ready: bool = False
+    """Only what is ready."""
+
+
 _requests = msgspec.json.Decoder(InferRequest)
-encode = msgspec.json.Encoder().encode
+_indexes = msgspec.json.Decoder(IndexRequest)
 
 
 def read(body: bytes) -> InferRequest:
@@ -66,8 +78,25 @@ def read(body: bytes) -> InferRequest:
         raise Refusal(400, f"The body is not a V2 request: {error}.", f"such as {hint}") from error
 
 
-def texts_of(request: InferRequest) -> list[str]:
+def read_index(body: bytes) -> IndexRequest:
+    """Read what an index is asked for; nothing at all asks for everything.
+
+    Raises:
+        Refusal: with status 400, saying what is wrong.
+    """
+    try:
+        return _indexes.decode(body) if body.strip() else IndexRequest()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        said = f"The body does not ask for an index: {error}."
+        raise Refusal(400, said, 'such as {"ready": true}') from error
+
+
+def texts_of(request: InferRequest, raw: bytes = b"") -> list[str]:
     """Take the texts out of a request's one input.
+
+    Args:
+        request: the JSON.
+        raw: what came after it, by the binary tensor extension.
 
     Raises:
         Refusal: with status 400, naming value and limit.
@@ -79,7 +108,7 @@ def texts_of(request: InferRequest) -> list[str]:
         raise Refusal(
             400, f"Input {tensor.name[:80]!r} must be BYTES, not {tensor.datatype[:20]!r}."
         )
-    texts = _flat(tensor.data or [])
+    texts = _data(tensor, raw)
     shape = tensor.shape
     fits = shape in ([len(texts)], [len(texts), 1])
     if not fits or not texts:
@@ -88,6 +117,36 @@ def texts_of(request: InferRequest) -> list[str]:
             f"Shape {shape[:8]} does not fit {len(texts)} texts.",
             f"it must be [n] or [n, 1], n within 1..{MOST_TEXTS}",
         )
+    return checked(texts)
+
+
+def _data(tensor: Tensor, raw: bytes) -> list[Any]:
+    _no_shared_memory(tensor)
+    size = tensor.parameters.get("binary_data_size")
+    if size is None:
+        if raw:
+            said = f"{len(raw)} bytes come after the JSON, and no input has binary_data_size."
+            raise Refusal(400, said)
+        return _flat(tensor.data or [])
+    if tensor.data is not None:
+        raise Refusal(400, "The input has both data and binary_data_size.", "send one of them")
+    if size != len(raw):
+        said = f"binary_data_size is {str(size)[:40]}, of {len(raw)} bytes after the JSON."
+        raise Refusal(400, said, "Inference-Header-Content-Length says where the JSON ends")
+    return tensors.texts_in(raw, MOST_TEXTS)
+
+
+def _no_shared_memory(tensor: "Tensor | Wanted") -> None:
+    if SHARED_MEMORY in tensor.parameters:
+        raise Refusal(400, f"{tensor.name[:80]!r} lies in shared memory, which is not served.")
+
+
+def checked(texts: list[Any]) -> list[str]:
+    """Give the texts, if a model may be asked about each.
+
+    Raises:
+        Refusal: with status 400, naming value and limit.
+    """
     if len(texts) > MOST_TEXTS:
         raise Refusal(400, f"{len(texts)} texts in one request, of {MOST_TEXTS} at most.")
     for text in texts:
@@ -112,51 +171,78 @@ def _check(text: object) -> None:
         raise Refusal(400, f"A text is not Unicode: {error}.") from error
 
 
-def wanted(request: InferRequest) -> tuple[str, ...]:
-    """Name the outputs that are asked for.
+def wanted(request: InferRequest) -> dict[str, bool]:
+    """Name the outputs that are asked for, and whether each shall be binary.
 
     Raises:
         Refusal: with status 400, for an unknown one.
     """
+    binary = _flag(request.parameters, "binary_data_output", otherwise=False)
     if not request.outputs:
-        return (LABEL, SCORE)
-    names = tuple(dict.fromkeys(one.name for one in request.outputs))
-    for name in names:
-        if name not in OUTPUTS:
+        return {LABEL: binary, SCORE: binary}
+    for one in request.outputs:
+        _no_shared_memory(one)
+        if one.name not in OUTPUTS:
             raise Refusal(
-                400, f"There is no output {name[:80]!r}.", f"there is {', '.join(OUTPUTS)}"
+                400, f"There is no output {one.name[:80]!r}.", f"there is {', '.join(OUTPUTS)}"
             )
-    return names
-
-
-def response(request: InferRequest, names: tuple[str, ...], arm: Variant, answer: Answer) -> bytes:
-    """Write the answer."""
-    count = len(answer.labels)
-    tensors = {
-        LABEL: ("BYTES", [count], answer.labels),
-        SCORE: ("FP32", [count], [max(row) for row in answer.scores]),
-        PROBABILITIES: (
-            "FP32",
-            [count, len(answer.scores[0])],
-            [one for row in answer.scores for one in row],
-        ),
+    return {
+        one.name: _flag(one.parameters, "binary_data", otherwise=binary) for one in request.outputs
     }
-    outputs = [
-        {
-            "name": name,
-            "datatype": tensors[name][0],
-            "shape": tensors[name][1],
-            "data": tensors[name][2],
-        }
-        for name in names
-    ]
+
+
+def _flag(parameters: Mapping[str, Any], name: str, *, otherwise: bool) -> bool:
+    given = parameters.get(name, otherwise)
+    if not isinstance(given, bool):
+        raise Refusal(400, f"{name} must be true or false, not {str(given)[:40]!r}.")
+    return given
+
+
+def response(
+    request: InferRequest, names: Mapping[str, bool], arm: Variant, answer: Answer
+) -> Response:
+    """Write the answer.
+
+    Args:
+        request: what was asked.
+        names: each output to whether it shall be binary.
+        arm: who answered.
+        answer: what it answered.
+    """
+    outputs, raw = [], []
+    for name, binary in names.items():
+        datatype, shape, data = _output(name, answer)
+        output = {"name": name, "datatype": datatype, "shape": shape}
+        if binary:
+            write: Any = tensors.from_texts if datatype == "BYTES" else tensors.from_numbers
+            raw.append(write(data))
+            outputs.append({**output, "parameters": {"binary_data_size": len(raw[-1])}})
+        else:
+            outputs.append({**output, "data": data})
     body = {"model_name": arm.model, "model_version": str(arm.version), "outputs": outputs}
-    return encode({**body, "id": request.id} if request.id is not None else body)
+    written = encode({**body, "id": request.id} if request.id is not None else body)
+    if not raw:
+        return Response(body=written)
+    return Response(
+        body=b"".join([written, *raw]),
+        kind=b"application/octet-stream",
+        headers=((JSON_LENGTH, str(len(written)).encode()),),
+    )
+
+
+def _output(name: str, answer: Answer) -> tuple[str, list[int], list[Any]]:
+    count = len(answer.labels)
+    if name == LABEL:
+        return "BYTES", [count], answer.labels
+    if name == SCORE:
+        return "FP32", [count], [max(row) for row in answer.scores]
+    rows = answer.scores
+    return "FP32", [count, len(rows[0])], [one for row in rows for one in row]
 
 
 def server_metadata(version: str) -> Mapping[str, Any]:
     """Describe the server."""
-    return {"name": "slipway", "version": version, "extensions": []}
+    return {"name": "slipway", "version": version, "extensions": ["binary_tensor_data"]}
 
 
 def model_metadata(arm: Variant, versions: list[int], labels: list[str], longest: int) -> Any:
@@ -169,7 +255,17 @@ def model_metadata(arm: Variant, versions: list[int], labels: list[str], longest
         "outputs": [
             {"name": LABEL, "datatype": "BYTES", "shape": [-1]},
             {"name": SCORE, "datatype": "FP32", "shape": [-1]},
-            {"name": PROBABILITIES, "datatype": "FP32", "shape": [-1, len(labels)]},
+            {"name": PROBABILITIES, "datatype": "FP32", "shape": [-1, len(labels) or -1]},
         ],
         "parameters": {"labels": labels, "longest_input": longest},
+    }
+
+
+def index_entry(name: str, arm: Variant, *, ready: bool) -> Mapping[str, str]:
+    """Describe one version in a repository's index."""
+    return {
+        "name": name,
+        "version": str(arm.version),
+        "state": "READY" if ready else "UNAVAILABLE",
+        "reason": "" if ready else "no replica of it is ready",
     }

@@ -1,8 +1,8 @@
 """Who is computed next: oldest first, of like length, no timer, no unbounded queue.
 
-Whenever the engine is free, it takes what waits. The oldest request is always among it; others
-join while they keep the padded batch within its budget. What has expired or was cancelled is
-dropped before it costs anything.
+Whenever the engine is free, it takes what waits, as `choosing` says, text by text: the texts of one
+request may go in several batches. What has expired or was cancelled is dropped before it costs
+anything.
 """
 
 import threading
@@ -11,17 +11,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from serving.replica.choosing import Waiting, choose, passed_over
 from serving.replica.engines import Engine, Logits, Tokens, finite, softmax
 from serving.replica.wire import Answer, Kind, Problem
-
-MOST_TEXTS = 32
-"""Texts in one batch."""
 
 STUCK_SECONDS = 20.0
 """A batch that takes longer than this has hung the engine."""
 
-MOST_TOKENS = 4_096
-"""Padded tokens in one batch; one text may have more."""
+WINDOW = 256
+"""How many of the oldest texts a batch is chosen from."""
+
+MEMORY = 0.9
+"""How much of what a text took before stays in the estimate with each batch."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,13 +39,26 @@ class Job:
 
     arrived: float = field(default_factory=time.monotonic)
     tokenized: float = 0.0
-    ids: list[list[int]] = field(default_factory=list)
-    cancelled: bool = False
+    started: float = 0.0
+    """When the first of its texts was computed."""
 
-    @property
-    def longest(self) -> int:
-        """Tokens of its longest text."""
-        return max(map(len, self.ids))
+    cancelled: bool = False
+    tokens: int = 0
+    scores: dict[int, Logits] = field(default_factory=dict)
+    """Place among its texts to probabilities."""
+
+    done: bool = False
+    """It was answered."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Text:
+    """One text of a request, tokenised."""
+
+    job: Job
+    place: int
+    ids: list[int]
+    passed: int = 0
 
 
 class Scheduler:
@@ -64,9 +78,15 @@ class Scheduler:
         self._tokens = tokens
         self._labels = list(labels)
         self._limit = limit
-        self._waiting: deque[Job] = deque()
+        self._fresh: deque[Job] = deque()
+        self._waiting: list[Text] = []
+        """Only the compute thread's, the oldest first."""
+
         self._changed = threading.Condition()
         self._queued = 0
+        self._pace = 0.0
+        """Seconds that a text took of late."""
+
         self._busy = False
         self._busy_since = 0.0
         self._stopped = False
@@ -85,17 +105,24 @@ class Scheduler:
         return self._queued
 
     def submit(self, job: Job) -> Problem | None:
-        """Take a job, or say at once why not."""
+        """Take a job, or say at once why not; where too many wait, with how long they will take."""
         with self._changed:
             if self._stopped:
                 return Problem(id=job.id, kind=Kind.NOT_READY, message="The replica is stopping.")
             if self._queued + len(job.texts) > self._limit:
-                said = f"{self._queued} texts wait already, of {self._limit} at most."
-                return Problem(id=job.id, kind=Kind.OVERLOADED, message=said)
-            self._waiting.append(job)
+                return self._too_many(job)
+            self._fresh.append(job)
             self._queued += len(job.texts)
             self._changed.notify()
         return None
+
+    def _too_many(self, job: Job) -> Problem:
+        wait = self._queued * self._pace
+        said = (
+            f"{self._queued} texts wait already, of {self._limit} at most; "
+            f"they take about {wait:.1f} s."
+        )
+        return Problem(id=job.id, kind=Kind.OVERLOADED, message=said, wait_seconds=wait)
 
     def drain(self, seconds: float) -> None:
         """Take nothing more, finish what is here, for at most so long."""
@@ -103,106 +130,112 @@ class Scheduler:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
-            while (self._waiting or self._busy) and time.monotonic() < deadline:
+            while (self._queued or self._busy) and time.monotonic() < deadline:
                 self._changed.wait(0.1)
         self._thread.join(max(0.0, deadline - time.monotonic()))
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._waiting and not self._stopped:
+                while not self._queued and not self._stopped:
                     self._changed.wait()
-                if not self._waiting:
+                if not self._queued:
                     return
-                fresh = [job for job in self._waiting if not job.ids]
+                fresh = list(self._fresh)
+                self._fresh.clear()
                 self._busy, self._busy_since = True, time.monotonic()
-            self._tokenize(fresh)
-            batch = self._take()
-            if batch:
+            for job in fresh:
+                self._tokenize(job)
+            if batch := self._take():
                 self._compute(batch)
+                self._learn(len(batch))
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()
 
-    def _tokenize(self, jobs: Sequence[Job]) -> None:
+    def _tokenize(self, job: Job) -> None:
         """Count tokens; refuse, and never cut, what is longer than the model may take."""
-        for job in jobs:
-            try:
-                job.ids = self._tokens.encode(job.texts)
-            except Exception as error:  # the library raises plain exceptions
-                self._refuse(job, Kind.INVALID, f"A text cannot be tokenised: {error}.")
-                continue
-            job.tokenized = time.monotonic()
-            if job.longest > self._tokens.longest:
-                said = f"A text has {job.longest} tokens, of {self._tokens.longest} at most."
-                self._refuse(job, Kind.TOO_LONG, said)
+        try:
+            ids = self._tokens.encode(job.texts)
+        except Exception as error:  # the library raises plain exceptions
+            self._unqueue(len(job.texts))
+            _refuse(job, Kind.INVALID, f"A text cannot be tokenised: {error}.")
+            return
+        longest = max(map(len, ids))
+        if longest > self._tokens.longest:
+            self._unqueue(len(job.texts))
+            said = f"A text has {longest} tokens, of {self._tokens.longest} at most."
+            _refuse(job, Kind.TOO_LONG, said)
+            return
+        job.tokenized = time.monotonic()
+        job.tokens = sum(map(len, ids))
+        self._waiting += (Text(job=job, place=place, ids=one) for place, one in enumerate(ids))
 
-    def _refuse(self, job: Job, kind: Kind, message: str) -> None:
+    def _unqueue(self, texts: int) -> None:
         with self._changed:
-            if job in self._waiting:
-                self._waiting.remove(job)
-                self._queued -= len(job.texts)
-        job.answer(Problem(id=job.id, kind=kind, message=message))
+            self._queued -= texts
 
-    def _take(self) -> list[Job]:
-        now = time.monotonic()
-        with self._changed:
-            gone = [job for job in self._waiting if job.cancelled or job.deadline <= now]
-        for job in gone:
-            self._refuse(job, Kind.EXPIRED, "Its deadline passed before it was computed.")
-        with self._changed:
-            ready = [job for job in self._waiting if job.ids]
-            batch = _fit(ready)
-            for job in batch:
-                self._waiting.remove(job)
-                self._queued -= len(job.texts)
+    def _take(self) -> list[Text]:
+        """Drop what nobody waits for any more, and choose of the rest."""
+        now, before = time.monotonic(), len(self._waiting)
+        for job in [text.job for text in self._waiting]:
+            if not job.done and (job.cancelled or job.deadline <= now):
+                _refuse(job, Kind.EXPIRED, "Its deadline passed before it was computed.")
+        self._waiting = [text for text in self._waiting if not text.job.done]
+        window = [
+            Waiting(tokens=len(text.ids), passed=text.passed) for text in self._waiting[:WINDOW]
+        ]
+        places = choose(window, self._tokens.layout)
+        for place in passed_over(len(window), places):
+            self._waiting[place].passed += 1
+        batch = [self._waiting[place] for place in places]
+        for place in reversed(places):
+            del self._waiting[place]
+        self._unqueue(before - len(self._waiting))
         return batch
 
-    def _compute(self, batch: Sequence[Job]) -> None:
+    def _learn(self, texts: int) -> None:
+        took = (time.monotonic() - self._busy_since) / texts
+        self._pace = MEMORY * self._pace + (1 - MEMORY) * took if self._pace else took
+
+    def _compute(self, batch: Sequence[Text]) -> None:
         started = time.monotonic()
-        ids = [tokens for job in batch for tokens in job.ids]
+        for text in batch:
+            text.job.started = text.job.started or started
         try:
-            logits = finite(self._engine.predict(self._tokens.pad(ids)))
+            logits = self._engine.predict(self._tokens.lay([text.ids for text in batch]))
+            scores = softmax(finite(logits[: len(batch)]))
         except Exception as error:  # whatever an engine raises, only the poison item may fail
             if len(batch) == 1:
-                said = f"The engine failed: {error}."
-                batch[0].answer(Problem(id=batch[0].id, kind=Kind.INTERNAL, message=said))
+                _refuse(batch[0].job, Kind.INTERNAL, f"The engine failed: {error}.")
                 return
             half = len(batch) // 2
             self._compute(batch[:half])
             self._compute(batch[half:])
             return
-        self._answer(batch, softmax(logits), started)
+        for text, mine in zip(batch, scores, strict=True):
+            text.job.scores[text.place] = mine
+            if len(text.job.scores) == len(text.job.texts):
+                self._answer(text.job)
 
-    def _answer(self, batch: Sequence[Job], scores: Logits, started: float) -> None:
-        compute_ms = (time.monotonic() - started) * 1e3
-        row = 0
-        for job in batch:
-            mine = scores[row : row + len(job.ids)]
-            row += len(job.ids)
-            job.answer(
-                Answer(
-                    id=job.id,
-                    labels=[self._labels[best] for best in mine.argmax(axis=1).tolist()],
-                    scores=mine.tolist(),
-                    tokens=sum(map(len, job.ids)),
-                    queue_ms=(started - job.arrived) * 1e3,
-                    tokenize_ms=max(0.0, job.tokenized - job.arrived) * 1e3,
-                    compute_ms=compute_ms,
-                )
+    def _answer(self, job: Job) -> None:
+        job.done = True
+        rows = [job.scores[place] for place in range(len(job.texts))]
+        job.answer(
+            Answer(
+                id=job.id,
+                labels=[self._labels[int(row.argmax())] for row in rows],
+                scores=[row.tolist() for row in rows],
+                tokens=job.tokens,
+                queue_ms=(job.started - job.arrived) * 1e3,
+                tokenize_ms=max(0.0, job.tokenized - job.arrived) * 1e3,
+                compute_ms=(time.monotonic() - job.started) * 1e3,
             )
+        )
 
 
-def _fit(jobs: Sequence[Job]) -> list[Job]:
-    """Choose a batch: the oldest, and those of like length that fit beside it."""
-    if not jobs:
-        return []
-    oldest, *others = jobs
-    batch, texts, longest = [oldest], len(oldest.ids), oldest.longest
-    for job in sorted(others, key=lambda one: abs(one.longest - oldest.longest)):
-        widest = max(longest, job.longest)
-        count = texts + len(job.ids)
-        if count <= MOST_TEXTS and count * widest <= MOST_TOKENS:
-            batch.append(job)
-            texts, longest = count, widest
-    return batch
+def _refuse(job: Job, kind: Kind, message: str) -> None:
+    """Answer with a problem, once, whatever comes of its other texts."""
+    if not job.done:
+        job.done = True
+        job.answer(Problem(id=job.id, kind=kind, message=message))

@@ -30,6 +30,9 @@ class Kind(StrEnum):
     INTERNAL = "internal"
 
 
+CLIENTS_FAULT = frozenset({Kind.TOO_LONG, Kind.INVALID})
+
+
 class Infer(msgspec.Struct, tag="infer", frozen=True):
     """Classify texts."""
 
@@ -69,6 +72,8 @@ class Problem(msgspec.Struct, tag="problem", frozen=True):
     id: int
     kind: Kind
     message: str
+    wait_seconds: float = 0.0
+    """When it may go better, as far as is known; 0 where it is not."""
 
 
 class Status(msgspec.Struct, tag="status", frozen=True):
@@ -95,9 +100,10 @@ _replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 class ReplicaProblem(SlipwayError):
     """A replica said why it does not answer."""
 
-    def __init__(self, kind: Kind, message: str) -> None:
+    def __init__(self, kind: Kind, message: str, wait_seconds: float = 0.0) -> None:
         super().__init__(message)
         self.kind = kind
+        self.wait_seconds = wait_seconds
 
 
 class ReplicaGone(Unavailable):
@@ -247,7 +253,7 @@ class Connection:
             if self._leaving and not self._waiting:
                 self.close()
         if isinstance(reply, Problem):
-            raise ReplicaProblem(reply.kind, reply.message)
+            raise ReplicaProblem(reply.kind, reply.message, reply.wait_seconds)
         return reply
 
     def _heard(self, body: bytes) -> None:

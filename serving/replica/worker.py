@@ -15,10 +15,10 @@ import msgspec
 import psutil
 
 from infra.settings import silence_telemetry
-from release.errors import SlipwayError
+from release.errors import SlipwayError, Unsafe
 from release.variants import Manifest
 from serving.replica.batching import Job, Scheduler
-from serving.replica.engines import SHAPES, Tokens, load
+from serving.replica.engines import Engine, Tokens, load, translating
 from serving.replica.verify import verify
 from serving.replica.wire import (
     Answer,
@@ -132,6 +132,10 @@ async def serve(
     """Listen at once, load, and answer until SIGTERM; then finish what is under way.
 
     With a parent's pid, its death is as good as SIGTERM.
+
+    Raises:
+        Unsafe: the variant cannot be loaded.
+        Unavailable: its engine is not installed.
     """
     loop = asyncio.get_running_loop()
     replica = Replica(manifest)
@@ -146,7 +150,11 @@ async def serve(
     watching = asyncio.create_task(_follow(parent, stopping))
     await asyncio.wait({loading, waiting}, return_when=asyncio.FIRST_COMPLETED)
     if loading.done():
-        replica.scheduler = loading.result()
+        try:
+            replica.scheduler = loading.result()
+        except SlipwayError:
+            address.unlink(missing_ok=True)
+            raise
         _say(f"ready after {time.monotonic() - started:.1f} s")
         await waiting
     watching.cancel()
@@ -169,15 +177,21 @@ async def _follow(parent: int, stopping: asyncio.Event) -> None:
 
 
 def _load(folder: Path, manifest: Manifest, threads: int) -> Scheduler:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    tokens = Tokens(folder, config, manifest.longest_input)
-    engine = load(folder, manifest, threads)
-    (probe,) = tokens.encode(["warm"])
-    for shape in (*SHAPES, manifest.longest_input):
-        if shape <= manifest.longest_input:
-            length = max(1, min(shape, manifest.longest_input) - 1)
-            engine.predict(tokens.pad([(probe * length)[:length]]))
+    with translating(f"{manifest.recipe} in {folder}"):
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        tokens = Tokens(folder, config, manifest.longest_input, manifest.rows)
+        engine = load(folder, manifest, threads)
+        _warm(engine, tokens, len(manifest.labels))
     return Scheduler(engine, tokens, manifest.labels)
+
+
+def _warm(engine: Engine, tokens: Tokens, labels: int) -> None:
+    """Ask once for each shape, so that no request pays for the first time."""
+    for inputs in tokens.probes():
+        found = engine.predict(inputs)[:1]
+        if found.shape != (1, labels):
+            said = f"The model gives logits of shape {found.shape}, not (1, {labels})."
+            raise Unsafe(said, "the manifest names one label for each")
 
 
 def _say(what: str) -> None:

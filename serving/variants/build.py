@@ -10,7 +10,7 @@ from pathlib import Path
 from infra.settings import silence_telemetry
 from release.digests import digest_of
 from release.errors import Invalid
-from release.variants import Candidate, Engine, Manifest, Recipe, Variant
+from release.variants import Candidate, Engine, Manifest, Precision, Recipe, Variant
 from serving.replica.verify import sum_of
 from serving.variants.intake import check_files, parent_digest, read_facts
 from serving.variants.store import Store
@@ -18,10 +18,18 @@ from serving.variants.store import Store
 BUILDER = 1
 """Rises whenever the same recipe would give something else."""
 
+REVISIONS = {"openvino-int8": 2}
+"""The same for one recipe alone, by its label; the others keep what they have built."""
+
+_TORCH = ("torch", "transformers", "tokenizers")
 TOOLS = {
-    Engine.TORCH: ("torch", "transformers", "tokenizers"),
-    Engine.OPENVINO: ("torch", "transformers", "tokenizers", "openvino", "nncf"),
+    "torch-fp32": _TORCH,
+    "torch-bf16": (*_TORCH, "safetensors"),
+    "torch-int8": (*_TORCH, "safetensors"),
+    "onnx-int8": (*_TORCH, "onnx", "onnxscript", "onnxruntime"),
+    "openvino-int8": (*_TORCH, "openvino", "nncf"),
 }
+"""What each recipe, by its label, is built with: checked beforehand, and part of its digest."""
 
 KEPT = ("config.json", "tokenizer.json")
 """Files that every variant carries beside its weights."""
@@ -43,7 +51,7 @@ def check_tools(recipe: Recipe) -> None:
     Raises:
         Invalid: naming them.
     """
-    missing = [tool for tool in TOOLS[recipe.engine] if not _installed(tool)]
+    missing = [tool for tool in TOOLS[recipe.label] if not _installed(tool)]
     if missing:
         raise Invalid(
             f"{recipe.label} cannot be built here: {', '.join(missing)} is not installed.",
@@ -56,6 +64,30 @@ def _installed(tool: str) -> bool:
         return bool(version(tool))
     except PackageNotFoundError:
         return False
+
+
+def recipe_digest(
+    recipe: Recipe, candidate: Candidate, parent: str, calibration: Sequence[str]
+) -> str:
+    """Name what a recipe would give, before it is built: the store is asked for this.
+
+    Args:
+        recipe: how.
+        candidate: of what.
+        parent: digest of the candidate's files.
+        calibration: texts for quantization and for the parity numbers.
+    """
+    return digest_of(
+        {
+            "builder": BUILDER,
+            **({"revision": REVISIONS[recipe.label]} if recipe.label in REVISIONS else {}),
+            "candidate": candidate.ref,
+            "parent": parent,
+            "recipe": recipe.label,
+            "calibration": digest_of(list(calibration)),
+            "tools": {tool: version(tool) for tool in TOOLS[recipe.label]},
+        }
+    )
 
 
 def build(
@@ -76,16 +108,7 @@ def build(
     """
     started = time.monotonic()
     parent = parent_digest(source)
-    key = digest_of(
-        {
-            "builder": BUILDER,
-            "candidate": candidate.ref,
-            "parent": parent,
-            "recipe": recipe.label,
-            "calibration": digest_of(list(calibration)),
-            "tools": {tool: version(tool) for tool in TOOLS[recipe.engine]},
-        }
-    )
+    key = recipe_digest(recipe, candidate, parent, calibration)
     if found := store.find(key):
         manifest = store.manifest(found.digest)
         spent = time.monotonic() - started
@@ -93,7 +116,7 @@ def build(
     facts = read_facts(source)
     place = store.aside()
     try:
-        _make(recipe, source, place, calibration, facts.longest_input)
+        rows = _make(recipe, source, place, calibration, facts.longest_input)
         from serving.variants.parity import parity
 
         bare = Manifest(
@@ -104,6 +127,7 @@ def build(
             task=facts.task,
             labels=facts.labels,
             longest_input=facts.longest_input,
+            rows=rows,
             files={
                 str(path.relative_to(place)): sum_of(path)
                 for path in sorted(place.rglob("*"))
@@ -120,16 +144,36 @@ def build(
 
 def _make(
     recipe: Recipe, source: Path, place: Path, calibration: Sequence[str], longest: int
-) -> None:
+) -> tuple[int, ...]:
+    """Write a variant's files; give the rows into which its texts are packed, if they are."""
     silence_telemetry()
     for name in KEPT:
         shutil.copyfile(source / name, place / name)
     match recipe.engine:
         case Engine.TORCH:
-            for file in check_files(source):
-                if file.suffix == ".safetensors":
-                    shutil.copyfile(source / file, place / file)
+            _make_weights(recipe.precision, source, place)
+        case Engine.ONNX:
+            from serving.variants.export import export
+
+            export(source, place, longest)
         case Engine.OPENVINO:
             from serving.variants.quantize import quantize
 
-            quantize(source, place, calibration, longest)
+            return quantize(source, place, calibration, longest)
+    return ()
+
+
+def _make_weights(precision: Precision, source: Path, place: Path) -> None:
+    match precision:
+        case Precision.FP32:
+            for file in check_files(source):
+                if file.suffix == ".safetensors":
+                    shutil.copyfile(source / file, place / file)
+        case Precision.BF16:
+            from serving.variants.weights import halve
+
+            halve(source, place)
+        case Precision.INT8:
+            from serving.variants.weights import quantize_linears
+
+            quantize_linears(source, place)

@@ -13,13 +13,19 @@ from serving.replica.verify import sum_of
 ALLOWED = frozenset({".safetensors", ".json", ".txt", ".model", ".md"})
 NEEDED = ("config.json", "model.safetensors", "tokenizer.json")
 MOST_BYTES = 20 * 2**30
+MOST_HEADER = 100_000_000
+"""Longest header of weights, as the format itself has it."""
 IGNORED = frozenset({".gitattributes"})
 FACTS = "slipway.json"
 """Optional file of a candidate; may hold `longest_input`."""
 
 TASKS = {"ForSequenceClassification": "text-classification"}
 
+OFFSET = frozenset({"camembert", "data2vec-text", "mpnet", "roberta", "xlm-roberta"})
+"""Model types whose positions are counted from behind the padding's number, which costs places."""
+
 _HINT = "save it with save_pretrained(…, safe_serialization=True) and its tokenizer"
+_NOTES = "__metadata__"
 _PICKLE, _ZIP = b"\x80", b"PK\x03\x04"
 
 
@@ -86,18 +92,29 @@ def _check_weights(path: Path, name: Path) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        plain = 0 < length <= size - 8 and file.read(1) == b"{"
-    if not plain:
+        head = file.read(length) if 0 < length <= min(size - 8, MOST_HEADER) else b""
+    if not head.startswith(b"{"):
         raise Unsafe(f"{name} is not a safetensors file.", _HINT)
+    try:
+        tensors = json.loads(head)
+        ends = [int(one["data_offsets"][1]) for key, one in tensors.items() if key != _NOTES]
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        raise Unsafe(f"The header of {name} cannot be read: {error!r:.200}.", _HINT) from error
+    wanted = 8 + length + max(ends, default=0)
+    if wanted != size:
+        raise Unsafe(
+            f"{name} has {size} bytes, but its header tells of {wanted}: it is cut off or damaged.",
+            "copy it again",
+        )
 
 
 def _json(path: Path) -> Mapping[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise Invalid(f"{path.name} cannot be read: {error}.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise Invalid(f"{path.name} cannot be read: {error}.", _HINT) from error
     if not isinstance(data, dict):
-        raise Invalid(f"{path.name} must hold an object.")
+        raise Invalid(f"{path.name} must hold an object, not {data!r:.40}.", _HINT)
     return data
 
 
@@ -112,12 +129,13 @@ def read_facts(folder: Path) -> Facts:
 
 
 def _task(config: Mapping[str, Any]) -> str:
-    named = config.get("architectures") or [""]
+    named = config.get("architectures")
+    first = named[0] if isinstance(named, list) and named else named
     for ending, task in TASKS.items():
-        if str(named[0]).endswith(ending):
+        if isinstance(first, str) and first.endswith(ending):
             return task
     raise Invalid(
-        f"The architecture {named[0]!r} is not supported.",
+        f"The architecture {first!r:.80} is not supported.",
         f"supported are those that end with {', '.join(TASKS)}",
     )
 
@@ -127,18 +145,38 @@ def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(named, dict) or len(named) < 2:
         raise Invalid(f"config.json must name two or more labels in id2label, not {named!r}.")
     try:
-        return tuple(str(named[str(number)]) for number in range(len(named)))
+        labels = tuple(str(named[str(number)]) for number in range(len(named)))
     except KeyError as error:
         raise Invalid(f"id2label of config.json has no label {error}.") from error
+    odd = [one for one in labels if not one.strip() or not one.isprintable()]
+    if odd or len(set(labels)) != len(labels):
+        raise Invalid(
+            f"Labels must be different plain texts, unlike {[*labels][:20]!r:.200}.",
+            "see id2label in config.json",
+        )
+    return labels
+
+
+def _places(config: Mapping[str, Any]) -> int:
+    """How many tokens have a position."""
+    most, pad = config.get("max_position_embeddings"), config.get("pad_token_id")
+    if not isinstance(most, int):
+        limit = (
+            f"config.json must give max_position_embeddings as a number of tokens, not {most!r}."
+        )
+        raise Invalid(limit, _HINT)
+    if str(config.get("model_type")) in OFFSET and isinstance(pad, int):
+        return most - pad - 1
+    return most
 
 
 def _longest(folder: Path, config: Mapping[str, Any]) -> int:
-    most = config.get("max_position_embeddings")
+    most = _places(config)
     said = _json(folder / FACTS).get("longest_input") if (folder / FACTS).exists() else None
     if said is None:
-        truncation = _json(folder / "tokenizer.json").get("truncation") or {}
-        said = truncation.get("max_length", most)
-    if not isinstance(said, int) or not isinstance(most, int) or not 2 <= said <= most:
+        said = _json(folder / "tokenizer.json").get("truncation") or most
+        said = said.get("max_length", most) if isinstance(said, dict) else said
+    if not isinstance(said, int) or not 2 <= said <= most:
         raise Invalid(
             f"The longest input must be within 2..{most} tokens, not {said!r}.",
             f"write it as longest_input into {FACTS}",

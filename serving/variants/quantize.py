@@ -9,29 +9,48 @@ from pathlib import Path
 import nncf
 import openvino
 import torch
-from transformers import AutoModelForSequenceClassification
 
 from serving.replica.engines import Ids, Tokens
+from serving.replica.engines.torch_float import read_model
+from serving.variants.packing import packed_encoder, rows_of
 
 SUBSET = 64
 """Calibration texts; more of them change the ranges little and cost seconds."""
 
 
-def quantize(source: Path, place: Path, calibration: Sequence[str], longest: int) -> None:
+ALONE = 16
+"""Of them, how many are also shown alone where texts are packed."""
+
+
+def quantize(
+    source: Path, place: Path, calibration: Sequence[str], longest: int, *, pack: bool = True
+) -> tuple[int, ...]:
     """Write `model.xml` and `model.bin` into a folder.
+
+    A candidate of a type that can be packed gives a graph of packed rows, any other one of padded
+    batches.
 
     Args:
         source: candidate, checked.
         place: where the graph is written.
         calibration: texts whose activations set the quantization ranges.
         longest: most tokens of a text; longer calibration texts are left out.
+        pack: whether to pack what can be packed.
+
+    Returns:
+        Sizes of the rows that the graph takes; none where it takes padded batches.
     """
     nncf.set_log_level(logging.ERROR)
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    tokens = Tokens(source, config, longest)
-    fitting = [ids for ids in tokens.encode(calibration) if len(ids) <= longest]
-    rows = [tokens.pad([ids]) for ids in fitting[:SUBSET]]
-    graph = _convert(source, rows[0])
+    tokens = Tokens(source, config, longest, rows_of(longest))
+    fitting = [ids for ids in tokens.encode(calibration) if len(ids) <= longest][:SUBSET]
+    encoder = packed_encoder(source, tokens, fitting) if pack else None
+    if encoder:
+        rows = _packed_rows(tokens, fitting)
+        graph = _convert(encoder, rows[0])
+    else:
+        rows = [tokens.pad([ids]) for ids in fitting]
+        graph = _convert(read_model(source, torch.float32, attn_implementation="eager"), rows[0])
     takes = {name for port in graph.inputs for name in port.get_names()}
     dataset = nncf.Dataset([{name: row[name] for name in takes} for row in rows])
     small = nncf.quantize(
@@ -42,16 +61,20 @@ def quantize(source: Path, place: Path, calibration: Sequence[str], longest: int
         fast_bias_correction=True,
     )
     openvino.save_model(small, place / "model.xml", compress_to_fp16=False)
+    return rows_of(longest) if encoder else ()
 
 
-def _convert(source: Path, example: dict[str, Ids]) -> openvino.Model:
-    model = AutoModelForSequenceClassification.from_pretrained(
-        source,
-        local_files_only=True,
-        use_safetensors=True,
-        trust_remote_code=False,
-        attn_implementation="eager",
-    ).eval()
+def _packed_rows(tokens: Tokens, fitting: Sequence[list[int]]) -> list[dict[str, Ids]]:
+    """Lay texts into full rows, and a few into rows of their own, as a quiet hour would."""
+    rows, left = [], list(fitting)
+    while left:
+        row = tokens.first_row(left)
+        rows.append(tokens.pack(row))
+        left = left[len(row) :]
+    return rows + [tokens.pack([ids]) for ids in fitting[:ALONE]]
+
+
+def _convert(model: torch.nn.Module, example: dict[str, Ids]) -> openvino.Model:
     inputs = {name: torch.from_numpy(ids) for name, ids in example.items()}
     with torch.inference_mode(), warnings.catch_warnings():
         # Tracing warns of every Python branch; the parity numbers tell whether one mattered.
@@ -60,6 +83,13 @@ def _convert(source: Path, example: dict[str, Ids]) -> openvino.Model:
     names = list(inputs)
     for port, name in zip(graph.inputs, names, strict=True):
         port.get_tensor().set_names({name})
-        port.get_node().set_partial_shape(openvino.PartialShape([-1, -1]))
+        port.get_node().set_partial_shape(openvino.PartialShape(_any(name, names)))
     graph.validate_nodes_and_infer_types()
     return graph
+
+
+def _any(name: str, names: Sequence[str]) -> list[int]:
+    """Shape of an input, -1 where it may be anything."""
+    if name == "starts":
+        return [-1]
+    return [1, -1] if "starts" in names else [-1, -1]

@@ -6,13 +6,14 @@ import pytest
 
 from console import demo
 from release.errors import Invalid, Unavailable
-from release.variants import Engine, Recipe
+from release.variants import RECIPES, Recipe
 from serving.variants.build import TOOLS, check_tools
 
 
 def test_a_recipe_whose_tools_are_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_tools(Recipe.parse("openvino-int8"))
-    monkeypatch.setitem(TOOLS, Engine.OPENVINO, ("torch", "no-such-compiler"))
+    for recipe in RECIPES:
+        check_tools(recipe)
+    monkeypatch.setitem(TOOLS, "openvino-int8", ("torch", "no-such-compiler"))
     with pytest.raises(Invalid, match="no-such-compiler is not installed") as caught:
         check_tools(Recipe.parse("openvino-int8"))
     assert "pip install no-such-compiler" in str(caught.value)

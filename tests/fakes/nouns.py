@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from release.policy import Policy
 from release.releases import Approval, Chosen, Phase, Release
-from release.reports import Measurement, Report
+from release.reports import Measurement, Profile, Report
 from release.variants import Candidate, Variant
 
 POLICY = """
@@ -100,7 +100,7 @@ def a_report(
         suite="sha256:suite",
         confidence=0.95,
         metrics={"accuracy": measured},
-        champion=variant(1) if difference is not None else None,
+        champion=Profile(variant=variant(1), metrics={}) if difference is not None else None,
         differences=differences,
     )
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
+LABELS = ("alpha", "beta", "gamma")
+
 Rows = Sequence[tuple[str, str]]
 
 

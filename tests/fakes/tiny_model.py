@@ -14,9 +14,12 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification
 
+from tests.fakes.suite import LABELS
+
+__all__ = ["LABELS", "make_tiny_model"]
+
 HIDDEN = 32
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
-LABELS = ("alpha", "beta", "gamma")
 
 
 def make_tiny_model(
@@ -39,7 +42,7 @@ def make_tiny_model(
     vocabulary = {
         word: n for n, word in enumerate([*SPECIAL, *labels, *words, *map(str, range(400))])
     }
-    _tokenizer(vocabulary).save(str(folder / "tokenizer.json"))
+    save_tokenizer(vocabulary, folder)
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(vocabulary),
@@ -60,7 +63,8 @@ def make_tiny_model(
     return folder
 
 
-def _tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
+def save_tokenizer(vocabulary: dict[str, int], folder: Path) -> None:
+    """Write a tokenizer of whole words, the special ones among them, into a folder."""
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL[1]))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -68,7 +72,7 @@ def _tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
         single="[CLS] $A [SEP]",
         special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
     )
-    return tokenizer
+    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 def _set_weights(

@@ -9,14 +9,18 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from release.variants import Candidate, Recipe
+from release.variants import RECIPES, Candidate, Recipe
 from serving.variants.build import build
 from serving.variants.store import Store
 from tests.fakes.suite import keyword_suite
 from tests.fakes.tiny_model import LABELS, make_tiny_model
 
 UNPICKLED: list[str] = []
-BUILDS = ((1, "torch-fp32"), (1, "openvino-int8"), (2, "openvino-int8"), (3, "openvino-int8"))
+BUILDS = (
+    *((1, recipe.label) for recipe in RECIPES),
+    (2, "openvino-int8"),
+    (3, "openvino-int8"),
+)
 SHORT = 16
 """Longest input of version 3, in tokens."""
 

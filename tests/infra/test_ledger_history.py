@@ -152,3 +152,12 @@ def test_a_text_that_the_database_cannot_hold_is_refused_as_input(ledger: Ledger
     else:
         with pytest.raises(Invalid, match="NUL"):
             ledger.note(odd)
+
+
+def test_events_are_read_by_kind(ledger: Ledger) -> None:
+    for kind in ("built", "measured", "built", "judged"):
+        ledger.note(an_event(kind))
+    kinds = [event.kind for _, event in ledger.events(kinds=("built", "judged"))]
+    assert kinds == ["built", "built", "judged"]
+    assert ledger.events(model="another", kinds=("built",)) == []
+    assert len(ledger.events()) == 4

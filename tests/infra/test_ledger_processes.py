@@ -58,14 +58,18 @@ print(hammer(url, owner, int(times), force=force == "force"))
 @pytest.mark.parametrize("way", ["shared", "force"])
 def test_no_update_is_lost_between_four_processes(url: str, way: str) -> None:
     """By force every claim fences the one before; shared, the generation alone keeps order."""
-    ledger, times = Ledger.open(url), 10
+    ledger, times, rounds, met = Ledger.open(url), 10, 0, False
     owners = [f"owner-{number}" if way == "force" else "same" for number in range(4)]
-    tries = together(HAMMER, [[url, owner, str(times), way] for owner in owners])
-    desired = ledger.desired(MODEL)
-    assert desired.generation == 4 * times
-    assert desired.lease_until == 4 * times
-    assert len(ledger.events(model=MODEL)) == 4 * times
-    assert sum(map(int, tries)) > 4 * times, "nobody ever met: nothing was tested"
+    while not met and rounds < 20:
+        # Processes that happened to come one after the other have tested nothing: once more.
+        rounds += 1
+        tries = together(HAMMER, [[url, owner, str(times), way] for owner in owners])
+        met = sum(map(int, tries)) > 4 * times
+        desired = ledger.desired(MODEL)
+        assert desired.generation == 4 * times * rounds
+        assert desired.lease_until == 4 * times * rounds
+        assert len(ledger.events(model=MODEL)) == 4 * times * rounds
+    assert met, "nobody ever met: nothing was tested"
     ledger.close()
 
 

@@ -18,7 +18,7 @@ from release.releases import (
     Release,
     ReplicaStatus,
 )
-from release.reports import Measurement, Report
+from release.reports import Bin, Measurement, Profile, Report
 from release.variants import Candidate, Variant
 from tests.fakes.nouns import POLICY
 from tests.infra.world import MODEL
@@ -74,15 +74,24 @@ measured = st.dictionaries(
     st.builds(Measurement, value=floats, n=counts, low=st.none() | floats, high=st.none() | floats),
     max_size=3,
 )
+profile = {
+    "variant": variants,
+    "metrics": measured,
+    "slices": st.dictionaries(texts, measured, max_size=2),
+    "confusion": st.lists(st.lists(counts, max_size=2).map(tuple), max_size=2).map(tuple),
+    "calibration": st.lists(
+        st.builds(Bin, n=counts, confidence=floats, accuracy=floats), max_size=2
+    ).map(tuple),
+}
 reports = st.builds(
     Report,
-    variant=variants,
+    **profile,
     suite=texts,
     confidence=floats,
-    metrics=measured,
-    slices=st.dictionaries(texts, measured, max_size=2),
-    champion=some,
+    labels=st.lists(texts, max_size=2).map(tuple),
+    champion=st.none() | st.builds(Profile, **profile),
     differences=measured,
+    slice_differences=st.dictionaries(texts, measured, max_size=2),
 )
 approvals = st.builds(
     Approval,

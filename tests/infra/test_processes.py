@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra.processes import Process, Records, alive, free_port, start, stop
+from infra.processes import Process, Records, alive, free_port, kept_port, start, stop
 from infra.settings import inherited
 
 SLEEP = "import time; time.sleep(60)"
@@ -147,3 +147,15 @@ def test_records_are_found_by_others_and_forgotten(tmp_path: Path) -> None:
 def test_a_free_port_can_be_listened_on() -> None:
     with socket.create_server(("127.0.0.1", free_port("127.0.0.1"))) as server:
         assert server.getsockname()[1] > 0
+
+
+def test_a_port_is_kept_while_it_is_free(tmp_path: Path) -> None:
+    kept = tmp_path / "run" / "port"
+    first = kept_port(kept, "127.0.0.1")
+    assert kept_port(kept, "127.0.0.1") == first
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", first))
+        other.listen()
+        assert kept_port(kept, "127.0.0.1") != first
+    kept.write_text("no port")
+    assert kept_port(kept, "127.0.0.1") > 0

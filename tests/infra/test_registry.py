@@ -1,12 +1,14 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from infra.processes import free_port
-from infra.registry import Registry
+from infra.registry import Picture, Registry
+from infra.registry.connection import connect, public
 from infra.settings import inherited
 from release.errors import Invalid, NotFound, Unavailable
 from release.variants import Candidate
@@ -118,6 +120,54 @@ def test_tags_are_written_over(registry: Registry, folder: Path) -> None:
     assert registry.facts(made)["slipway.digest"] == "two"
 
 
+def test_a_version_can_lose_a_tag(registry: Registry, folder: Path) -> None:
+    made = registry.register("untagged", folder, {"slipway.of": "x", "mine": "y"})
+    for _ in range(2):
+        registry.untag(made, "slipway.of")
+        assert registry.tags("untagged") == {1: {"mine": "y"}}
+    assert registry.tags("nobody") == {}
+
+
+def test_a_run_shows_a_release_however_often_it_is_told(
+    registry: Registry, home: Path, tmp_path: Path
+) -> None:
+    run = registry.run_of("told-1-abc")
+    assert registry.run_of("told-1-abc") == run != registry.run_of("told-2-abc")
+    picture = Picture(
+        at=1000.5,
+        metrics={"openvino-int8/accuracy": 0.75},
+        tags={"slipway.release": "told-1-abc", "long": "x" * 9000},
+        pages={"report.md": "# 报告"},
+        closed=True,
+    )
+    for outcome in ("canary", "promoted", "promoted"):
+        tags = {**picture.tags, "slipway.outcome": outcome}
+        registry.record(run, replace(picture, tags=tags))
+    client = connect(f"sqlite:///{home / 'mlflow.db'}")
+    found = client.get_run(run)
+    assert found.data.metrics == {"openvino-int8/accuracy": 0.75}
+    assert found.data.tags["slipway.outcome"] == "promoted"
+    assert found.info.status == "FINISHED"
+    assert found.info.artifact_uri.startswith((home / "artifacts").as_uri())
+    page = client.download_artifacts(run, "report.md", str(tmp_path))
+    assert Path(page).read_text(encoding="utf-8") == "# 报告"
+    assert registry.address(run) == f"sqlite:///{home / 'mlflow.db'} run {run}"
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql://slipway:hunter2@db:5432/mlflow", "postgresql://db:5432/mlflow"),
+        ("https://u:p%40@registry/x@y", "https://registry/x@y"),
+        ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
+    ],
+)
+def test_an_address_holds_no_password(tmp_path: Path, uri: str, shown: str) -> None:
+    assert public(uri) == shown
+    if not uri.startswith("http"):
+        assert Registry(uri, tmp_path).address("abc") == f"{shown} run abc"
+
+
 USE = """
 import sys
 from pathlib import Path
@@ -164,5 +214,6 @@ def test_several_processes_open_a_fresh_registry_at_once(tmp_path: Path, folder:
 
 def test_a_server_that_is_gone_is_unavailable(tmp_path: Path) -> None:
     port = free_port("127.0.0.1")
-    with pytest.raises(Unavailable, match=str(port)):
-        Registry(f"http://127.0.0.1:{port}", tmp_path).candidate("docs")
+    with pytest.raises(Unavailable, match=str(port)) as gone:
+        Registry(f"http://slipway:hunter2@127.0.0.1:{port}", tmp_path).candidate("docs")
+    assert "hunter2" not in str(gone.value)

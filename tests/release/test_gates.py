@@ -2,7 +2,7 @@ import pytest
 
 from release.errors import Invalid
 from release.gates import Decision, Gate, judge
-from release.reports import Measurement, Report
+from release.reports import Measurement, Profile, Report
 from tests.fakes.nouns import a_report, variant
 
 FLOOR = Gate(metric="accuracy", at_least=0.5)
@@ -62,7 +62,7 @@ def test_lower_is_better_turns_the_bound_around() -> None:
         suite="s",
         confidence=0.95,
         metrics={"latency_p99_ms": Measurement(value=20.0, n=300, low=18.0, high=26.0)},
-        champion=variant(1),
+        champion=Profile(variant=variant(1), metrics={}),
         differences={"latency_p99_ms": slower},
     )
     decisions = [
@@ -111,7 +111,7 @@ def test_a_champion_without_a_measured_difference_never_passes() -> None:
         suite=report.suite,
         confidence=0.95,
         metrics=report.metrics,
-        champion=variant(1),
+        champion=Profile(variant=variant(1), metrics={}),
     )
     assert judge(bare, [NO_WORSE]).decision is Decision.INCONCLUSIVE
 

@@ -44,7 +44,7 @@ BAD = {
     ),
     "unknown variant": (
         POLICY.replace("torch-fp32", "torch-int3"),
-        "No variant is called 'torch-int3'. (known are torch-fp32, openvino-int8)",
+        "No variant is called 'torch-int3'. (known are torch-fp32, torch-bf16,",
     ),
     "no variants": (
         POLICY.replace('["torch-fp32", "openvino-int8"]', "[]"),

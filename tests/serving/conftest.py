@@ -29,11 +29,10 @@ class Tiny:
         return self.root / "store" / "sha256" / variant.digest.removeprefix("sha256:")
 
 
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    root = tmp_path_factory.mktemp("tiny")
+def build_apart(module: str, root: Path) -> None:
+    """Build in a process of its own, for what torch and nncf leave behind in one."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.fakes.tiny_store", str(root)],
+        [sys.executable, "-m", module, str(root)],
         cwd=ROOT,
         env=inherited(PYTHONWARNINGS="ignore"),
         capture_output=True,
@@ -41,6 +40,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    root = tmp_path_factory.mktemp("tiny")
+    build_apart("tests.fakes.tiny_store", root)
     return Tiny(root, json.loads((root / "built.json").read_text()))
 
 

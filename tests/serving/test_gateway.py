@@ -1,5 +1,7 @@
 """The gateway before real replicas, asked by a real client."""
 
+import gzip
+import json
 import os
 import signal
 import threading
@@ -14,6 +16,7 @@ from release.evidence import Tally
 from release.routes import Guard, Route
 from serving.failures import usual_failure
 from serving.gateway.snapshot import NAME
+from serving.gateway.tensors import from_texts
 from serving.journal import read_windows
 from tests.serving.conftest import Tiny
 from tests.serving.tier import Tier, body, labels, until
@@ -325,8 +328,35 @@ def test_the_journal_tells_how_an_arm_fails(tier: Tier, tiny: Tiny) -> None:
     assert usual_failure(journal, tiny.variant(1).digest) == ""
 
 
-def test_an_encoded_body_is_refused_as_such(tier: Tier, tiny: Tiny) -> None:
+def test_a_body_in_an_unknown_coding_is_refused_as_such(tier: Tier, tiny: Tiny) -> None:
     champion_and(tier, tiny, None)
-    answer = tier.ask("alpha", content_encoding="gzip")
+    answer = tier.ask("alpha", content_encoding="br")
     assert answer.status_code == 415
-    assert "'gzip'" in answer.json()["error"]
+    assert "'br'" in answer.json()["error"]
+
+
+def test_every_protocol_meets_the_same_model(tier: Tier, tiny: Tiny) -> None:
+    champion_and(tier, tiny, None)
+    assert tier.client is not None
+    plain = tier.client.post("/predict/tiny", json={"text": "the word beta", "probabilities": True})
+    assert plain.json()["label"] == "beta"
+    most = max(plain.json()["probabilities"].items(), key=lambda one: one[1])
+    assert most == ("beta", plain.json()["score"])
+    assert plain.headers["x-slipway-version"] == "1"
+    raw = from_texts(["the word beta"])
+    parameters = {"binary_data_size": len(raw)}
+    tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "parameters": parameters}
+    header = json.dumps({"inputs": [tensor]}).encode()
+    length = {"inference-header-content-length": str(len(header))}
+    packed = tier.client.post(
+        "/v2/models/tiny/infer",
+        content=gzip.compress(header + raw),
+        headers=length | {"content-encoding": "gzip"},
+    )
+    assert labels(packed) == ["beta"]
+    said = tier.get("/metrics").text
+    arm = 'endpoint="tiny",variant="openvino-int8",version="1"'
+    assert f'slipway_requests_total{{endpoint="tiny",outcome="ok",{arm[16:]}}} 2.0' in said
+    assert f"slipway_compute_duration_seconds_count{{{arm}}} 2.0" in said
+    assert tier.get("/v1/models").json()["data"][0]["id"] == "tiny"
+    assert tier.get("/openapi.json").json()["openapi"] == "3.1.0"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.processes import alive
+from release.variants import RECIPES
 from serving.agent.replicas import ask
 from serving.client import replica_sessions
 from serving.replica.wire import Kind, ReplicaGone, ReplicaProblem
@@ -16,7 +17,7 @@ from tests.serving.conftest import Tiny
 from tests.serving.tier import Tier, until
 
 
-@pytest.mark.parametrize("recipe", ["torch-fp32", "openvino-int8"])
+@pytest.mark.parametrize("recipe", [recipe.label for recipe in RECIPES])
 def test_it_answers_with_labels_and_probabilities(tiny: Tiny, recipe: str) -> None:
     variant = tiny.variant(1, recipe)
     with replica_sessions({variant.digest: tiny.folder(variant)}) as (session,):

@@ -4,14 +4,18 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from infra.settings import inherited
+from release.digests import digest_of
 from release.errors import Invalid, SlipwayError, Unsafe
+from release.variants import RECIPES, Candidate
 from serving.client import replica_command
 from serving.replica.worker import UNFIT
+from serving.variants.build import BUILDER, TOOLS, recipe_digest
 from serving.variants.intake import check_files, read_facts
 from tests.serving.conftest import ROOT, Tiny
 
@@ -28,12 +32,28 @@ def test_recipes_and_contents_have_digests_of_their_own(tiny: Tiny) -> None:
     assert len(digests) == 2 * len(built)
 
 
+def test_a_revision_of_one_recipe_leaves_what_the_others_have_built() -> None:
+    candidate = Candidate(model="tiny", version=1)
+    for recipe in RECIPES:
+        before = {
+            "builder": BUILDER,
+            "candidate": "tiny@1",
+            "parent": "sha256:00",
+            "recipe": recipe.label,
+            "calibration": digest_of(["a text"]),
+            "tools": {tool: version(tool) for tool in TOOLS[recipe.label]},
+        }
+        same = recipe_digest(recipe, candidate, "sha256:00", ["a text"]) == digest_of(before)
+        assert same is (recipe.label != "openvino-int8")
+
+
 def test_parity_with_the_parent_is_measured(tiny: Tiny) -> None:
     exact = tiny.facts["built"]["1/torch-fp32"]["parity"]
-    small = tiny.facts["built"]["1/openvino-int8"]["parity"]
     assert exact == {"max_logit_error": 0.0, "argmax_agreement": 1.0, "texts": 12.0}
-    assert 0 < small["max_logit_error"] < 2
-    assert small["argmax_agreement"] == 1.0
+    for recipe in RECIPES[1:]:
+        small = tiny.facts["built"][f"1/{recipe.label}"]["parity"]
+        assert 0 < small["max_logit_error"] < 2, recipe.label
+        assert small["argmax_agreement"] == 1.0, recipe.label
 
 
 def test_nothing_is_unpickled_while_building(tiny: Tiny) -> None:
@@ -85,6 +105,16 @@ def _not_weights(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"\x80\x04" + bytes(100))
 
 
+def _cut_off(folder: Path) -> None:
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+
+
+def _no_header(folder: Path) -> None:
+    header = b'{"a": {"data_offsets": [0]}}'
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+
+
 def _link(folder: Path) -> None:
     (folder / "notes.txt").symlink_to("/etc/hostname")
 
@@ -106,6 +136,8 @@ def _no_tokenizer(folder: Path) -> None:
         (_disguised, Unsafe, "vocab.txt begins like a pickle"),
         (_archive, Unsafe, "extra.json is an archive under another name"),
         (_not_weights, Unsafe, "model.safetensors is not a safetensors file"),
+        (_cut_off, Unsafe, "it is cut off or damaged"),
+        (_no_header, Unsafe, "The header of model.safetensors cannot be read"),
         (_link, Unsafe, "notes.txt is a link"),
         (_own_code, Unsafe, "names code of its own (auto_map)"),
         (_no_tokenizer, Invalid, "has no tokenizer.json"),
@@ -134,6 +166,10 @@ def test_intake_refuses(
         ({"id2label": {"0": "one"}}, "two or more labels"),
         ({"id2label": {"0": "one", "2": "two"}}, "has no label '1'"),
         ({"max_position_embeddings": 64}, "within 2..64 tokens, not 128"),
+        (
+            {"model_type": "roberta", "max_position_embeddings": 129, "pad_token_id": 1},
+            "within 2..127 tokens, not 128",
+        ),
     ],
 )
 def test_facts_that_cannot_be_are_refused(

@@ -1,9 +1,24 @@
-"""Run the release flow in this process: `python -m tests.system.drive MODEL RELEASE`."""
+"""Run flows in this process: `python -m tests.system.drive '[["release", {"model": …}], …]'`."""
 
+import json
 import sys
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from flows.reconcile import reconcile
 from flows.release import release
+from flows.retrain import retrain
+from flows.rollback import rollback
+from flows.rollout import rollout
+
+FLOWS: Mapping[str, Callable[..., Any]] = {
+    "release": release,
+    "retrain": retrain,
+    "rollout": rollout,
+    "reconcile": reconcile,
+    "rollback": rollback,
+}
 
 if __name__ == "__main__":
-    for model, name in (one.split("=") for one in sys.argv[1:]):
-        sys.stdout.write(f"{release(model, release_id=name)}\n")
+    for name, parameters in json.loads(sys.argv[1]):
+        sys.stdout.write(f"{FLOWS[name](**parameters)}\n")

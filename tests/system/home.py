@@ -97,11 +97,18 @@ class Home:
         return found
 
     @contextmanager
-    def client(self, url: str, *models: str, rate: int = 30) -> Iterator[Path]:
-        """Keep a client asking in the background; gives where its answers are written."""
+    def client(self, url: str, *models: str, rate: int = 30, longer: str = "") -> Iterator[Path]:
+        """Keep a client asking in the background; gives where its answers are written.
+
+        Args:
+            url: of the gateway.
+            models: whom it asks.
+            rate: requests a second to each.
+            longer: what every text ends with.
+        """
         texts = self.root / "texts.jsonl"
         words = ("alpha", "beta")
-        rows = [{"text": f"live number {n} is about {words[n % 2]}"} for n in range(60)]
+        rows = [{"text": f"live number {n} is about {words[n % 2]}{longer}"} for n in range(60)]
         texts.write_text("".join(json.dumps(row) + "\n" for row in rows))
         answers = self.root / "answers.jsonl"
         streams = [f"{model}={texts}@{rate}" for model in models]
@@ -113,6 +120,12 @@ class Home:
         finally:
             stop([process], grace=20)
             assert not log.read_text()
+
+
+def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    """Wait for a process; give its exit code and all that it said."""
+    said, _ = process.communicate(timeout=200)
+    return process.returncode, said
 
 
 def records(answers: Path) -> list[dict[str, Any]]:

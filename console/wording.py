@@ -1,0 +1,25 @@
+"""Numbers as people say them."""
+
+from datetime import UTC, datetime
+
+from release.wording import lasting
+
+
+def age(seconds: float) -> str:
+    """Say how long ago something was, to one unit."""
+    return lasting(max(1.0, round(seconds)), units=1)
+
+
+def counted(number: int, noun: str) -> str:
+    """Say a number with its noun: `1 approval`, `2 approvals`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def megabytes(size: int) -> str:
+    """Say how much memory something takes."""
+    return f"{size / 1e6:.0f} MB"
+
+
+def clock(at: float) -> str:
+    """Say a moment of today, in UTC."""
+    return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S}Z"

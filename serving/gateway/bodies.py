@@ -1,0 +1,157 @@
+"""What a client sends: the few headers that matter, and a body that is never larger than allowed.
+
+Compressed bodies are inflated no further than the same limit, whatever they claim to hold.
+"""
+
+import asyncio
+import re
+import time
+import zlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from uuid import uuid4
+
+from serving.gateway.dispatch import Refusal
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+
+MOST_BODY = 2**20
+"""Bytes of one request, as they come and once inflated."""
+
+BODY_SECONDS = 30.0
+"""How long a client may take to send its body."""
+
+WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": zlib.MAX_WBITS}
+"""Each content coding to what zlib calls it; `deflate` is the zlib format, as HTTP has it."""
+
+_SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+class Gone(Exception):
+    """The client has hung up."""
+
+
+class Headers:
+    """The few request headers that matter."""
+
+    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
+        self._found = dict(raw)
+
+    def text(self, name: bytes) -> str:
+        """Give a header as it came; empty where there is none."""
+        return self._found.get(name, b"").decode("latin-1")
+
+    def request_id(self) -> str:
+        """The client's own id if it is plain and short, else one of ours."""
+        given = self.text(b"x-request-id")
+        return given if _SANE_ID.fullmatch(given) else uuid4().hex
+
+    def deadline_ms(self) -> float | None:
+        """How long the client will wait, in milliseconds; None where it does not say.
+
+        Raises:
+            Refusal: with status 400, naming value and limit.
+        """
+        given = self.text(b"x-slipway-deadline-ms")
+        if not given:
+            return None
+        try:
+            limit = float(given)
+        except ValueError:
+            limit = 0.0
+        if not 1 <= limit <= 3_600_000:
+            said = f"x-slipway-deadline-ms must be within 1..3600000, not {given[:40]!r}."
+            raise Refusal(400, said)
+        return limit
+
+    def length(self) -> int:
+        """Bytes of the body by its header; 0 where it does not say."""
+        return _number(self.text(b"content-length")) or 0
+
+    def json_length(self) -> int | None:
+        """Bytes of JSON before the tensors' own bytes; None where the whole body is JSON.
+
+        Raises:
+            Refusal: with status 400, for what is no number.
+        """
+        given = self.text(b"inference-header-content-length")
+        if not given:
+            return None
+        found = _number(given)
+        if found is None:
+            said = f"Inference-Header-Content-Length must be a number of bytes, not {given[:40]!r}."
+            raise Refusal(400, said, "it is the length of the JSON at the start of the body")
+        return found
+
+    def coding(self) -> str:
+        """How the body is compressed; empty where it is not.
+
+        Raises:
+            Refusal: with status 415, for a coding that is not read here.
+        """
+        given = self.text(b"content-encoding").strip().lower()
+        if given in ("", "identity"):
+            return ""
+        if given not in WINDOWS:
+            said = f"The body is encoded as {given[:40]!r}."
+            raise Refusal(415, said, "send it plain, as gzip or as deflate")
+        return given
+
+
+def _number(given: str) -> int | None:
+    sane = given.isascii() and given.isdigit() and len(given) <= 15
+    return int(given) if sane else None
+
+
+async def read_body(receive: Receive, headers: Headers) -> bytes:
+    """Take a request's body, inflated.
+
+    Raises:
+        Refusal: too large, too slow, or not what its header says.
+        Gone: the client has hung up.
+    """
+    if headers.length() > MOST_BODY:
+        raise Refusal(413, f"The body has {headers.length()} bytes, of {MOST_BODY} at most.")
+    coding = headers.coding()
+    parts, size, deadline = [], 0, time.monotonic() + BODY_SECONDS
+    while True:
+        part, more = await _part(receive, deadline)
+        size += len(part)
+        if size > MOST_BODY:
+            raise Refusal(413, f"The body has more than {MOST_BODY} bytes.")
+        parts.append(part)
+        if not more:
+            body = b"".join(parts)
+            return inflate(body, coding) if coding else body
+
+
+async def _part(receive: Receive, deadline: float) -> tuple[bytes, bool]:
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            message = await receive()
+    except TimeoutError:
+        raise Refusal(408, f"The body did not come within {BODY_SECONDS:g} s.") from None
+    if message["type"] == "http.disconnect":
+        raise Gone
+    return message.get("body", b""), bool(message.get("more_body"))
+
+
+def inflate(body: bytes, coding: str, most: int = MOST_BODY) -> bytes:
+    """Undo a content coding, but make no more than `most` bytes.
+
+    Raises:
+        Refusal: it would be larger (413), or is not whole or not of that coding (400).
+    """
+    machine = zlib.decompressobj(WINDOWS[coding])
+    try:
+        plain = machine.decompress(body, most + 1)
+    except zlib.error as error:
+        raise Refusal(400, f"The body is not {coding}: {error}.") from error
+    if len(plain) > most:
+        raise Refusal(413, f"The body has more than {most} bytes once inflated.")
+    # Whoever chains many streams makes us copy the rest for each: one is enough for any client.
+    if not machine.eof or machine.unused_data:
+        said = "goes on after its end" if machine.eof else "ends before its end"
+        raise Refusal(400, f"The body's {coding} {said}.", "send one whole stream")
+    return plain

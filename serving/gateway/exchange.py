@@ -1,0 +1,101 @@
+"""One request and what goes back, whatever protocol it speaks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from release.variants import Variant
+from serving.gateway.bodies import Headers, Receive
+from serving.gateway.dispatch import Refusal, Reply
+from serving.gateway.table import Endpoint, Table
+
+encode = msgspec.json.Encoder().encode
+
+Pairs = tuple[tuple[bytes, bytes], ...]
+
+JSON = b"application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What a client asks."""
+
+    id: str
+    headers: Headers
+    receive: Receive
+    named: Mapping[str, str]
+    """The parts of the path that have names, such as `model`; None where one is left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """What goes back."""
+
+    body: bytes
+    status: int = 200
+    kind: bytes = JSON
+    """Content type."""
+
+    headers: Pairs = ()
+
+
+def json_response(value: object, status: int = 200) -> Response:
+    """Answer with plain data."""
+    return Response(body=encode(value), status=status)
+
+
+def error_response(error: Refusal) -> Response:
+    """Answer with why there is no answer."""
+    headers = ((b"retry-after", str(round(error.retry)).encode()),) if error.retry else ()
+    return Response(body=encode({"error": str(error)}), status=error.status, headers=headers)
+
+
+def told(reply: Reply) -> Pairs:
+    """Name in headers who answered, and by which routes."""
+    arm = reply.arm
+    headers = (
+        (b"x-slipway-model", arm.model.encode()),
+        (b"x-slipway-version", str(arm.version).encode()),
+        (b"x-slipway-variant", arm.recipe.encode()),
+        (b"x-slipway-generation", str(reply.generation).encode()),
+    )
+    return (*headers, (b"x-slipway-rescued", b"1")) if reply.rescued else headers
+
+
+def endpoint_of(table: Table, name: str) -> Endpoint:
+    """Find an endpoint.
+
+    Raises:
+        Refusal: with status 404, naming those that there are.
+    """
+    if found := table.endpoints.get(name):
+        return found
+    known = ", ".join(sorted(table.endpoints)) or "none yet"
+    raise Refusal(404, f"There is no model {name[:80]!r}.", f"served are: {known}")
+
+
+def version_of(given: str | None) -> int | None:
+    """Read a version out of a path; None where it names none.
+
+    Raises:
+        Refusal: with status 404, for what is no number.
+    """
+    if given is None:
+        return None
+    if not (given.isascii() and given.isdigit() and len(given) < 10):
+        raise Refusal(404, f"There is no version {given[:40]!r}.", "a version is a number")
+    return int(given)
+
+
+def arm_of(endpoint: Endpoint, version: int | None) -> Variant:
+    """Find the arm that is meant: a version's, or the champion where none is named.
+
+    Raises:
+        Refusal: with status 404, where it is not served.
+    """
+    arm = endpoint.route.stable if version is None else endpoint.version(version)
+    if arm is None:
+        said = f"{endpoint.route.endpoint} serves no version {version or 'yet'}."
+        raise Refusal(404, said)
+    return arm

@@ -1,0 +1,80 @@
+"""What asks a model, in either protocol: one path for both, from the body to the headers."""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import replace
+
+from serving.gateway import predict, tensors, v2
+from serving.gateway.bodies import Gone, Receive, read_body
+from serving.gateway.dispatch import Call, Dispatcher, Refusal, Reply
+from serving.gateway.exchange import Ask, Response, endpoint_of, json_response, told, version_of
+from serving.gateway.pool import Pool
+from serving.gateway.table import Endpoint, Table
+
+
+class Inference:
+    """Answers requests for predictions.
+
+    Args:
+        table: what is served.
+        pool: knows the labels of variants.
+        dispatcher: answers calls.
+    """
+
+    def __init__(self, table: Table, pool: Pool, dispatcher: Dispatcher) -> None:
+        self._table = table
+        self._pool = pool
+        self._dispatcher = dispatcher
+
+    async def infer(self, ask: Ask) -> Response:
+        """Answer by the Open Inference Protocol."""
+        endpoint = endpoint_of(self._table, ask.named["model"])
+        version = version_of(ask.named.get("version"))
+        body = await read_body(ask.receive, ask.headers)
+        plain, raw = tensors.split(body, ask.headers.json_length())
+        request = v2.read(plain)
+        names = v2.wanted(request)
+        reply = await self._reply(ask, endpoint, v2.texts_of(request, raw), version)
+        found = v2.response(request, names, reply.arm, reply.answer)
+        return replace(found, headers=(*found.headers, *told(reply)))
+
+    async def predict(self, ask: Ask) -> Response:
+        """Answer the plain way."""
+        endpoint = endpoint_of(self._table, ask.named["endpoint"])
+        request = predict.read(await read_body(ask.receive, ask.headers))
+        reply = await self._reply(ask, endpoint, predict.texts_of(request), None)
+        labels = self._labels(reply) if request.probabilities else []
+        found = json_response(predict.response(request, reply.answer, labels))
+        return replace(found, headers=told(reply))
+
+    def _labels(self, reply: Reply) -> list[str]:
+        if labels := self._pool.labels(reply.arm.digest):
+            return labels
+        raise Refusal(503, f"The labels of {reply.arm.ref} are not known any more.", retry=1)
+
+    async def _reply(
+        self, ask: Ask, endpoint: Endpoint, texts: list[str], version: int | None
+    ) -> Reply:
+        call = Call(
+            id=ask.id,
+            key=ask.headers.text(b"x-slipway-key") or ask.id,
+            texts=texts,
+            deadline_ms=ask.headers.deadline_ms(),
+            version=version,
+        )
+        return await _unless_gone(self._dispatcher.answer(endpoint, call), ask.receive)
+
+
+async def _unless_gone(work: Awaitable[Reply], receive: Receive) -> Reply:
+    """Do the work, but stop it when the client hangs up."""
+    answering = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(receive())
+    try:
+        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if answering.done():
+            return answering.result()
+        raise Gone
+    finally:
+        leaving.cancel()
+        if not answering.done():
+            answering.cancel()

@@ -1,0 +1,114 @@
+"""What a gateway says of itself and of what it serves."""
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import version as version_of_package
+from pathlib import Path
+from typing import Any
+
+from release.variants import Variant
+from serving.gateway import v2
+from serving.gateway.bodies import read_body
+from serving.gateway.exchange import (
+    Ask,
+    Response,
+    arm_of,
+    endpoint_of,
+    json_response,
+    version_of,
+)
+from serving.gateway.metrics import CONTENT_TYPE, Metrics
+from serving.gateway.pool import Pool
+from serving.gateway.table import Table
+
+OPENAPI = Path(__file__).with_name("openapi.json")
+"""What is served, as an OpenAPI 3.1 document; a test holds it against what is answered."""
+
+
+class Pages:
+    """Answers whatever is no prediction.
+
+    Args:
+        table: what is served.
+        pool: connections to replicas.
+        metrics: what was counted.
+        status: gives what `/-/status` shows.
+    """
+
+    def __init__(
+        self, table: Table, pool: Pool, metrics: Metrics, status: Callable[[], Mapping[str, Any]]
+    ) -> None:
+        self._table = table
+        self._pool = pool
+        self._metrics = metrics
+        self._status = status
+        self._version = version_of_package("slipway")
+        self._openapi = OPENAPI.read_bytes()
+
+    async def server(self, _ask: Ask) -> Response:
+        """Describe the server."""
+        return json_response(v2.server_metadata(self._version))
+
+    async def live(self, _ask: Ask) -> Response:
+        """Say that the process runs."""
+        return json_response({"live": True})
+
+    async def ready(self, _ask: Ask) -> Response:
+        """Say whether every champion can be asked."""
+        # An endpoint whose first release is still warming makes nobody else unready.
+        stable = [one.route.stable for one in self._table.endpoints.values()]
+        ready = all(self._ready(arm) for arm in stable if arm is not None)
+        # The specification says `live` here and its clients read `ready`.
+        return json_response({"ready": ready, "live": True}, 200 if ready else 503)
+
+    async def model(self, ask: Ask) -> Response:
+        """Describe a model, or one version of it."""
+        endpoint = endpoint_of(self._table, ask.named["model"])
+        arm = arm_of(endpoint, version_of(ask.named.get("version")))
+        versions = sorted({one.version for one in endpoint.route.variants})
+        status = self._pool.status(arm.digest)
+        labels, longest = (status.labels, status.longest_input) if status else ([], 0)
+        return json_response(v2.model_metadata(arm, versions, labels, longest))
+
+    async def model_ready(self, ask: Ask) -> Response:
+        """Say whether a model, or one version of it, can be asked."""
+        endpoint = endpoint_of(self._table, ask.named["model"])
+        ready = self._ready(arm_of(endpoint, version_of(ask.named.get("version"))))
+        found = {"name": ask.named["model"], "ready": ready}
+        return json_response(found, 200 if ready else 503)
+
+    async def index(self, ask: Ask) -> Response:
+        """List every version that is kept ready or should be."""
+        only_ready = v2.read_index(await read_body(ask.receive, ask.headers)).ready
+        entries = [
+            v2.index_entry(name, arm, ready=self._ready(arm))
+            for name, endpoint in sorted(self._table.endpoints.items())
+            for arm in sorted(endpoint.route.variants, key=lambda one: one.version)
+            if self._ready(arm) or not only_ready
+        ]
+        return json_response(entries)
+
+    async def models(self, _ask: Ask) -> Response:
+        """List the endpoints that have a version in production, in OpenAI's shape."""
+        # That shape has a moment of making, which gateways do not know.
+        serving = sorted(
+            name for name, endpoint in self._table.endpoints.items() if endpoint.route.stable
+        )
+        data = [
+            {"id": name, "object": "model", "created": 0, "owned_by": "slipway"} for name in serving
+        ]
+        return json_response({"object": "list", "data": data})
+
+    async def metrics(self, _ask: Ask) -> Response:
+        """Give what was counted, in Prometheus' text format."""
+        return Response(body=self._metrics.render(), kind=CONTENT_TYPE)
+
+    async def openapi(self, _ask: Ask) -> Response:
+        """Give the OpenAPI document."""
+        return Response(body=self._openapi)
+
+    async def status(self, _ask: Ask) -> Response:
+        """Show what is served, as the agent sees it."""
+        return json_response(self._status())
+
+    def _ready(self, arm: Variant) -> bool:
+        return self._pool.status(arm.digest) is not None

@@ -1,0 +1,66 @@
+"""The plain way to ask: a text in, a label and its score out. No sockets."""
+
+from typing import Any
+
+import msgspec
+
+from serving.gateway.dispatch import Refusal
+from serving.gateway.v2 import checked
+from serving.replica.wire import Answer
+
+
+class PredictRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """One text, or several."""
+
+    text: str | None = None
+    texts: list[str] | None = None
+    probabilities: bool = False
+    """Whether to give the probability of every label."""
+
+
+_requests = msgspec.json.Decoder(PredictRequest)
+
+
+def read(body: bytes) -> PredictRequest:
+    """Read a request.
+
+    Raises:
+        Refusal: with status 400, saying what is wrong.
+    """
+    hint = 'such as {"text": "…"} or {"texts": ["…", "…"]}'
+    try:
+        request = _requests.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal(400, f"The body is not a request: {error}.", hint) from error
+    if (request.text is None) == (request.texts is None):
+        both = "neither text nor texts" if request.text is None else "both text and texts"
+        raise Refusal(400, f"The body has {both}.", hint)
+    return request
+
+
+def texts_of(request: PredictRequest) -> list[str]:
+    """Take the texts out of a request.
+
+    Raises:
+        Refusal: with status 400, naming value and limit.
+    """
+    texts = [request.text] if request.texts is None else request.texts
+    if not texts:
+        raise Refusal(400, "There are no texts.", "send at least one")
+    return checked(texts)
+
+
+def response(request: PredictRequest, answer: Answer, labels: list[str]) -> Any:
+    """Write the answer as plain data.
+
+    Args:
+        request: what was asked.
+        answer: what was answered.
+        labels: the model's labels, in the order of the scores.
+    """
+    rows = [
+        {"label": label, "score": max(scores)}
+        | ({"probabilities": dict(zip(labels, scores, strict=True))} if labels else {})
+        for label, scores in zip(answer.labels, answer.scores, strict=True)
+    ]
+    return rows if request.text is None else rows[0]

@@ -1,0 +1,77 @@
+"""What is so on a gateway right now, for Prometheus: it costs requests nothing."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import Counter
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from release.variants import Variant
+from serving.gateway.table import Endpoint, Table
+
+ARM = ("endpoint", "version", "variant")
+SERIES_OF_ENDPOINT = 5
+
+
+class Standing(Collector):
+    """Reads the table when it is collected.
+
+    Args:
+        table: what is served.
+        ready: whether the replica of a variant can be reached.
+        most: series at most.
+        lost: counts endpoints that are left out because of it.
+    """
+
+    def __init__(
+        self, table: Table, ready: Callable[[Variant], bool], most: int, lost: Counter
+    ) -> None:
+        self._table = table
+        self._ready = ready
+        self._most = most
+        self._lost = lost
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is known before it is collected."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Give every gauge as it is now."""
+        gauges = [
+            _gauge("requests_in_flight", "Requests under way.", lambda one: one.in_flight),
+            _gauge("route_generation", "Generation served.", lambda one: one.route.generation),
+            _gauge("canary_share_ratio", "The canary's part, 0..1.", lambda one: one.share() / 100),
+            _gauge("canary_lapsed", "1 where the lease ran out.", lambda one: one.lapsed),
+        ]
+        ejections = CounterMetricFamily(
+            "slipway_ejections", "Canaries cut off by this gateway.", labels=["endpoint"]
+        )
+        ready = GaugeMetricFamily(
+            "slipway_replica_ready", "1 where a replica can be asked.", labels=ARM
+        )
+        for endpoint in self._listed():
+            name = endpoint.route.endpoint
+            for family, value in gauges:
+                family.add_metric([name], float(value(endpoint)))
+            ejections.add_metric([name], endpoint.ejections)
+            for arm in endpoint.route.variants:
+                labels = [name, str(arm.version), arm.recipe]
+                ready.add_metric(labels, float(self._ready(arm)))
+        yield from (family for family, _ in gauges)
+        yield from (ejections, ready)
+
+    def _listed(self) -> Iterator[Endpoint]:
+        """As many endpoints as there is room for."""
+        room = self._most
+        for endpoint in self._table.endpoints.values():
+            room -= SERIES_OF_ENDPOINT + len(endpoint.route.variants)
+            if room < 0:
+                self._lost.inc()
+                continue
+            yield endpoint
+
+
+def _gauge(
+    name: str, says: str, value: Callable[[Endpoint], float]
+) -> tuple[GaugeMetricFamily, Callable[[Endpoint], float]]:
+    return GaugeMetricFamily(f"slipway_{name}", says, labels=["endpoint"]), value

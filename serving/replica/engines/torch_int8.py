@@ -1,0 +1,115 @@
+"""Linear layers in int8, the rest in fp32, run by torch's dynamically quantized linear.
+
+On disk a layer is plain tensors: `NAME.weight` as int8 [out, in], `NAME.weight_scale` as fp32 [out]
+and `NAME.bias`. Nothing is quantized at load: the weights approved are the weights that compute.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+from release.errors import Unsafe
+from serving.replica.engines.port import Ids, Logits
+from serving.replica.engines.torch_float import run
+
+SCALE = "_scale"
+"""What the name of a layer's scales has after that of its weights."""
+
+
+class TorchInt8:
+    """Weights in int8, activations quantized as they come.
+
+    Args:
+        folder: with `config.json` and `model.safetensors`.
+        threads: for computing.
+
+    Raises:
+        Unsafe: a tensor is missing, strange, or of another shape or type than the model has.
+    """
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        torch.set_num_threads(threads)
+        tensors = load_file(folder / "model.safetensors")
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model = AutoModelForSequenceClassification.from_config(  # type: ignore[no-untyped-call]
+            config, dtype=torch.float32
+        )
+        _check(tensors, _wanted(model))
+        for parent, name, path, _ in list(linears(model)):
+            taken = tensors.pop(f"{path}.weight"), tensors.pop(f"{path}.weight{SCALE}")
+            setattr(parent, name, Int8Linear(*taken, tensors.pop(f"{path}.bias", None)))
+        model.load_state_dict(tensors, assign=True)
+        self._model: Any = model.eval()
+
+    def predict(self, inputs: dict[str, Ids]) -> Logits:
+        """Run the model."""
+        return run(self._model, inputs)
+
+    def close(self) -> None:
+        """Let go of the model."""
+        del self._model
+
+
+class Int8Linear(torch.nn.Module):
+    """A linear layer that quantizes what comes in to eight bits, on one scale for a whole batch.
+
+    Args:
+        weight: int8 of shape [out, in].
+        scale: fp32 of shape [out], what one step of a row's weights is worth.
+        bias: fp32 of shape [out], if there is one.
+    """
+
+    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        zeros = torch.zeros(len(scale), dtype=torch.int64)
+        with warnings.catch_warnings():
+            # torch means to drop quantized tensors some day. They are how int8 weights are handed
+            # to its kernel, which stays; the locked version has both.
+            warnings.filterwarnings("ignore", message="torch.quantize_per_tensor")
+            made = torch._make_per_channel_quantized_tensor(weight, scale.double(), zeros, 0)
+        self._packed = torch.ops.quantized.linear_prepack(made, bias)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Map fp32 of shape [..., in] to fp32 of shape [..., out]."""
+        # The weights leave the room that kernels without VNNI need (see LIMIT of the builder), so
+        # that the activations may use all of their eight bits.
+        found: Tensor = torch.ops.quantized.linear_dynamic(rows, self._packed, reduce_range=False)
+        return found
+
+
+def linears(model: torch.nn.Module) -> Iterator[tuple[torch.nn.Module, str, str, torch.nn.Linear]]:
+    """Give each linear layer: its parent, its name there, its path and itself."""
+    for place, parent in model.named_modules():
+        for name, child in parent.named_children():
+            if type(child) is torch.nn.Linear:
+                yield parent, name, f"{place}.{name}" if place else name, child
+
+
+def _wanted(model: torch.nn.Module) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+    """Name every tensor that a model in int8 has, with its type and shape."""
+    wanted = {name: (one.dtype, tuple(one.shape)) for name, one in model.state_dict().items()}
+    for _, _, path, layer in linears(model):
+        wanted[f"{path}.weight"] = (torch.int8, tuple(layer.weight.shape))
+        wanted[f"{path}.weight{SCALE}"] = (torch.float32, (layer.out_features,))
+    return wanted
+
+
+def _check(
+    tensors: Mapping[str, Tensor], wanted: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
+) -> None:
+    if strange := sorted(tensors.keys() ^ wanted.keys()):
+        has = "has no" if strange[0] in wanted else "has a strange"
+        raise Unsafe(f"model.safetensors {has} tensor {strange[0]} ({len(strange)} differ).")
+    for name, (dtype, shape) in wanted.items():
+        one = tensors[name]
+        if (one.dtype, tuple(one.shape)) != (dtype, shape):
+            found = f"{one.dtype} {list(one.shape)}"
+            raise Unsafe(f"{name} of model.safetensors is {found}, not {dtype} {list(shape)}.")
+        if name.endswith(SCALE) and not bool(((one > 0) & one.isfinite()).all()):
+            raise Unsafe(f"{name} of model.safetensors has a scale that is no positive number.")

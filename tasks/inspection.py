@@ -1,0 +1,176 @@
+"""Look at a candidate before anything is begun: all that stands in the way of a release.
+
+The desk refuses with the first obstacle, a plan tells them all. Needs neither Prefect nor torch.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from evaluation.suites import Suite, load_suite
+from infra.ledger import one_at_a_time
+from release.errors import Conflict, Invalid, NotFound, SlipwayError, Unavailable
+from release.gates import FEWEST
+from release.policy import Policy
+from release.releases import Desired
+from release.variants import Candidate
+from serving.variants.build import check_tools
+from serving.variants.intake import Facts, check_files, read_facts
+from tasks.wiring import House
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What somebody asks to be released."""
+
+    model: str
+    version: int | None = None
+    """None means the newest."""
+
+    policy: Path | None = None
+    """File of the policy; None means the model's own under the home folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspected:
+    """A candidate, what it would be judged by, and what stands in its way."""
+
+    candidate: Candidate
+    policy: Policy
+    where: Path
+    """Folder of the suite."""
+
+    suite: Suite | None
+    """None where it cannot be used; an obstacle says why."""
+
+    source: Path | None
+    """Folder of the candidate's files; None where they may not be read, and an obstacle says why.
+    """
+
+    desired: Desired
+    obstacles: tuple[SlipwayError, ...]
+    """Each would refuse the release, the first one first."""
+
+
+def read_policy(house: House, request: Request) -> tuple[Policy, Path]:
+    """Read the policy that a request names, with the platform's floor under it.
+
+    Returns:
+        The policy, and the folder of its suite; a relative path starts at the policy's file.
+    """
+    kept = house.settings.root / "policies" / f"{request.model}.toml"
+    path = request.policy or kept
+    floor = house.settings.root / "policies" / "floor.toml"
+    try:
+        text = _text(path)
+    except OSError as error:
+        hint = "give one with --policy FILE"
+        raise NotFound(f"No policy of {request.model} can be read at {path}.", hint) from error
+    policy = Policy.parse(text, floor=_text(floor) if floor.exists() else "")
+    try:
+        where = (path.parent / Path(policy.suite).expanduser()).resolve()
+    except RuntimeError as error:
+        # An unknown user behind a tilde, or links that lead in a circle.
+        hint = "see [suite] path"
+        raise NotFound(f"No suite can lie at {policy.suite}: {error}", hint) from error
+    return policy, where
+
+
+def _text(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        raise Invalid(f"{path} is no file.", "name a TOML file")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Invalid(f"{path} is not UTF-8: {error}.", "save it as UTF-8") from error
+
+
+def fetch(house: House, candidate: Candidate) -> Path:
+    """Bring a candidate's files from the registry, once."""
+    folder = house.settings.root / "candidates" / candidate.model / str(candidate.version)
+    return folder if folder.is_dir() else house.registry.fetch(candidate, folder)
+
+
+def inspect(house: House, request: Request) -> Inspected:
+    """Check everything that can be checked at once; whoever asks is not looked at.
+
+    Raises:
+        NotFound: there is no such model, version or policy.
+        Invalid: the name or the policy breaks a rule.
+        Unavailable: the registry or the ledger does not answer.
+    """
+    candidate = house.registry.candidate(request.model, request.version)
+    policy, where = read_policy(house, request)
+    checks = _Checks()
+    for recipe in policy.variants:
+        checks.given(partial(check_tools, recipe))
+    suite = checks.given(partial(load_suite, where))
+    if suite is not None:
+        checks.given(partial(_check_size, suite))
+    source = checks.given(partial(_safe, house, candidate))
+    facts = None if source is None else checks.given(partial(read_facts, source))
+    if facts is not None and suite is not None:
+        checks.given(partial(_check_labels, candidate, facts, suite))
+    desired = house.ledger.desired(candidate.model)
+    checks.given(partial(_check_production, candidate, desired))
+    for opened in house.ledger.releases(candidate.model, open_only=True):
+        checks.obstacles.append(one_at_a_time(candidate.model, opened.id))
+    return Inspected(
+        candidate=candidate,
+        policy=policy,
+        where=where,
+        suite=suite,
+        source=None if facts is None else source,
+        desired=desired,
+        obstacles=tuple(checks.obstacles),
+    )
+
+
+class _Checks:
+    """Goes on after a check that failed, and keeps what it said."""
+
+    def __init__(self) -> None:
+        self.obstacles: list[SlipwayError] = []
+
+    def given(self, look: Callable[[], T]) -> T | None:
+        try:
+            return look()
+        except Unavailable:
+            # It says nothing about the candidate: the rest could not be told either.
+            raise
+        except SlipwayError as error:
+            self.obstacles.append(error)
+            return None
+
+
+def _safe(house: House, candidate: Candidate) -> Path:
+    folder = fetch(house, candidate)
+    check_files(folder)
+    return folder
+
+
+def _check_size(suite: Suite) -> None:
+    if (n := len(suite.splits["test"])) < FEWEST:
+        raise Invalid(
+            f"The suite {suite.name!r} tests on {n} texts, of {FEWEST} at least.",
+            "on fewer no gate could ever pass",
+        )
+
+
+def _check_labels(candidate: Candidate, facts: Facts, suite: Suite) -> None:
+    if set(facts.labels) != set(suite.labels):
+        raise Invalid(
+            f"{candidate.ref} answers with {', '.join(facts.labels)}, but its suite is labelled "
+            f"{', '.join(suite.labels)}.",
+            "use the suite that the model was trained for",
+        )
+
+
+def _check_production(candidate: Candidate, desired: Desired) -> None:
+    if desired.champion is not None and desired.champion.version == candidate.version:
+        hint = "register and release a newer version"
+        raise Conflict(f"{desired.champion.ref} is in production already.", hint)

@@ -1,0 +1,118 @@
+"""The report: all that it promises, and nothing that comes from outside."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from evaluation import markdown
+from evaluation.page import html
+from release.dossier import Dossier
+from tests.fakes.dossier import LABELS, LINEAGE, SENTENCE, a_dossier
+from tests.fakes.nouns import a_release
+
+
+@pytest.fixture(scope="module")
+def dossier(tmp_path_factory: pytest.TempPathFactory) -> Dossier:
+    return a_dossier(tmp_path_factory.mktemp("suite"))
+
+
+@pytest.fixture(scope="module")
+def page(dossier: Dossier) -> str:
+    return html(dossier)
+
+
+class Elements(HTMLParser):
+    """Every element's name and attributes, and all text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.said = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.said += data
+
+
+def test_a_page_asks_nobody_for_anything(page: str) -> None:
+    elements = Elements(page).seen
+    assert not {"script", "link", "iframe", "img", "object", "image"} & {tag for tag, _ in elements}
+    for tag, attributes in elements:
+        for name in ("src", "href", "xlink:href", "data", "action"):
+            target = attributes.get(name) or ""
+            # References within the page, and one link that a person may follow.
+            assert target.startswith("#") or not target or tag == "a", (tag, target)
+    assert not re.search(r"@import|url\((?!#)", page)
+
+
+def test_what_comes_from_outside_stays_text(page: str) -> None:
+    assert "<script>" not in page
+    assert "<b>markup</b>" not in page
+    said = Elements(page).said
+    assert SENTENCE in said
+    assert all(label in said for label in LABELS)
+
+
+def test_a_page_holds_what_it_promises(dossier: Dossier, page: str) -> None:
+    said = Elements(page).said
+    for words in (
+        "docs-router@2/openvino-int8 was chosen",
+        "passed, but costs more",
+        "chosen: it passed",
+        "label=数据库",
+        "characters=33-64",
+        "Calibration",
+        "Latency by length",
+        "max approved",
+        LINEAGE.sentence,
+        "sha256:c0de",
+        "数据",
+        dossier.release.policy.digest,
+    ):
+        assert words in said, words
+    for finding in dossier.verdicts[dossier.reports[1].digest].findings:
+        assert finding.reason in said
+    assert page.count("<svg") == 6
+    assert "DejaVu" not in page and "font-family: var(--sans)" in page
+    rows = re.findall(r"<td>(5 %|bake)</td>", page)
+    assert rows == ["5 %", "bake"]
+
+
+def test_the_same_dossier_gives_the_same_page(dossier: Dossier, page: str) -> None:
+    assert html(dossier) == page
+
+
+def test_a_page_stays_small_with_many_labels(dossier: Dossier) -> None:
+    labels = tuple(f"label {n}" for n in range(150))
+    counts = tuple(tuple(int(row == column) for column in range(151)) for row in range(150))
+    slices = {f"label={one}": dict(dossier.reports[0].slices["label=alpha"]) for one in labels}
+    many = [
+        replace(one, labels=labels, confusion=counts, slices=slices, champion=None)
+        for one in dossier.reports
+    ]
+    assert len(html(replace(dossier, reports=tuple(many)))) < 1_000_000
+
+
+def test_a_release_that_was_only_opened_has_a_page_too() -> None:
+    bare = Dossier(release=a_release())
+    said = Elements(html(bare)).said
+    assert "Nothing was measured" in said
+    assert "It has had no traffic yet" in said
+    assert "docs-router@2: preparing" in markdown.render(bare)
+
+
+def test_markdown_tells_the_same(dossier: Dossier) -> None:
+    page = markdown.render(dossier)
+    for one in dossier.reports:
+        for finding in dossier.verdicts[one.digest].findings:
+            assert finding.reason in page
+    assert "Not chosen: passed, but costs more" in page
+    assert "| label=数据库 | 60 |" in page
+    assert "http://127.0.0.1:5000" in page
+    assert LINEAGE.sentence in page
+    assert all(line.count("|") in (0, 5, 6) for line in page.splitlines() if "costs" not in line)

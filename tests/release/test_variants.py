@@ -1,0 +1,27 @@
+from dataclasses import replace
+
+from release.variants import Manifest
+
+PADDED = Manifest(
+    candidate="docs-router@2",
+    parent="sha256:00",
+    recipe="openvino-int8",
+    recipe_digest="sha256:01",
+    task="text-classification",
+    labels=("a", "b"),
+    longest_input=128,
+    files={"model.bin": "sha256:02"},
+    parity={"texts": 12.0},
+)
+
+
+def test_a_manifest_without_rows_has_the_digest_it_had_before_there_were_any() -> None:
+    assert PADDED.digest.startswith("sha256:1fda4396307c3b63ab5d699d70b17c37")
+    assert "rows" not in PADDED.as_json()
+    assert Manifest.from_json(PADDED.as_json()) == PADDED
+
+
+def test_rows_are_part_of_what_is_approved() -> None:
+    packed = replace(PADDED, rows=(16, 256))
+    assert packed.digest != PADDED.digest
+    assert Manifest.from_json(packed.as_json() | {"rows": [16, 256]}) == packed

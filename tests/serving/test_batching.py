@@ -1,0 +1,162 @@
+"""The thread that computes: whom it drops, whom it spares, what it says when it is full."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.replica.batching import Job, Scheduler
+from serving.replica.choosing import Padded
+from serving.replica.engines import Ids, Logits, Tokens
+from serving.replica.wire import Answer, Kind, Problem
+from tests.fakes.tiny_model import SPECIAL, save_tokenizer
+
+WORDS = ["zero", "one", "two", "poison"]
+FIRST = len(SPECIAL)
+LONGEST = 64
+
+
+@dataclass
+class Naming:
+    """An engine that names the word of a text, can be held up, and chokes on one word."""
+
+    free: threading.Event = field(default_factory=threading.Event)
+    batches: list[tuple[int, ...]] = field(default_factory=list)
+
+    def predict(self, inputs: dict[str, Ids]) -> Logits:
+        assert self.free.wait(10)
+        ids = inputs["input_ids"]
+        self.batches.append(ids.shape)
+        logits: Logits = np.zeros((len(ids), len(WORDS)), dtype=np.float32)
+        for number in range(len(WORDS)):
+            logits[:, number] = (ids == FIRST + number).any(axis=1) * 5
+        if logits[:, WORDS.index("poison")].any():
+            raise RuntimeError("poison")
+        return logits
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+@dataclass
+class Desk:
+    engine: Naming
+    scheduler: Scheduler
+    replies: dict[int, list[Answer | Problem]] = field(default_factory=dict)
+    last: int = 0
+
+    def ask(self, *texts: str, seconds: float = 10.0) -> Job:
+        self.last += 1
+        heard = self.replies.setdefault(self.last, [])
+        deadline = time.monotonic() + seconds
+        job = Job(id=self.last, texts=list(texts), deadline=deadline, answer=heard.append)
+        if refused := self.scheduler.submit(job):
+            heard.append(refused)
+        return job
+
+    def until_busy(self) -> None:
+        """Have the engine hold one text, so that all that follows waits together."""
+        self.ask("zero")
+        deadline = time.monotonic() + 5
+        while self.scheduler.queued and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert self.scheduler.queued == 0
+
+    def finish(self) -> list[Answer | Problem]:
+        """Let it compute all; every job must have been answered once."""
+        self.engine.free.set()
+        self.scheduler.drain(10)
+        assert [len(heard) for heard in self.replies.values()] == [1] * self.last
+        return [heard[0] for heard in self.replies.values()]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    save_tokenizer({word: n for n, word in enumerate([*SPECIAL, *WORDS])}, tmp_path)
+    tokens = Tokens(tmp_path, {"pad_token_id": 0}, LONGEST)
+    engine = Naming()
+    made = Desk(engine, Scheduler(engine, tokens, WORDS, limit=100))
+    yield made
+    engine.free.set()
+    made.scheduler.drain(10)
+
+
+def _labels(reply: Answer | Problem) -> Sequence[str]:
+    assert isinstance(reply, Answer), reply
+    return reply.labels
+
+
+def test_only_the_poison_fails(desk: Desk) -> None:
+    desk.until_busy()
+    for number in range(12):
+        desk.ask(WORDS[number % 2] if number != 7 else "poison")
+    replies = desk.finish()[1:]
+    bad = replies.pop(7)
+    assert isinstance(bad, Problem) and bad.kind == Kind.INTERNAL
+    assert [list(_labels(one)) for one in replies] == [
+        [WORDS[number % 2]] for number in range(12) if number != 7
+    ]
+
+
+def test_a_request_with_poison_in_it_is_answered_once(desk: Desk) -> None:
+    desk.until_busy()
+    desk.ask("one", "poison", "poison", "two", *["two"] * 40)
+    desk.ask("two")
+    _, bad, good = desk.finish()
+    assert isinstance(bad, Problem) and bad.kind == Kind.INTERNAL
+    assert _labels(good) == ["two"]
+
+
+def test_what_nobody_waits_for_costs_nothing(desk: Desk) -> None:
+    desk.until_busy()
+    desk.ask("one").cancelled = True
+    desk.ask("one", seconds=0.0)
+    desk.ask("two")
+    _, cancelled, expired, good = desk.finish()
+    for one in (cancelled, expired):
+        assert isinstance(one, Problem) and one.kind == Kind.EXPIRED
+    assert _labels(good) == ["two"]
+    assert sum(rows for rows, _ in desk.engine.batches) == 2
+
+
+def test_a_large_request_is_computed_in_several_batches_and_answered_in_order(desk: Desk) -> None:
+    texts = [WORDS[number % 3] for number in range(99)]
+    texts[::5] = [f"{word} " * 30 for word in texts[::5]]
+    desk.ask(*texts)
+    (reply,) = desk.finish()
+    assert _labels(reply) == [WORDS[number % 3] for number in range(99)]
+    limits = Padded(longest=LONGEST)
+    assert len(desk.engine.batches) > 99 / limits.texts
+    assert all(
+        rows <= limits.texts and rows * length <= limits.budget
+        for rows, length in desk.engine.batches
+    )
+
+
+def test_a_full_queue_answers_at_once_with_how_long_it_will_take(desk: Desk) -> None:
+    desk.engine.free.set()
+    desk.ask("one")
+    while not desk.replies[1]:
+        time.sleep(0.001)
+    desk.engine.free.clear()
+    desk.until_busy()
+    desk.ask(*["one"] * 100)
+    desk.ask("two")
+    (refused,) = desk.replies[4]
+    assert isinstance(refused, Problem) and refused.kind == Kind.OVERLOADED
+    assert "100 texts wait already, of 100 at most" in refused.message
+    assert refused.wait_seconds > 0
+    desk.finish()
+
+
+def test_a_replica_that_stops_takes_nothing_more_and_finishes_what_it_has(desk: Desk) -> None:
+    desk.ask("two")
+    good = desk.finish()[0]
+    assert _labels(good) == ["two"]
+    desk.ask("one")
+    (refused,) = desk.replies[2]
+    assert isinstance(refused, Problem) and refused.kind == Kind.NOT_READY
