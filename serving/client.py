@@ -19,7 +19,8 @@ from infra.files import tail
 from infra.processes import Process, alive, start, stop
 from infra.settings import inherited_by_serving
 from release.errors import Unavailable, Unsafe
-from serving.replica.wire import Answer, Connection, ReplicaGone
+from serving.replica.messages import Answer, Classes
+from serving.replica.wire import Connection, ReplicaGone
 
 T = TypeVar("T")
 
@@ -133,9 +134,12 @@ class ReplicaSession:
 
 
 def _predictions(answer: Answer) -> list[Prediction]:
+    found = answer.found
+    if not isinstance(found, Classes):
+        raise Unsafe(f"The replica answered with {type(found).__name__}, not with classes.")
     return [
         Prediction(label=label, scores=tuple(scores))
-        for label, scores in zip(answer.labels, answer.scores, strict=True)
+        for label, scores in zip(found.labels, found.scores, strict=True)
     ]
 
 

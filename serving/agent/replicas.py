@@ -13,7 +13,7 @@ from release.releases import ReplicaStatus
 from release.variants import Variant
 from serving.agent.places import Places
 from serving.client import replica_command
-from serving.replica.wire import Ask, Status, frame, read_reply
+from serving.replica.messages import Ask, Status, frame, read_reply
 
 FIRST_BACKOFF = 0.5
 LONGEST_BACKOFF = 30.0
@@ -117,7 +117,7 @@ class Replicas:
                 ready=replica.ready,
                 message="" if replica.ready else replica.message,
                 pid=replica.process.pid if replica.process else 0,
-                memory_bytes=replica.status.memory_bytes if replica.status else 0,
+                memory_bytes=replica.status.load.memory_bytes if replica.status else 0,
                 restarts=replica.deaths,
                 at=now,
             )

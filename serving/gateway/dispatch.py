@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from release.errors import SlipwayError
@@ -12,7 +12,8 @@ from serving.gateway.metrics import Metrics
 from serving.gateway.pool import Pool
 from serving.gateway.table import Endpoint
 from serving.journal import Counted, Record
-from serving.replica.wire import CLIENTS_FAULT, Answer, Kind, ReplicaGone, ReplicaProblem
+from serving.replica.messages import CLIENTS_FAULT, Answer, Kind
+from serving.replica.wire import ReplicaGone, ReplicaProblem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,9 @@ class Call:
     """What decides the arm: the caller's key, else the request id."""
 
     texts: list[str]
+    ids: list[list[int]] = field(default_factory=list)
+    """Token ids of each item, instead of texts."""
+
     deadline_ms: float | None = None
     """The client's own limit, if it is shorter than the endpoint's."""
 
@@ -168,7 +172,7 @@ class _Way:
         """Ask an arm; once more where its replica died before it answered and one is waited for."""
         self._asked = arm
         try:
-            return await self._pool.infer(arm.digest, self._call.texts, seconds, wait=wait)
+            return await self._infer(arm, seconds, wait=wait)
         except ReplicaGone as error:
             if wait and self._left() > 0:
                 return await self._ask_again(arm)
@@ -179,11 +183,14 @@ class _Way:
             said = f"{arm.ref} did not answer within {seconds * 1e3:.0f} ms."
             return _Failure(kind="timeout", message=said)
 
+    async def _infer(self, arm: Variant, seconds: float, *, wait: bool) -> Answer:
+        call = self._call
+        return await self._pool.infer(arm.digest, call.texts, seconds, wait=wait, ids=call.ids)
+
     async def _ask_again(self, arm: Variant) -> _Outcome:
         await asyncio.sleep(min(0.02, max(0.0, self._left())))
         try:
-            texts, left = self._call.texts, self._left()
-            return await self._pool.infer(arm.digest, texts, left, wait=True)
+            return await self._infer(arm, self._left(), wait=True)
         except (ReplicaGone, ReplicaProblem) as error:
             kind = error.kind if isinstance(error, ReplicaProblem) else "gone"
             return _Failure(kind=kind, message=error.message)

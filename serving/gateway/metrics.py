@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from release.variants import Variant
 from serving.gateway.standing import ARM, Standing
 from serving.gateway.table import Table
-from serving.replica.wire import CLIENTS_FAULT, Answer, Kind
+from serving.replica.messages import CLIENTS_FAULT, Answer, Kind
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 TEXTS = (1, 2, 4, 8, 16, 32, 64)

@@ -5,14 +5,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from serving.replica.wire import (
-    Answer,
-    Connection,
-    Kind,
-    ReplicaGone,
-    ReplicaProblem,
-    Status,
-)
+from serving.replica.messages import Answer, Kind, Status
+from serving.replica.wire import Connection, ReplicaGone, ReplicaProblem
 
 RETRY_SECONDS = 0.1
 MOST_WAITING = 512
@@ -66,14 +60,24 @@ class Pool:
         if len(self._labels) > MOST_REMEMBERED:
             del self._labels[next(iter(self._labels))]
 
-    async def infer(self, digest: str, texts: list[str], seconds: float, *, wait: bool) -> Answer:
-        """Have texts classified by the replica of a variant.
+    async def infer(
+        self,
+        digest: str,
+        texts: list[str],
+        seconds: float,
+        *,
+        wait: bool,
+        ids: list[list[int]] | None = None,
+    ) -> Answer:
+        """Ask the replica of a variant.
 
         Args:
             digest: content digest of the variant.
-            texts: at least one.
+            texts: at least one, or none where there are ids.
             seconds: time left.
             wait: whether to wait for a replica that is starting; the champion's is waited for.
+
+            ids: token ids of each item instead of texts.
 
         Raises:
             ReplicaProblem: the replica says why not.
@@ -84,7 +88,7 @@ class Pool:
             deadline = asyncio.get_running_loop().time() + seconds
             connection = await self._connection(digest, wait=wait)
             left = deadline - asyncio.get_running_loop().time()
-            return await connection.infer(texts, left * 1e3)
+            return await connection.infer(texts, left * 1e3, ids)
 
     async def _connection(self, digest: str, *, wait: bool) -> Connection:
         link = self._links.get(digest)

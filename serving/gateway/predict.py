@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 from serving.gateway.dispatch import Refusal
-from serving.gateway.v2 import checked
-from serving.replica.wire import Answer
+from serving.gateway.v2 import checked, classes
+from serving.replica.messages import Answer
 
 
 class PredictRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,9 +58,10 @@ def response(request: PredictRequest, answer: Answer, labels: list[str]) -> Any:
         answer: what was answered.
         labels: the model's labels, in the order of the scores.
     """
+    found = classes(answer)
     rows = [
         {"label": label, "score": max(scores)}
         | ({"probabilities": dict(zip(labels, scores, strict=True))} if labels else {})
-        for label, scores in zip(answer.labels, answer.scores, strict=True)
+        for label, scores in zip(found.labels, found.scores, strict=True)
     ]
     return rows if request.text is None else rows[0]

@@ -13,7 +13,7 @@ from release.variants import Variant
 from serving.gateway import tensors
 from serving.gateway.dispatch import Refusal
 from serving.gateway.exchange import Response, encode
-from serving.replica.wire import Answer
+from serving.replica.messages import Answer, Classes
 
 MOST_TEXTS = 64
 """Texts in one request."""
@@ -231,13 +231,25 @@ def response(
 
 
 def _output(name: str, answer: Answer) -> tuple[str, list[int], list[Any]]:
-    count = len(answer.labels)
+    found = classes(answer)
+    count = len(found.labels)
     if name == LABEL:
-        return "BYTES", [count], answer.labels
+        return "BYTES", [count], found.labels
     if name == SCORE:
-        return "FP32", [count], [max(row) for row in answer.scores]
-    rows = answer.scores
+        return "FP32", [count], [max(row) for row in found.scores]
+    rows = found.scores
     return "FP32", [count, len(rows[0])], [one for row in rows for one in row]
+
+
+def classes(answer: Answer) -> Classes:
+    """Give what a classifier found.
+
+    Raises:
+        Refusal: with status 501, where the model is none.
+    """
+    if isinstance(answer.found, Classes):
+        return answer.found
+    raise Refusal(501, "This model does not classify texts.")
 
 
 def server_metadata(version: str) -> Mapping[str, Any]:

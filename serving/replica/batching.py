@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from serving.replica.choosing import Waiting, choose, passed_over
 from serving.replica.engines import Engine, Logits, Tokens, finite, softmax
-from serving.replica.wire import Answer, Kind, Problem
+from serving.replica.messages import Answer, Classes, Kind, Problem
 
 STUCK_SECONDS = 20.0
 """A batch that takes longer than this has hung the engine."""
@@ -224,8 +224,10 @@ class Scheduler:
         job.answer(
             Answer(
                 id=job.id,
-                labels=[self._labels[int(row.argmax())] for row in rows],
-                scores=[row.tolist() for row in rows],
+                found=Classes(
+                    labels=[self._labels[int(row.argmax())] for row in rows],
+                    scores=[row.tolist() for row in rows],
+                ),
                 tokens=job.tokens,
                 queue_ms=(job.started - job.arrived) * 1e3,
                 tokenize_ms=max(0.0, job.tokenized - job.arrived) * 1e3,

@@ -1,100 +1,27 @@
-"""What gateways and replicas say to each other: multiplexed binary frames over a socket.
-
-A frame is four bytes of length, little-endian, and a MessagePack body of one tagged struct.
-"""
+"""Connections between gateways and replicas: multiplexed frames of `messages` over a socket."""
 
 import asyncio
-import struct
 from collections.abc import Callable
-from enum import StrEnum
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 
 from release.errors import SlipwayError, Unavailable
-
-LONGEST_FRAME = 16 * 2**20
-"""Bytes; a longer frame ends the connection."""
-
-_LENGTH = struct.Struct("<I")
-
-
-class Kind(StrEnum):
-    """Why a request was not answered."""
-
-    TOO_LONG = "too_long"
-    INVALID = "invalid"
-    OVERLOADED = "overloaded"
-    EXPIRED = "expired"
-    NOT_READY = "not_ready"
-    INTERNAL = "internal"
-
-
-CLIENTS_FAULT = frozenset({Kind.TOO_LONG, Kind.INVALID})
-
-
-class Infer(msgspec.Struct, tag="infer", frozen=True):
-    """Classify texts."""
-
-    id: int
-    texts: list[str]
-    budget_ms: float
-    """Time left to the deadline."""
-
-
-class Cancel(msgspec.Struct, tag="cancel", frozen=True):
-    """Nobody waits for this any more."""
-
-    id: int
-
-
-class Ask(msgspec.Struct, tag="ask", frozen=True):
-    """How are you?"""
-
-    id: int
-
-
-class Answer(msgspec.Struct, tag="answer", frozen=True):
-    """A label and the probabilities of all labels, for each text."""
-
-    id: int
-    labels: list[str]
-    scores: list[list[float]]
-    tokens: int
-    queue_ms: float
-    tokenize_ms: float
-    compute_ms: float
-
-
-class Problem(msgspec.Struct, tag="problem", frozen=True):
-    """Why there is no answer."""
-
-    id: int
-    kind: Kind
-    message: str
-    wait_seconds: float = 0.0
-    """When it may go better, as far as is known; 0 where it is not."""
-
-
-class Status(msgspec.Struct, tag="status", frozen=True):
-    """What a replica says of itself."""
-
-    id: int
-    digest: str
-    ready: bool
-    pid: int
-    memory_bytes: int
-    queued: int
-    labels: list[str]
-    longest_input: int
-
-
-Question = Infer | Cancel | Ask
-Reply = Answer | Problem | Status
-
-_encoder = msgspec.msgpack.Encoder()
-_questions: msgspec.msgpack.Decoder[Question] = msgspec.msgpack.Decoder(Question)
-_replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+from serving.replica.messages import (
+    LENGTH,
+    LONGEST_FRAME,
+    Answer,
+    Ask,
+    Cancel,
+    Infer,
+    Kind,
+    Problem,
+    Question,
+    Reply,
+    Status,
+    frame,
+    read_reply,
+)
 
 
 class ReplicaProblem(SlipwayError):
@@ -108,12 +35,6 @@ class ReplicaProblem(SlipwayError):
 
 class ReplicaGone(Unavailable):
     """The connection to a replica broke, or could not be made."""
-
-
-def frame(message: Question | Reply) -> bytes:
-    """Encode one message."""
-    body = _encoder.encode(message)
-    return _LENGTH.pack(len(body)) + body
 
 
 class Frames(asyncio.Protocol):
@@ -139,15 +60,15 @@ class Frames(asyncio.Protocol):
         """Hand on every whole frame."""
         self._buffer += data
         start = 0
-        while len(self._buffer) - start >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer, start)
+        while len(self._buffer) - start >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(self._buffer, start)
             if length > LONGEST_FRAME:
                 self.close()
                 return
-            end = start + _LENGTH.size + length
+            end = start + LENGTH.size + length
             if len(self._buffer) < end:
                 break
-            self._heard(bytes(self._buffer[start + _LENGTH.size : end]))
+            self._heard(bytes(self._buffer[start + LENGTH.size : end]))
             start = end
         del self._buffer[:start]
 
@@ -167,24 +88,6 @@ class Frames(asyncio.Protocol):
         """End the connection."""
         if self.transport is not None:
             self.transport.close()
-
-
-def read_question(body: bytes) -> Question:
-    """Decode what a gateway said.
-
-    Raises:
-        msgspec.DecodeError: it is not one of the questions.
-    """
-    return _questions.decode(body)
-
-
-def read_reply(body: bytes) -> Reply:
-    """Decode what a replica said.
-
-    Raises:
-        msgspec.DecodeError: it is not one of the replies; a `ValueError` too.
-    """
-    return _replies.decode(body)
 
 
 class Connection:
@@ -213,14 +116,18 @@ class Connection:
             raise ReplicaGone(f"No replica listens at {address}: {error}.") from error
         return made
 
-    async def infer(self, texts: list[str], budget_ms: float) -> Answer:
-        """Have texts classified.
+    async def infer(
+        self, texts: list[str], budget_ms: float, ids: list[list[int]] | None = None
+    ) -> Answer:
+        """Ask the model about texts, or about token ids.
 
         Raises:
             ReplicaProblem: the replica says why not.
             ReplicaGone: the connection broke before an answer.
         """
-        reply = await self._ask(lambda id_: Infer(id=id_, texts=texts, budget_ms=budget_ms))
+        reply = await self._ask(
+            lambda id_: Infer(id=id_, texts=texts, budget_ms=budget_ms, ids=ids or [])
+        )
         if isinstance(reply, Answer):
             return reply
         raise ReplicaProblem(Kind.INTERNAL, f"The replica answered with {reply!r}.")
@@ -283,9 +190,3 @@ class Connection:
         """End the connection; whatever waits for an answer learns that it is gone."""
         self.closed = True
         self._frames.close()
-
-
-def as_json(status: Status) -> dict[str, Any]:
-    """Give a status as plain data."""
-    plain: dict[str, Any] = msgspec.to_builtins(status)
-    return plain

@@ -19,19 +19,20 @@ from release.errors import SlipwayError, Unsafe
 from release.variants import Manifest
 from serving.replica.batching import Job, Scheduler
 from serving.replica.engines import Engine, Tokens, load, translating
-from serving.replica.verify import verify
-from serving.replica.wire import (
+from serving.replica.messages import (
     Answer,
     Ask,
     Cancel,
-    Frames,
     Infer,
     Kind,
+    Load,
     Problem,
     Question,
     Status,
     read_question,
 )
+from serving.replica.verify import verify
+from serving.replica.wire import Frames
 
 UNFIT = 3
 """Exit code of a variant that cannot be verified or loaded."""
@@ -56,10 +57,13 @@ class Replica:
             digest=self.manifest.digest,
             ready=self.scheduler is not None and self.scheduler.alive,
             pid=os.getpid(),
-            memory_bytes=int(psutil.Process().memory_info().rss),
-            queued=self.scheduler.queued if self.scheduler else 0,
+            task=self.manifest.task,
             labels=list(self.manifest.labels),
             longest_input=self.manifest.longest_input,
+            load=Load(
+                queued_texts=self.scheduler.queued if self.scheduler else 0,
+                memory_bytes=int(psutil.Process().memory_info().rss),
+            ),
         )
 
 

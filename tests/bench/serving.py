@@ -19,7 +19,7 @@ from serving.replica.batching import Job, Scheduler
 from serving.replica.choosing import Layout, Padded, Waiting, choose
 from serving.replica.engines import Engine, Tokens, load
 from serving.replica.engines.openvino_graph import OpenVinoGraph
-from serving.replica.wire import Answer, Problem
+from serving.replica.messages import Answer, Problem
 from serving.variants.build import build
 from serving.variants.quantize import quantize
 from serving.variants.store import Store

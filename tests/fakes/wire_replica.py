@@ -17,11 +17,11 @@ from serving.gateway.metrics import Metrics
 from serving.gateway.pool import Pool
 from serving.gateway.table import Table
 from serving.journal import Record
-from serving.replica.wire import (
+from serving.replica.messages import (
     Answer,
     Ask,
     Cancel,
-    Frames,
+    Classes,
     Infer,
     Kind,
     Problem,
@@ -29,6 +29,7 @@ from serving.replica.wire import (
     Status,
     read_question,
 )
+from serving.replica.wire import Frames
 
 LABELS = ["alpha", "beta"]
 LONGEST = 16
@@ -62,8 +63,7 @@ class WireReplica:
                 digest=self.digest,
                 ready=True,
                 pid=1,
-                memory_bytes=0,
-                queued=0,
+                task="text-classification",
                 labels=LABELS,
                 longest_input=LONGEST,
             )
@@ -75,8 +75,12 @@ class WireReplica:
             return Problem(id=question.id, kind=Kind.TOO_LONG, message=said)
         return Answer(
             id=question.id,
-            labels=["beta" if "beta" in text else "alpha" for text in question.texts],
-            scores=[[0.25, 0.75] if "beta" in text else [0.75, 0.25] for text in question.texts],
+            found=Classes(
+                labels=["beta" if "beta" in text else "alpha" for text in question.texts],
+                scores=[
+                    [0.25, 0.75] if "beta" in text else [0.75, 0.25] for text in question.texts
+                ],
+            ),
             tokens=sum(len(text.split()) for text in question.texts),
             queue_ms=2.0,
             tokenize_ms=0.5,

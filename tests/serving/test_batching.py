@@ -12,7 +12,7 @@ import pytest
 from serving.replica.batching import Job, Scheduler
 from serving.replica.choosing import Padded
 from serving.replica.engines import Ids, Logits, Tokens
-from serving.replica.wire import Answer, Kind, Problem
+from serving.replica.messages import Answer, Classes, Kind, Problem
 from tests.fakes.tiny_model import SPECIAL, save_tokenizer
 
 WORDS = ["zero", "one", "two", "poison"]
@@ -87,7 +87,8 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 def _labels(reply: Answer | Problem) -> Sequence[str]:
     assert isinstance(reply, Answer), reply
-    return reply.labels
+    assert isinstance(reply.found, Classes)
+    return reply.found.labels
 
 
 def test_only_the_poison_fails(desk: Desk) -> None:

@@ -12,13 +12,18 @@ from prometheus_client.parser import text_string_to_metric_families
 from release.routes import Route
 from serving.gateway.metrics import LINGER_SECONDS, SERIES_OF_ARM, Metrics
 from serving.gateway.table import Table
-from serving.replica.wire import Answer, Kind
+from serving.replica.messages import Answer, Classes, Kind
 from tests.fakes.wire_replica import Stand, standing, variant
 from tests.serving.tier import body
 
 INFER = "/v2/models/tiny/infer"
 ANSWER = Answer(
-    id=1, labels=["a"], scores=[[1.0]], tokens=3, queue_ms=2, tokenize_ms=0, compute_ms=20
+    id=1,
+    found=Classes(labels=["a"], scores=[[1.0]]),
+    tokens=3,
+    queue_ms=2,
+    tokenize_ms=0,
+    compute_ms=20,
 )
 
 

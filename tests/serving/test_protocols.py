@@ -13,7 +13,7 @@ import pytest
 
 from serving.gateway import pool
 from serving.gateway.tensors import from_texts
-from serving.replica.wire import Kind
+from serving.replica.messages import Kind
 from tests.fakes.wire_replica import Stand, standing, variant
 from tests.serving.tier import body
 

@@ -11,7 +11,8 @@ from infra.processes import alive
 from release.variants import RECIPES
 from serving.agent.replicas import ask
 from serving.client import replica_sessions
-from serving.replica.wire import Kind, ReplicaGone, ReplicaProblem
+from serving.replica.messages import Kind
+from serving.replica.wire import ReplicaGone, ReplicaProblem
 from tests.fakes.tiny_store import SHORT
 from tests.serving.conftest import Tiny
 from tests.serving.tier import Tier, until
