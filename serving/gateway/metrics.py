@@ -37,7 +37,7 @@ REFUSED = {
     504: "timeout",
 }
 
-SERIES_OF_ARM = 2 * len(OUTCOMES) + 3 * (len(SECONDS) + 3) + (len(TEXTS) + 3) + 4
+SERIES_OF_ARM = 2 * len(OUTCOMES) + 4 * (len(SECONDS) + 3) + (len(TEXTS) + 3) + 4
 """Most series that one arm can have."""
 
 LINGER_SECONDS = 300.0
@@ -55,6 +55,7 @@ class _Arm:
     key: Key
     total: Histogram
     queue: Histogram
+    tokenize: Histogram
     compute: Histogram
     texts: Histogram
     tokens: Counter
@@ -100,6 +101,10 @@ class Metrics:
         self._tokens = self._counter("tokens", "Tokens read by the model.")
         self._total = self._histogram("request_duration_seconds", "From the body to the answer.")
         self._queue = self._histogram("queue_duration_seconds", "Waiting in the replica.")
+        self._tokenize = self._histogram(
+            "tokenize_duration_seconds",
+            "Waiting in the replica until tokenised; part of the queue.",
+        )
         self._compute = self._histogram("compute_duration_seconds", "In the model.")
         self._texts = self._histogram("request_texts", "Texts in a request.", TEXTS)
         self._refused = Counter(
@@ -133,6 +138,7 @@ class Metrics:
         _one(found, found.requests, self._requests, "ok")
         found.total.observe(seconds)
         found.queue.observe(answer.queue_ms / 1e3)
+        found.tokenize.observe(answer.tokenize_ms / 1e3)
         found.compute.observe(answer.compute_ms / 1e3)
         found.texts.observe(texts)
         found.tokens.inc(answer.tokens)
@@ -186,6 +192,7 @@ class Metrics:
             key=key,
             total=self._total.labels(*key),
             queue=self._queue.labels(*key),
+            tokenize=self._tokenize.labels(*key),
             compute=self._compute.labels(*key),
             texts=self._texts.labels(*key),
             tokens=self._tokens.labels(*key),
@@ -219,7 +226,7 @@ class Metrics:
     def _drop(self, arm: _Arm) -> None:
         del self._arms[arm.key]
         for metric in (
-            *(self._total, self._queue, self._compute),
+            *(self._total, self._queue, self._tokenize, self._compute),
             *(self._texts, self._tokens, self._rescued),
         ):
             metric.remove(*arm.key)

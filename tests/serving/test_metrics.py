@@ -72,6 +72,7 @@ def test_requests_are_counted_and_timed() -> None:
     assert found["request_texts_sum" + arm(1)] == 4
     assert found["request_duration_seconds_count" + arm(1)] == 3
     assert found["queue_duration_seconds_sum" + arm(1)] == pytest.approx(0.004)
+    assert found["tokenize_duration_seconds_sum" + arm(1)] == pytest.approx(0.001)
     assert found["compute_duration_seconds_sum" + arm(1)] == pytest.approx(0.04)
     assert found["compute_duration_seconds_bucket" + arm(1, le="0.01")] == 0
     assert found["compute_duration_seconds_bucket" + arm(1, le="0.025")] == 2
