@@ -1,11 +1,12 @@
 """What asks a model, in either protocol: one path for both, from the body to the headers."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from dataclasses import replace
+from typing import Any
 
 from serving.gateway import predict, tensors, v2
-from serving.gateway.bodies import Gone, Receive, read_body
+from serving.gateway.bodies import Gone, Message, Receive, read_body
 from serving.gateway.dispatch import Call, Dispatcher, Refusal, Reply
 from serving.gateway.exchange import Ask, Response, endpoint_of, json_response, told, version_of
 from serving.gateway.pool import Pool
@@ -65,16 +66,28 @@ class Inference:
         return await _unless_gone(self._dispatcher.answer(endpoint, call), ask.receive)
 
 
-async def _unless_gone(work: Awaitable[Reply], receive: Receive) -> Reply:
-    """Do the work, but stop it when the client hangs up."""
-    answering = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(receive())
+async def _unless_gone(work: Coroutine[Any, Any, Reply], receive: Receive) -> Reply:
+    """Do the work in this task, but stop it when the client hangs up."""
+    here = asyncio.current_task()
+    gone = False
+
+    def left(_leaving: asyncio.Task[Message]) -> None:
+        nonlocal gone
+        gone = here is not None and here.cancel()
+
+    leaving = asyncio.create_task(_leave(receive))
+    leaving.add_done_callback(left)
     try:
-        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if answering.done():
-            return answering.result()
-        raise Gone
+        return await work
+    except asyncio.CancelledError:
+        if here is not None and gone:
+            here.uncancel()
+            raise Gone from None
+        raise
     finally:
+        leaving.remove_done_callback(left)
         leaving.cancel()
-        if not answering.done():
-            answering.cancel()
+
+
+async def _leave(receive: Receive) -> Message:
+    return await receive()

@@ -90,6 +90,7 @@ async def serve(given: argparse.Namespace) -> None:
             http="httptools",
             lifespan="off",
             access_log=False,
+            proxy_headers=False,
             log_level="warning",
             server_header=False,
             timeout_keep_alive=75,
