@@ -5,7 +5,6 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from release.errors import Invalid
 
@@ -59,8 +58,7 @@ class Address:
         if not self.path:
             return await loop.create_server(make, self.host, self.port)
         self.forget()
-        server: Any = await loop.create_unix_server(make, self.path)
-        return server
+        return await loop.create_unix_server(make, self.path)
 
     def dial(self, seconds: float) -> socket.socket:
         """Connect from blocking code; connecting and each reading may take so long.

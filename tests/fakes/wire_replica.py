@@ -137,7 +137,7 @@ class Stand:
             guard=Guard(**more),
         )
         self.table.take({**{k: v.route for k, v in self.table.endpoints.items()}, "tiny": route})
-        self.pool.follow({digest: str(self.folder / digest[-6:]) for digest in self.replicas})
+        self.pool.follow({digest: (str(self.folder / digest[-6:]),) for digest in self.replicas})
         while not all(self._ready(arm) for arm in route.variants):
             await asyncio.sleep(0.005)
 
