@@ -168,6 +168,8 @@ class Frame:
     def _replica(self, one: ReplicaStatus) -> Text:
         arms = _arms(self.sight)
         said = Text(arms.get(one.digest, one.digest[:14]))
+        several = sum(other.digest == one.digest for other in self.sight.replicas) > 1
+        said.append(f" #{one.number}" if several else "")
         said.append(" ready" if one.ready else " not ready", "green" if one.ready else "yellow")
         said.append(f", {megabytes(one.memory_bytes)}" if one.memory_bytes else "")
         said.append(f", restarted {one.restarts} times" if one.restarts else "", "red")

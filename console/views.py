@@ -183,16 +183,16 @@ def _said(address: str, *, up: bool) -> str:
 def _model(here: House, desired: Desired) -> Mapping[str, Any]:
     now = here.clock()
     share = desired.canary_percent if now < desired.lease_until else 0.0
-    ready = {one.digest: one for one in here.ledger.replicas(desired.model)}
+    replicas = here.ledger.replicas(desired.model)
 
     def said(name: str) -> str:
         variant = getattr(desired, name)
         if variant is None:
             return "–"
-        replica = ready.get(variant.digest)
-        heard = replica is not None and now - replica.at <= FRESH_SECONDS
-        state = "ready" if heard and replica and replica.ready else "not ready"
-        return f"{variant.ref} ({state})"
+        mine = [one for one in replicas if one.digest == variant.digest]
+        ready = sum(one.ready and now - one.at <= FRESH_SECONDS for one in mine)
+        some = f"{ready} of {len(mine)} ready" if len(mine) > 1 else "ready"
+        return f"{variant.ref} ({some if ready else 'not ready'})"
 
     moves = here.ledger.events(model=desired.model, kinds=MOVES)
     since = champion_since(event for _, event in moves)

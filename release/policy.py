@@ -9,7 +9,7 @@ from release.digests import digest_of
 from release.errors import Invalid
 from release.gates import Gate
 from release.plan import Plan, Step
-from release.routes import Guard
+from release.routes import Guard, Serving
 from release.variants import Recipe
 
 ROLES = ("admin", "release-manager", "requester", "viewer")
@@ -79,6 +79,7 @@ class Policy:
     approval: ApprovalRule
     plan: Plan
     live: Live
+    serving: Serving
     text: str
     """The TOML as it was read, floor included."""
 
@@ -106,7 +107,7 @@ class Policy:
             Invalid: naming the table, the value and the limit.
         """
         data = reading.toml(text, "policy")
-        reading.known(data, "policy", {"suite", "variants", "gates", "approval", "plan", "live"})
+        reading.known(data, "policy", _TABLES)
         suite = reading.table(data, "suite")
         reading.known(suite, "[suite]", {"path"})
         variants = reading.table(data, "variants")
@@ -123,6 +124,7 @@ class Policy:
             live=reading.build(
                 Live, live | {"guard": reading.build(Guard, guard, "[live]")}, "[live]"
             ),
+            serving=reading.build(Serving, reading.table(data, "serving"), "[serving]"),
             text=text,
         )
         if not policy.gates:
@@ -150,6 +152,8 @@ class Policy:
         team, _, floor = text.partition(_FLOOR)
         return cls.parse(team, floor=floor)
 
+
+_TABLES = {"suite", "variants", "gates", "approval", "plan", "live", "serving"}
 
 _FLOOR = "\n\x1e floor\n"
 """Between a team's policy and the floor over it; no TOML may hold this control character."""

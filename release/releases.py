@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from release.policy import Policy
-from release.routes import Guard, Route
+from release.routes import Guard, Route, Serving
 from release.variants import Candidate, Variant
 
 
@@ -142,11 +142,11 @@ class Desired:
     """Former champion, kept warm for a rollback."""
 
     policy_text: str = ""
-    """Policy of the release that moved it last; gives the gateways their guard."""
+    """Policy of the release that moved it last; gives gateways their guard, agents `[serving]`."""
 
     def route(self) -> Route:
         """Give the image that gateways hold of this row."""
-        guard = Policy.frozen(self.policy_text).live.guard if self.policy_text else Guard()
+        policy = Policy.frozen(self.policy_text) if self.policy_text else None
         return Route(
             endpoint=self.model,
             generation=self.generation,
@@ -155,7 +155,8 @@ class Desired:
             canary_percent=self.canary_percent,
             lease_until=self.lease_until,
             warm=() if self.previous is None else (self.previous,),
-            guard=guard,
+            guard=policy.live.guard if policy else Guard(),
+            serving=policy.serving if policy else Serving(),
         )
 
 
@@ -193,3 +194,5 @@ class ReplicaStatus:
     memory_bytes: int = 0
     restarts: int = 0
     at: float = 0.0
+    number: int = 1
+    """Which of the replicas of its variant on this host."""

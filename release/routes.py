@@ -40,6 +40,47 @@ class Guard:
             )
 
 
+TUNES = ("throughput", "latency")
+"""What a replica may be set up for."""
+
+MOST_REPLICAS = 64
+"""Of one variant, on one host."""
+
+_MOST_MEMORY_MB = 2**24
+_MOST_THREADS = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """How many processes serve each variant of an endpoint on one host, and with what."""
+
+    replicas: int = 1
+    """Processes of each variant."""
+
+    tune: str = "throughput"
+    """What a replica chooses its runners and threads for: `throughput` or `latency`."""
+
+    threads: int = 0
+    """Compute threads of a replica; 0 takes the host's `SLIPWAY_THREADS`."""
+
+    memory_mb: int = 0
+    """A replica that has grown beyond it is replaced; 0 sets no limit."""
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("replicas", 1, MOST_REPLICAS),
+            ("threads", 0, _MOST_THREADS),
+            ("memory_mb", 0, _MOST_MEMORY_MB),
+        ):
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise Invalid(f"[serving] {name} must be within {least}..{most}, not {value!r}.")
+        if self.tune not in TUNES:
+            raise Invalid(
+                f"[serving] tune cannot be {self.tune!r:.40}.", f"it is {' or '.join(TUNES)}"
+            )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """How one endpoint's requests are divided between a stable and a canary variant."""
@@ -61,6 +102,7 @@ class Route:
     champion."""
 
     guard: Guard = field(default_factory=Guard)
+    serving: Serving = field(default_factory=Serving)
 
     def __post_init__(self) -> None:
         if not 0 <= self.canary_percent <= 100:
@@ -110,6 +152,8 @@ class Route:
             plain[arm] = Variant.from_json(plain[arm]) if plain[arm] else None
         plain["warm"] = tuple(Variant.from_json(arm) for arm in plain["warm"])
         plain["guard"] = Guard(**plain["guard"])
+        # What was written before there was such a table has none.
+        plain["serving"] = Serving(**plain.get("serving", {}))
         return cls(**plain)
 
 

@@ -36,9 +36,9 @@ class Prediction:
     scores: tuple[float, ...]
 
 
-def replica_command(folder: Path, digest: str, address: Path, threads: int) -> list[str]:
-    """Command of a replica process."""
-    named = ["--variant", str(folder), "--digest", digest, "--socket", str(address)]
+def replica_command(folder: Path, digest: str, address: Path | str, threads: int) -> list[str]:
+    """Command of a replica process; the address is as `Address.parse` reads it."""
+    named = ["--variant", str(folder), "--digest", digest, "--listen", str(address)]
     return [sys.executable, "-m", "serving.replica.worker", *named, "--threads", str(threads)]
 
 

@@ -6,7 +6,7 @@ read whole or not at all. `HEAD` names the newest migration, so that opening nee
 
 import sqlalchemy as sa
 
-HEAD = "0001"
+HEAD = "0002"
 
 metadata = sa.MetaData()
 
@@ -144,6 +144,7 @@ replicas = sa.Table(
     sa.Column("agent", sa.Text, primary_key=True),
     sa.Column("endpoint", sa.Text, primary_key=True),
     sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("ready", sa.Boolean, nullable=False),
     sa.Column("message", sa.Text, nullable=False),
     sa.Column("pid", sa.BigInteger, nullable=False),

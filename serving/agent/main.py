@@ -14,10 +14,10 @@ from infra.settings import Settings
 from release.errors import SlipwayError, Unavailable
 from release.releases import GatewayStatus, ReplicaStatus
 from release.routes import Route, Routes
-from release.variants import NAME, Variant
+from release.variants import NAME
 from serving.agent.gateways import Gateways
 from serving.agent.places import Places
-from serving.agent.replicas import Replicas
+from serving.agent.replicas import Replicas, Wanted
 from serving.gateway.snapshot import Snapshot
 
 BEAT_SECONDS = 0.2
@@ -65,7 +65,7 @@ class Agent:
     def beat(self) -> None:
         """Look once at what is desired, make it so, and say what is seen."""
         routes = self._desired()
-        wanted = {arm.digest: arm for route in routes.values() for arm in route.variants}
+        wanted = _wanted(routes)
         self._replicas.keep(wanted, time.monotonic())
         self._publish(routes)
         self._gateways.keep()
@@ -100,7 +100,7 @@ class Agent:
         self._snapshot = Snapshot(routes=numbered, replicas=addresses)
         self._snapshot.save(self._places.run, durable=_arms(routes) != _arms(known.routes.routes))
 
-    def _observe(self, routes: Mapping[str, Route], wanted: Mapping[str, Variant]) -> None:
+    def _observe(self, routes: Mapping[str, Route], wanted: Mapping[str, Wanted]) -> None:
         served = {
             digest: [name for name, route in routes.items() if _needs(route, digest)]
             for digest in wanted
@@ -119,6 +119,17 @@ class Agent:
             self._lost(error)
             return
         self._observed, self._observed_at = seen, now
+
+
+def _wanted(routes: Mapping[str, Route]) -> dict[str, Wanted]:
+    """What must run here; a variant of several endpoints as the one that wants most has it."""
+    found: dict[str, Wanted] = {}
+    for route in routes.values():
+        for arm in route.variants:
+            known = found.get(arm.digest)
+            if known is None or known.serving.replicas < route.serving.replicas:
+                found[arm.digest] = Wanted(variant=arm, serving=route.serving)
+    return found
 
 
 def _needs(route: Route, digest: str) -> bool:

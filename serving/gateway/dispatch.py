@@ -1,8 +1,10 @@
 """The way of one request: choose an arm, ask it, let the champion answer for a failing canary."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -61,6 +63,8 @@ class _Failure:
 
     kind: str
     message: str
+    wait: float = 0.0
+    """Seconds after which it may go better, as far as is known."""
 
     @property
     def clients_fault(self) -> bool:
@@ -68,6 +72,10 @@ class _Failure:
 
 
 _Outcome = Answer | _Failure
+
+
+class _Moved(Exception):
+    """An arm's replicas are gone, and so are the routes that it was chosen by."""
 
 
 class Dispatcher:
@@ -91,8 +99,12 @@ class Dispatcher:
             Refusal: saying why not.
         """
         endpoint.in_flight += 1
+        started = time.monotonic()
         try:
-            return await _Way(self._pool, self._note, self._metrics, endpoint, call).go()
+            while True:
+                way = _Way(self._pool, self._note, self._metrics, endpoint, call, started)
+                with suppress(_Moved):
+                    return await way.go()
         finally:
             endpoint.in_flight -= 1
 
@@ -107,6 +119,7 @@ class _Way:
         metrics: Metrics,
         endpoint: Endpoint,
         call: Call,
+        started: float,
     ) -> None:
         self._pool = pool
         self._note = note
@@ -116,7 +129,7 @@ class _Way:
         self._call = call
         self._guard = endpoint.route.guard
         self._asked: Variant | None = None
-        self._started = time.monotonic()
+        self._started = started
         limits = [self._guard.deadline_ms, call.deadline_ms or self._guard.deadline_ms]
         self._deadline = self._started + min(limits) / 1e3
 
@@ -169,33 +182,24 @@ class _Way:
         return self._deadline - time.monotonic()
 
     async def _ask(self, arm: Variant, seconds: float, *, wait: bool = False) -> _Outcome:
-        """Ask an arm; once more where its replica died before it answered and one is waited for."""
+        """Ask an arm: any replica of it that can answer, and wait for one where that is wanted.
+
+        Raises:
+            _Moved: it has none any more, because it has left the routes meanwhile.
+        """
         self._asked = arm
+        call = self._call
         try:
-            return await self._infer(arm, seconds, wait=wait)
+            return await self._pool.infer(arm.digest, call.texts, seconds, wait=wait, ids=call.ids)
         except ReplicaGone as error:
-            if wait and self._left() > 0:
-                return await self._ask_again(arm)
+            if self._endpoint.route.generation != self._route.generation and self._left() > 0:
+                raise _Moved from error
             return _Failure(kind="gone", message=error.message)
         except ReplicaProblem as error:
-            return _Failure(kind=error.kind, message=error.message)
+            return _Failure(kind=error.kind, message=error.message, wait=error.wait_seconds)
         except TimeoutError:
             said = f"{arm.ref} did not answer within {seconds * 1e3:.0f} ms."
             return _Failure(kind="timeout", message=said)
-
-    async def _infer(self, arm: Variant, seconds: float, *, wait: bool) -> Answer:
-        call = self._call
-        return await self._pool.infer(arm.digest, call.texts, seconds, wait=wait, ids=call.ids)
-
-    async def _ask_again(self, arm: Variant) -> _Outcome:
-        await asyncio.sleep(min(0.02, max(0.0, self._left())))
-        try:
-            return await self._infer(arm, self._left(), wait=True)
-        except (ReplicaGone, ReplicaProblem) as error:
-            kind = error.kind if isinstance(error, ReplicaProblem) else "gone"
-            return _Failure(kind=kind, message=error.message)
-        except TimeoutError:
-            return _Failure(kind="timeout", message=f"{arm.ref} was not back in time.")
 
     async def _through_canary(self, canary: Variant) -> Reply:
         budget = self._guard.canary_ms / 1e3
@@ -296,4 +300,6 @@ _STATUS = {
 
 def _refusal(failure: _Failure) -> Refusal:
     status = _STATUS.get(failure.kind, 500)
-    return Refusal(status, failure.message, retry=1 if status in (429, 503) else 0)
+    # A client that comes back sooner than that only makes it later.
+    retry = max(1, math.ceil(failure.wait)) if status in (429, 503) else 0
+    return Refusal(status, failure.message, retry=retry)

@@ -18,7 +18,7 @@ import uvicorn
 from serving.gateway.app import Gateway
 from serving.gateway.dispatch import Dispatcher
 from serving.gateway.metrics import Metrics
-from serving.gateway.pool import Pool
+from serving.gateway.pool import Pool, Standing
 from serving.gateway.snapshot import Watch
 from serving.gateway.table import Table
 from serving.journal import JournalWriter, Record
@@ -51,6 +51,10 @@ class Process:
             "broken_snapshots": self.watch.broken,
             "dropped_records": self.journal.dropped,
             "endpoints": [one.as_json() for one in self.table.endpoints.values()],
+            "replicas": {
+                digest: [_standing(one) for one in mine]
+                for digest, mine in self.pool.standing().items()
+            },
         }
 
     def follow(self) -> None:
@@ -107,6 +111,11 @@ async def serve(given: argparse.Namespace) -> None:
         given.status.unlink(missing_ok=True)
         process.pool.close()
         journal.close()
+
+
+def _standing(one: Standing) -> dict[str, Any]:
+    plain = {"number": one.number, "ready": one.ready, "outstanding": one.outstanding}
+    return {**plain, "trouble": one.trouble}
 
 
 def _tell(process: Process) -> Any:

@@ -15,11 +15,11 @@ NAME = "routes.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Routes and the addresses of ready replicas, under one number."""
+    """Routes and the addresses of replicas, under one number."""
 
     routes: Routes
-    replicas: Mapping[str, str] = field(default_factory=dict)
-    """Content digest to Unix socket."""
+    replicas: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Content digest to addresses, each as `Address.parse` reads it."""
 
     def as_json(self) -> dict[str, Any]:
         """Give plain JSON data."""
@@ -35,9 +35,15 @@ class Snapshot:
         """Read the file; None where there is none, or none that can be read."""
         try:
             plain = json.loads((folder / NAME).read_bytes())
-            return cls(routes=Routes.from_json(plain), replicas=dict(plain["replicas"]))
+            replicas = {digest: _each(found) for digest, found in plain["replicas"].items()}
+            return cls(routes=Routes.from_json(plain), replicas=replicas)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, SlipwayError):
             return None
+
+
+def _each(found: str | list[str]) -> tuple[str, ...]:
+    """Read a variant's addresses; a snapshot of before had one, and no list."""
+    return (found,) if isinstance(found, str) else tuple(map(str, found))
 
 
 @dataclass(slots=True)

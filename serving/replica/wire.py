@@ -1,12 +1,14 @@
 """Connections between gateways and replicas: multiplexed frames of `messages` over a socket."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import cast
 
 import msgspec
 
 from release.errors import SlipwayError, Unavailable
+from serving.replica.address import Address
 from serving.replica.messages import (
     LENGTH,
     LONGEST_FRAME,
@@ -22,6 +24,12 @@ from serving.replica.messages import (
     frame,
     read_reply,
 )
+
+MOST_PINGS = 4
+"""Questions after its health that a replica may owe."""
+
+MOST_LATE = 1_024
+"""Answers to questions that were taken back which a replica may still send."""
 
 
 class ReplicaProblem(SlipwayError):
@@ -85,9 +93,14 @@ class Frames(asyncio.Protocol):
         return True
 
     def close(self) -> None:
-        """End the connection."""
+        """End the connection once everything is sent."""
         if self.transport is not None:
             self.transport.close()
+
+    def abort(self) -> None:
+        """End the connection, whatever is still to be sent."""
+        if self.transport is not None:
+            self.transport.abort()
 
 
 class Connection:
@@ -96,25 +109,46 @@ class Connection:
     def __init__(self) -> None:
         self._frames = Frames(self._heard, self._lost)
         self._waiting: dict[int, asyncio.Future[Reply]] = {}
+        self._pings: set[int] = set()
+        self._late = 0
+        """Questions taken back, whose answers may be on their way all the same."""
+
         self._last = 0
         self._leaving = False
         self.closed = False
+        self.spoilt = False
+        """Whether it was ended for what the replica said."""
+
+        self.why = "The replica is gone before it answered."
+        """Why it ended, once it has."""
+
+        self.heard_at = time.monotonic()
+        """When the replica last said anything."""
+
+        self.told: Status | None = None
+        """The answer to the last ping."""
+
         self.gone = asyncio.Event()
         """Set once the connection is lost."""
 
     @classmethod
     async def connect(cls, address: str) -> "Connection":
-        """Connect to a Unix socket.
+        """Connect to a replica, at an address that `Address.parse` reads.
 
         Raises:
             ReplicaGone: nobody listens there.
         """
         made = cls()
         try:
-            await asyncio.get_running_loop().create_unix_connection(lambda: made._frames, address)
+            await Address.parse(address).connect(lambda: made._frames)
         except OSError as error:
             raise ReplicaGone(f"No replica listens at {address}: {error}.") from error
         return made
+
+    @property
+    def owes(self) -> bool:
+        """Whether an answer is due, be it only to a ping."""
+        return bool(self._waiting or self._pings)
 
     async def infer(
         self, texts: list[str], budget_ms: float, ids: list[list[int]] | None = None
@@ -123,25 +157,32 @@ class Connection:
 
         Raises:
             ReplicaProblem: the replica says why not.
-            ReplicaGone: the connection broke before an answer.
+            ReplicaGone: the connection broke before an answer, or what came was none.
         """
         reply = await self._ask(
             lambda id_: Infer(id=id_, texts=texts, budget_ms=budget_ms, ids=ids or [])
         )
         if isinstance(reply, Answer):
             return reply
-        raise ReplicaProblem(Kind.INTERNAL, f"The replica answered with {reply!r}.")
+        raise self._wrong(reply)
 
     async def status(self) -> Status:
         """Ask a replica how it is.
 
         Raises:
-            ReplicaGone: the connection broke before an answer.
+            ReplicaGone: the connection broke before an answer, or what came was none.
         """
         reply = await self._ask(lambda id_: Ask(id=id_))
         if isinstance(reply, Status):
             return reply
-        raise ReplicaProblem(Kind.INTERNAL, f"The replica answered with {reply!r}.")
+        raise self._wrong(reply)
+
+    def ping(self) -> None:
+        """Ask a replica how it is, and do not wait; `told` and `heard_at` tell."""
+        if len(self._pings) < MOST_PINGS:
+            self._last += 1
+            self._pings.add(self._last)
+            self._frames.send(Ask(id=self._last))
 
     async def _ask(self, make: Callable[[int], Question]) -> Reply:
         self._last += 1
@@ -153,7 +194,7 @@ class Connection:
                 raise ReplicaGone("The connection to the replica is gone.")
             reply = await waiting
         except asyncio.CancelledError:
-            self._frames.send(Cancel(id=number))
+            self._take_back(number)
             raise
         finally:
             self._waiting.pop(number, None)
@@ -163,22 +204,58 @@ class Connection:
             raise ReplicaProblem(reply.kind, reply.message, reply.wait_seconds)
         return reply
 
+    def _take_back(self, number: int) -> None:
+        self._late = min(self._late + 1, MOST_LATE)
+        self._frames.send(Cancel(id=number))
+
     def _heard(self, body: bytes) -> None:
+        if self.closed:
+            return
         try:
             reply = read_reply(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            self.close()
+            self.spoil("it sent what is no message")
             return
+        self.heard_at = time.monotonic()
         waiting = self._waiting.get(reply.id)
         if waiting is not None and not waiting.done():
             waiting.set_result(reply)
+        elif waiting is not None and waiting.cancelled():
+            return  # it is being taken back at this very moment
+        elif reply.id in self._pings and isinstance(reply, Status):
+            self._pings.discard(reply.id)
+            self.told = reply
+        elif self._late and 0 < reply.id <= self._last:
+            self._late -= 1
+        else:
+            self.spoil(f"it answered the question {reply.id}, which nobody has open")
+
+    def _wrong(self, reply: Reply) -> ReplicaGone:
+        self.spoil(f"it answered a question with {type(reply).__name__}")
+        return ReplicaGone(f"The replica was left: {self.why}.")
 
     def _lost(self) -> None:
         self.closed = True
         self.gone.set()
+        self._fail(self.why)
+
+    def _fail(self, why: str) -> None:
         for waiting in self._waiting.values():
             if not waiting.done():
-                waiting.set_exception(ReplicaGone("The replica is gone before it answered."))
+                waiting.set_exception(ReplicaGone(why))
+
+    def give_up(self, why: str) -> None:
+        """Take every open request back: whoever waits learns that it is to be asked elsewhere."""
+        for number, waiting in self._waiting.items():
+            if not waiting.done():
+                waiting.set_exception(ReplicaGone(why))
+                self._take_back(number)
+
+    def spoil(self, why: str) -> None:
+        """End the connection for what the replica said."""
+        if not self.closed:
+            self.spoilt, self.why = True, why
+            self.close()
 
     def close_when_idle(self) -> None:
         """End the connection as soon as everything under way is answered."""
@@ -187,6 +264,10 @@ class Connection:
             self.close()
 
     def close(self) -> None:
-        """End the connection; whatever waits for an answer learns that it is gone."""
+        """End the connection; whatever waits for an answer learns that it is gone.
+
+        At once: a replica that hangs would never take what is still to be sent.
+        """
         self.closed = True
-        self._frames.close()
+        self._frames.abort()
+        self._fail(f"The replica was left: {self.why}" if self.spoilt else self.why)

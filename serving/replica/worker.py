@@ -17,6 +17,7 @@ import psutil
 from infra.settings import silence_telemetry
 from release.errors import SlipwayError, Unsafe
 from release.variants import Manifest
+from serving.replica.address import Address
 from serving.replica.batching import Job, Scheduler
 from serving.replica.engines import Engine, Tokens, load, translating
 from serving.replica.messages import (
@@ -131,7 +132,7 @@ class Peer:
 
 
 async def serve(
-    folder: Path, manifest: Manifest, address: Path, threads: int, parent: int = 0
+    folder: Path, manifest: Manifest, address: Address, threads: int, parent: int = 0
 ) -> None:
     """Listen at once, load, and answer until SIGTERM; then finish what is under way.
 
@@ -146,8 +147,7 @@ async def serve(
     stopping = asyncio.Event()
     for told in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(told, stopping.set)
-    address.unlink(missing_ok=True)
-    server = await loop.create_unix_server(lambda: Peer(replica, loop).frames, str(address))
+    server = await address.listen(lambda: Peer(replica, loop).frames)
     started = time.monotonic()
     loading = asyncio.create_task(asyncio.to_thread(_load, folder, manifest, threads))
     waiting = asyncio.create_task(stopping.wait())
@@ -157,7 +157,7 @@ async def serve(
         try:
             replica.scheduler = loading.result()
         except SlipwayError:
-            address.unlink(missing_ok=True)
+            address.forget()
             raise
         _say(f"ready after {time.monotonic() - started:.1f} s")
         await waiting
@@ -168,7 +168,7 @@ async def serve(
     await asyncio.sleep(0)
     for peer in list(replica.peers):
         peer.frames.close()
-    address.unlink(missing_ok=True)
+    address.forget()
     _say("stopped")
 
 
@@ -208,14 +208,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--variant", type=Path, required=True, help="folder of the variant")
     parser.add_argument("--digest", required=True, help="content digest that was approved")
-    parser.add_argument("--socket", type=Path, required=True, help="Unix socket to listen on")
+    parser.add_argument("--listen", required=True, help="path of a Unix socket, or tcp://host:port")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--parent", type=int, default=0, help="pid of whom to end with")
     given = parser.parse_args()
     silence_telemetry()
     try:
         manifest = verify(given.variant, given.digest)
-        asyncio.run(serve(given.variant, manifest, given.socket, given.threads, given.parent))
+        address = Address.parse(given.listen)
+        asyncio.run(serve(given.variant, manifest, address, given.threads, given.parent))
     except SlipwayError as error:
         _say(f"is unfit: {error}")
         return UNFIT

@@ -135,6 +135,7 @@ replicas = st.builds(
     pid=counts,
     memory_bytes=counts,
     restarts=counts,
+    number=counts,
     at=floats,
 )
 numbers = count(1)

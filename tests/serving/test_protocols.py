@@ -203,7 +203,7 @@ def test_the_repository_is_listed() -> None:
         both = [ready | {"version": "1"}, ready | {"version": "2"}]
         for sent in (b"", b"{}", b'{"ready": true}'):
             assert (await stand.client.post("/v2/repository/index", content=sent)).json() == both
-        stand.pool.follow({variant(1).digest: str(stand.folder / variant(1).digest[-6:])})
+        stand.pool.follow({variant(1).digest: (str(stand.folder / variant(1).digest[-6:]),)})
         found = (await stand.client.post("/v2/repository/index")).json()
         assert [one["state"] for one in found] == ["READY", "UNAVAILABLE"]
         assert found[1]["reason"] == "no replica of it is ready"

@@ -9,7 +9,7 @@ import pytest
 
 from infra.processes import alive
 from release.variants import RECIPES
-from serving.agent.replicas import ask
+from serving.agent.replica import ask
 from serving.client import replica_sessions
 from serving.replica.messages import Kind
 from serving.replica.wire import ReplicaGone, ReplicaProblem

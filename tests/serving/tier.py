@@ -66,7 +66,7 @@ class Tier:
         """Publish routes, and start the gateway if there is none."""
         self.number += 1
         self.routes |= {route.endpoint: route for route in routes}
-        addresses = {digest: str(self.sockets / digest[-12:]) for digest in self.replicas}
+        addresses = {digest: (str(self.sockets / digest[-12:]),) for digest in self.replicas}
         snapshot = Routes(number=self.number, routes=self.routes)
         Snapshot(routes=snapshot, replicas=addresses).save(self.folder)
         if self.gateway is None:

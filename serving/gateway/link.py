@@ -1,0 +1,164 @@
+"""One replica as a gateway sees it: met, admitted, watched, ejected, met again."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from release.errors import Invalid
+from serving.gateway.balance import Rest
+from serving.replica.messages import Load, Status
+from serving.replica.wire import Connection, ReplicaGone, ReplicaProblem
+
+RETRY_SECONDS = 0.1
+LOOK_SECONDS = 0.1
+PING_SECONDS = 0.25
+"""How often a replica is asked how it is, on the connection that requests take."""
+
+SILENT_SECONDS = 0.75
+"""One that owes an answer and says nothing for so long hangs."""
+
+ALONE_SECONDS = 2.0
+"""The same where no other replica could answer instead: then haste only costs."""
+
+
+class Link:
+    """The connection to one replica.
+
+    Args:
+        digest: content digest of the variant that it must serve.
+        address: where it listens.
+        number: which of its variant's; free again once it is gone.
+        changed: called when it can be asked again.
+        elsewhere: whether another replica of the variant can be asked.
+    """
+
+    def __init__(
+        self,
+        digest: str,
+        address: str,
+        number: int,
+        changed: Callable[["Link"], None],
+        elsewhere: Callable[["Link"], bool],
+    ) -> None:
+        self.address = address
+        self.number = number
+        self.connection: Connection | None = None
+        self.outstanding = 0
+        """Tokens, by our guess, that it owes an answer about."""
+
+        self.trouble = ""
+        """Why it was ejected last."""
+
+        self._digest = digest
+        self._changed = changed
+        self._elsewhere = elsewhere
+        self._admitted = False
+        self._rest = Rest()
+        self._status: Status | None = None
+        self._keeper = asyncio.create_task(self._keep())
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can be asked."""
+        return self._admitted and self.connection is not None and not self.connection.closed
+
+    @property
+    def status(self) -> Status | None:
+        """What it said of itself last; None before it was ever ready."""
+        return self._status
+
+    @property
+    def load(self) -> Load:
+        """What it does, as it said last."""
+        return self._status.load if self._status else Load()
+
+    def set_aside(self, why: str) -> None:
+        """Ask it no more until it says again that it is ready."""
+        self._admitted, self.trouble = False, why
+
+    def spoil(self, why: str) -> None:
+        """Eject it for what it answered: whatever else it says on this connection is worth no more.
+
+        Everything that it owes is asked elsewhere.
+        """
+        if self.connection is not None:
+            self.connection.spoil(why)
+
+    def close(self) -> None:
+        """Let go of it as soon as everything under way is answered."""
+        self._keeper.cancel()
+        if self.connection is not None:
+            self.connection.close_when_idle()
+
+    async def _keep(self) -> None:
+        while True:
+            if not await self._met():
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            self._admitted = True
+            self._rest.admitted(time.monotonic())
+            self._changed(self)
+            self.trouble = await self._watch() or self.trouble
+            self._admitted = False
+            await asyncio.sleep(self._leave())
+
+    async def _met(self) -> bool:
+        """Connect if need be, and hear whether it is who it should be and ready."""
+        with suppress(ReplicaGone, ReplicaProblem, TimeoutError, Invalid):
+            async with asyncio.timeout(SILENT_SECONDS):
+                if self.connection is None or self.connection.closed:
+                    self.connection = await Connection.connect(self.address)
+                status = await self.connection.status()
+            if status.ready and status.digest == self._digest:
+                self._status = status
+                return True
+        self._give_up()
+        return False
+
+    async def _watch(self) -> str:
+        """Look at it until it must be ejected; say why."""
+        here = self.connection
+        if here is None:
+            return "it is gone"
+        ping_at, looked = 0.0, time.monotonic()
+        here.heard_at, here.told = looked, None
+        while not here.closed and self._admitted:
+            await asyncio.sleep(LOOK_SECONDS)
+            now = time.monotonic()
+            # Where this process was the one that slept, the replica was not heard for that reason.
+            here.heard_at = min(now, here.heard_at + max(0.0, now - looked - 2 * LOOK_SECONDS))
+            looked = now
+            if why := self._wrong(here, now):
+                return why
+            if now >= ping_at:
+                here.ping()
+                ping_at = now + PING_SECONDS
+        return here.why if here.closed else ""
+
+    def _wrong(self, here: Connection, now: float) -> str:
+        if here.told is not None:
+            self._status = here.told
+            if not here.told.ready or here.told.digest != self._digest:
+                return "it is not ready any more"
+        limit = SILENT_SECONDS if self._elsewhere(self) else ALONE_SECONDS
+        if here.owes and now - here.heard_at > limit:
+            return f"it has said nothing for {limit:g} s"
+        return ""
+
+    def _leave(self) -> float:
+        """Leave it alone; give for how long.
+
+        A process that died is met again as soon as there is another in its place: whoever starts it
+        makes the pauses. One that lives and does wrong rests longer each time.
+        """
+        self._give_up()
+        here = self.connection
+        if here is not None and here.closed and not here.spoilt:
+            return RETRY_SECONDS
+        return self._rest.ejected(time.monotonic())
+
+    def _give_up(self) -> None:
+        """Have what it owes asked elsewhere, if anybody else can answer; else it may still come."""
+        if self.connection is not None and self._elsewhere(self):
+            self.connection.give_up(f"The replica was left: {self.trouble or 'it is silent'}.")
