@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from release.variants import Variant
-from serving.gateway import v2
+from serving.gateway import describing, openai, v2
 from serving.gateway.bodies import read_body
 from serving.gateway.exchange import (
     Ask,
@@ -46,7 +46,7 @@ class Pages:
 
     async def server(self, _ask: Ask) -> Response:
         """Describe the server."""
-        return json_response(v2.server_metadata(self._version))
+        return json_response(describing.server_metadata(self._version))
 
     async def live(self, _ask: Ask) -> Response:
         """Say that the process runs."""
@@ -66,8 +66,7 @@ class Pages:
         arm = arm_of(endpoint, version_of(ask.named.get("version")))
         versions = sorted({one.version for one in endpoint.route.variants})
         status = self._pool.status(arm.digest)
-        labels, longest = (status.labels, status.longest_input) if status else ([], 0)
-        return json_response(v2.model_metadata(arm, versions, labels, longest))
+        return json_response(describing.model_metadata(arm, versions, status))
 
     async def model_ready(self, ask: Ask) -> Response:
         """Say whether a model, or one version of it, can be asked."""
@@ -80,7 +79,7 @@ class Pages:
         """List every version that is kept ready or should be."""
         only_ready = v2.read_index(await read_body(ask.receive, ask.headers)).ready
         entries = [
-            v2.index_entry(name, arm, ready=self._ready(arm))
+            describing.index_entry(name, arm, ready=self._ready(arm))
             for name, endpoint in sorted(self._table.endpoints.items())
             for arm in sorted(endpoint.route.variants, key=lambda one: one.version)
             if self._ready(arm) or not only_ready
@@ -89,14 +88,16 @@ class Pages:
 
     async def models(self, _ask: Ask) -> Response:
         """List the endpoints that have a version in production, in OpenAI's shape."""
-        # That shape has a moment of making, which gateways do not know.
-        serving = sorted(
-            name for name, endpoint in self._table.endpoints.items() if endpoint.route.stable
-        )
-        data = [
-            {"id": name, "object": "model", "created": 0, "owned_by": "slipway"} for name in serving
-        ]
+        serving = (name for name, one in self._table.endpoints.items() if one.route.stable)
+        data = [openai.model(name) for name in sorted(serving)]
         return json_response({"object": "list", "data": data})
+
+    async def one_model(self, ask: Ask) -> Response:
+        """Describe an endpoint that has a version in production, in OpenAI's shape."""
+        name = ask.named["model"]
+        if openai.endpoint_of(self._table, name).route.stable is None:
+            raise openai.no_model(name)
+        return json_response(openai.model(name))
 
     async def metrics(self, _ask: Ask) -> Response:
         """Give what was counted, in Prometheus' text format."""
