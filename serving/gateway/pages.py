@@ -5,15 +5,17 @@ from importlib.metadata import version as version_of_package
 from pathlib import Path
 from typing import Any
 
-from release.variants import Variant
 from serving.gateway import describing, openai, v2
 from serving.gateway.bodies import read_body
 from serving.gateway.exchange import (
     Ask,
     Response,
+    all_ready,
     arm_of,
     endpoint_of,
+    is_ready,
     json_response,
+    listed,
     version_of,
 )
 from serving.gateway.metrics import CONTENT_TYPE, Metrics
@@ -54,9 +56,7 @@ class Pages:
 
     async def ready(self, _ask: Ask) -> Response:
         """Say whether every champion can be asked."""
-        # An endpoint whose first release is still warming makes nobody else unready.
-        stable = [one.route.stable for one in self._table.endpoints.values()]
-        ready = all(self._ready(arm) for arm in stable if arm is not None)
+        ready = all_ready(self._table, self._pool)
         # The specification says `live` here and its clients read `ready`.
         return json_response({"ready": ready, "live": True}, 200 if ready else 503)
 
@@ -71,20 +71,15 @@ class Pages:
     async def model_ready(self, ask: Ask) -> Response:
         """Say whether a model, or one version of it, can be asked."""
         endpoint = endpoint_of(self._table, ask.named["model"])
-        ready = self._ready(arm_of(endpoint, version_of(ask.named.get("version"))))
+        arm = arm_of(endpoint, version_of(ask.named.get("version")))
+        ready = is_ready(self._pool, arm)
         found = {"name": ask.named["model"], "ready": ready}
         return json_response(found, 200 if ready else 503)
 
     async def index(self, ask: Ask) -> Response:
         """List every version that is kept ready or should be."""
         only_ready = v2.read_index(await read_body(ask.receive, ask.headers)).ready
-        entries = [
-            describing.index_entry(name, arm, ready=self._ready(arm))
-            for name, endpoint in sorted(self._table.endpoints.items())
-            for arm in sorted(endpoint.route.variants, key=lambda one: one.version)
-            if self._ready(arm) or not only_ready
-        ]
-        return json_response(entries)
+        return json_response(listed(self._table, self._pool, only_ready=only_ready))
 
     async def models(self, _ask: Ask) -> Response:
         """List the endpoints that have a version in production, in OpenAI's shape."""
@@ -110,6 +105,3 @@ class Pages:
     async def status(self, _ask: Ask) -> Response:
         """Show what is served, as the agent sees it."""
         return json_response(self._status())
-
-    def _ready(self, arm: Variant) -> bool:
-        return self._pool.status(arm.digest) is not None

@@ -49,7 +49,7 @@ def texts_in(raw: bytes, most: int) -> list[str]:
         if len(texts) == most:
             raise Refusal(400, f"More than {most} texts in one request.")
         text = _element(raw, at, len(texts))
-        texts.append(_decoded(text, len(texts)))
+        texts.append(decoded(text, len(texts)))
         at += _LENGTH.size + len(text)
     return texts
 
@@ -65,7 +65,16 @@ def _element(raw: bytes, at: int, number: int) -> bytes:
     return raw[start : start + length]
 
 
-def _decoded(text: bytes, number: int) -> str:
+def decoded(text: bytes, number: int) -> str:
+    """Read a text.
+
+    Args:
+        text: UTF-8.
+        number: of the element, from 0.
+
+    Raises:
+        Refusal: with status 400, where it is not UTF-8.
+    """
     try:
         return text.decode()
     except UnicodeDecodeError as error:

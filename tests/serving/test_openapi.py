@@ -111,6 +111,7 @@ def test_answers_are_as_documented(path: str) -> None:
             stand.status = {
                 "gateway": "g",
                 "pid": 1,
+                "grpc": "",
                 "number": 1,
                 "endpoints": [],
                 "broken_snapshots": 0,

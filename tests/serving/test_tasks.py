@@ -60,7 +60,7 @@ def test_metadata_names_the_outputs_of_the_task(task: str, outputs: Any) -> None
 
 
 def test_entities_are_json_arrays_with_their_words() -> None:
-    (output,) = post(TAGS, INFER, json=body("has beta", "nothing", "数据 beta")).json()["outputs"]
+    (output,) = post(TAGS, INFER, json=body("has betas", "nothing", "数据 beta")).json()["outputs"]
     assert (output["name"], output["datatype"], output["shape"]) == ("entities", "BYTES", [3])
     first, second, third = map(json.loads, output["data"])
     assert (first, second) == (TAGGED, [])
