@@ -1,6 +1,6 @@
 # Slipway. `make demo` runs the main job, `make test` passes the tests; both set themselves up.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults bench check format lock clean
+.PHONY: help demo test test-faults bench check format protocols lock clean
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
@@ -37,6 +37,9 @@ check: $(READY) ## Format, lint, types, architecture, length of modules
 format: $(READY) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+protocols: $(READY) ## Write the gRPC code anew from inference.proto
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. serving/gateway/grpc/inference.proto
 
 lock: ## Pin the environment anew from pyproject.toml
 	$(PYTHON) -m venv --clear build/lock

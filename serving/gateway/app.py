@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from serving.gateway import openai
 from serving.gateway.bodies import Gone, Headers, Message, Receive
 from serving.gateway.dispatch import Dispatcher, Refusal
 from serving.gateway.exchange import Ask, Response, error_response
@@ -86,7 +87,7 @@ class Gateway:
             found = await address.handler(ask)
         except Refusal as error:
             self._metrics.refused(error.status)
-            found = error_response(error)
+            found = _refused(scope["path"], error)
         except Gone:
             return
         found_headers = (
@@ -109,6 +110,11 @@ class Gateway:
         raise Refusal(404, f"There is nothing at {path[:200]!r}.", "see GET /openapi.json")
 
 
+def _refused(path: str, error: Refusal) -> Response:
+    """Say why there is no answer, in the shape of the protocol that was spoken."""
+    return openai.error_response(error) if path.startswith("/v1/") else error_response(error)
+
+
 def _addresses(inference: Inference, pages: Pages) -> tuple[Address, ...]:
     """Everything that is served; what is asked most comes first."""
     model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
@@ -116,6 +122,7 @@ def _addresses(inference: Inference, pages: Pages) -> tuple[Address, ...]:
         (f"{model}/infer", inference.infer),
         ("/predict/{endpoint}", inference.predict),
         (f"{version}/infer", inference.infer),
+        ("/v1/embeddings", inference.embed),
         ("/v2/repository/index", pages.index),
     )
     gets: tuple[tuple[str, Handler], ...] = (
@@ -127,6 +134,7 @@ def _addresses(inference: Inference, pages: Pages) -> tuple[Address, ...]:
         (version, pages.model),
         (f"{version}/ready", pages.model_ready),
         ("/v1/models", pages.models),
+        ("/v1/models/{model}", pages.one_model),
         ("/metrics", pages.metrics),
         ("/openapi.json", pages.openapi),
         ("/-/status", pages.status),

@@ -1,5 +1,6 @@
 """One request and what goes back, whatever protocol it speaks."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -7,8 +8,11 @@ import msgspec
 
 from release.variants import Variant
 from serving.gateway.bodies import Headers, Receive
+from serving.gateway.describing import index_entry
 from serving.gateway.dispatch import Refusal, Reply
+from serving.gateway.pool import Pool
 from serving.gateway.table import Endpoint, Table
+from serving.replica.messages import Status
 
 encode = msgspec.json.Encoder().encode
 
@@ -47,8 +51,14 @@ def json_response(value: object, status: int = 200) -> Response:
 
 def error_response(error: Refusal) -> Response:
     """Answer with why there is no answer."""
-    headers = ((b"retry-after", str(round(error.retry)).encode()),) if error.retry else ()
-    return Response(body=encode({"error": str(error)}), status=error.status, headers=headers)
+    return Response(
+        body=encode({"error": str(error)}), status=error.status, headers=retry_after(error)
+    )
+
+
+def retry_after(error: Refusal) -> Pairs:
+    """Say when to try again, if that is known; whole seconds, and never none."""
+    return ((b"retry-after", str(math.ceil(error.retry)).encode()),) if error.retry else ()
 
 
 def told(reply: Reply) -> Pairs:
@@ -99,3 +109,36 @@ def arm_of(endpoint: Endpoint, version: int | None) -> Variant:
         said = f"{endpoint.route.endpoint} serves no version {version or 'yet'}."
         raise Refusal(404, said)
     return arm
+
+
+def status_of(pool: Pool, endpoint: Endpoint) -> Status | None:
+    """Give what a replica of an endpoint's model says of itself; None where none is ready.
+
+    An endpoint's versions have one task, so that any of them speaks for it.
+    """
+    for arm in (endpoint.route.stable, endpoint.route.canary):
+        if arm is not None and (status := pool.status(arm.digest)):
+            return status
+    return None
+
+
+def is_ready(pool: Pool, arm: Variant) -> bool:
+    """Say whether a variant can be asked."""
+    return pool.status(arm.digest) is not None
+
+
+def all_ready(table: Table, pool: Pool) -> bool:
+    """Say whether every champion can be asked."""
+    # An endpoint whose first release is still warming makes nobody else unready.
+    stable = (one.route.stable for one in table.endpoints.values())
+    return all(is_ready(pool, arm) for arm in stable if arm is not None)
+
+
+def listed(table: Table, pool: Pool, *, only_ready: bool) -> list[dict[str, str]]:
+    """List every version that is kept ready or should be, as a repository's index."""
+    return [
+        index_entry(name, arm, ready=is_ready(pool, arm))
+        for name, endpoint in sorted(table.endpoints.items())
+        for arm in sorted(endpoint.route.variants, key=lambda one: one.version)
+        if is_ready(pool, arm) or not only_ready
+    ]

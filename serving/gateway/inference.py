@@ -1,14 +1,23 @@
-"""What asks a model, in either protocol: one path for both, from the body to the headers."""
+"""What asks a model, in any protocol over HTTP: one path for all, from the body to the headers."""
 
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
-from serving.gateway import predict, tensors, v2
+from serving.gateway import openai, outputs, predict, tensors, v2
 from serving.gateway.bodies import Gone, Message, Receive, read_body
 from serving.gateway.dispatch import Call, Dispatcher, Refusal, Reply
-from serving.gateway.exchange import Ask, Response, endpoint_of, json_response, told, version_of
+from serving.gateway.exchange import (
+    Ask,
+    Response,
+    endpoint_of,
+    json_response,
+    status_of,
+    told,
+    version_of,
+)
+from serving.gateway.inputs import Items
 from serving.gateway.pool import Pool
 from serving.gateway.table import Endpoint, Table
 
@@ -34,32 +43,55 @@ class Inference:
         body = await read_body(ask.receive, ask.headers)
         plain, raw = tensors.split(body, ask.headers.json_length())
         request = v2.read(plain)
-        names = v2.wanted(request)
-        reply = await self._reply(ask, endpoint, v2.texts_of(request, raw), version)
-        found = v2.response(request, names, reply.arm, reply.answer)
+        wish = v2.wished(request, self._task(endpoint))
+        items = v2.items_of(request, raw)
+        reply = await self._reply(ask, endpoint, items, version)
+        given = outputs.outputs(wish.names, reply.answer, items.texts)
+        found = v2.response(request, wish, reply.arm, given)
         return replace(found, headers=(*found.headers, *told(reply)))
 
     async def predict(self, ask: Ask) -> Response:
         """Answer the plain way."""
         endpoint = endpoint_of(self._table, ask.named["endpoint"])
         request = predict.read(await read_body(ask.receive, ask.headers))
-        reply = await self._reply(ask, endpoint, predict.texts_of(request), None)
+        texts = predict.texts_of(request)
+        if request.probabilities:
+            outputs.allow([outputs.PROBABILITIES], self._task(endpoint))
+        reply = await self._reply(ask, endpoint, Items(texts=texts))
         labels = self._labels(reply) if request.probabilities else []
-        found = json_response(predict.response(request, reply.answer, labels))
+        found = json_response(predict.response(request, texts, reply.answer, labels))
         return replace(found, headers=told(reply))
 
+    async def embed(self, ask: Ask) -> Response:
+        """Answer with embeddings, in OpenAI's shape."""
+        request = openai.read(await read_body(ask.receive, ask.headers))
+        endpoint = openai.endpoint_of(self._table, request.model)
+        items = openai.items_of(request)
+        if status := status_of(self._pool, endpoint):
+            openai.allow(request, status.task, status.width)
+        reply = await self._reply(ask, endpoint, items)
+        found = json_response(openai.response(request, reply.answer))
+        return replace(found, headers=told(reply))
+
+    def _task(self, endpoint: Endpoint) -> str:
+        """Name the task of an endpoint's model; empty where no replica can be asked just now."""
+        status = status_of(self._pool, endpoint)
+        return status.task if status else ""
+
     def _labels(self, reply: Reply) -> list[str]:
+        outputs.allow([outputs.PROBABILITIES], outputs.task_of(reply.answer.found))
         if labels := self._pool.labels(reply.arm.digest):
             return labels
         raise Refusal(503, f"The labels of {reply.arm.ref} are not known any more.", retry=1)
 
     async def _reply(
-        self, ask: Ask, endpoint: Endpoint, texts: list[str], version: int | None
+        self, ask: Ask, endpoint: Endpoint, items: Items, version: int | None = None
     ) -> Reply:
         call = Call(
             id=ask.id,
             key=ask.headers.text(b"x-slipway-key") or ask.id,
-            texts=texts,
+            texts=items.texts,
+            ids=items.ids,
             deadline_ms=ask.headers.deadline_ms(),
             version=version,
         )

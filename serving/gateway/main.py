@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,8 @@ class Process:
     journal: JournalWriter
     table: Table = field(default_factory=Table)
     pool: Pool = field(default_factory=Pool)
+    grpc: str = ""
+    """Where gRPC is served, HOST:PORT; empty where it is not."""
 
     def note(self, record: Record) -> None:
         """Write a request down."""
@@ -47,6 +50,7 @@ class Process:
         return {
             "gateway": self.name,
             "pid": os.getpid(),
+            "grpc": self.grpc,
             "number": current.routes.number if current else 0,
             "broken_snapshots": self.watch.broken,
             "dropped_records": self.journal.dropped,
@@ -88,20 +92,13 @@ async def serve(given: argparse.Namespace) -> None:
     following = asyncio.create_task(process.keep_following())
     given.status.unlink(missing_ok=True)
     local = await asyncio.start_unix_server(_tell(process), str(given.status))
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            http="httptools",
-            lifespan="off",
-            access_log=False,
-            proxy_headers=False,
-            log_level="warning",
-            server_header=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
-            backlog=2048,
-        )
-    )
+    server = Server(configured(app))
+    if given.grpc:
+        # Imported here: a gateway that serves none is spared 12 MB.
+        from serving.gateway.grpc.server import GrpcServer
+
+        other = await GrpcServer.start(given.grpc, table, pool, dispatcher, metrics)
+        process.grpc, server.drain_too = other.address, other.stop
     listening = socket.socket(fileno=given.fd)
     try:
         await server.serve(sockets=[listening])
@@ -116,6 +113,35 @@ async def serve(given: argparse.Namespace) -> None:
 def _standing(one: Standing) -> dict[str, Any]:
     plain = {"number": one.number, "ready": one.ready, "outstanding": one.outstanding}
     return {**plain, "trouble": one.trouble}
+
+
+def configured(app: Gateway) -> uvicorn.Config:
+    """Say how HTTP is served."""
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        proxy_headers=False,
+        log_level="warning",
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        backlog=2048,
+    )
+
+
+class Server(uvicorn.Server):
+    """Serves HTTP until SIGTERM, and drains together with what else serves in this process."""
+
+    drain_too: Callable[[float], Awaitable[None]] | None = None
+    """Called with seconds of grace."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain."""
+        other = self.drain_too(DRAIN_SECONDS) if self.drain_too else asyncio.sleep(0)
+        await asyncio.gather(super().shutdown(sockets), other)
 
 
 def _tell(process: Process) -> Any:
@@ -140,6 +166,7 @@ def main() -> int:
         "--status", type=Path, required=True, help="local socket that tells how it is"
     )
     parser.add_argument("--journal", type=Path, required=True, help="folder of journals")
+    parser.add_argument("--grpc", default="", metavar="HOST:PORT", help="serve gRPC there as well")
     given = parser.parse_args()
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     # The server drains on SIGTERM and then raises it again for whoever had it before: nobody, so

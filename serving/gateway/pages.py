@@ -5,15 +5,17 @@ from importlib.metadata import version as version_of_package
 from pathlib import Path
 from typing import Any
 
-from release.variants import Variant
-from serving.gateway import v2
+from serving.gateway import describing, openai, v2
 from serving.gateway.bodies import read_body
 from serving.gateway.exchange import (
     Ask,
     Response,
+    all_ready,
     arm_of,
     endpoint_of,
+    is_ready,
     json_response,
+    listed,
     version_of,
 )
 from serving.gateway.metrics import CONTENT_TYPE, Metrics
@@ -46,7 +48,7 @@ class Pages:
 
     async def server(self, _ask: Ask) -> Response:
         """Describe the server."""
-        return json_response(v2.server_metadata(self._version))
+        return json_response(describing.server_metadata(self._version))
 
     async def live(self, _ask: Ask) -> Response:
         """Say that the process runs."""
@@ -54,9 +56,7 @@ class Pages:
 
     async def ready(self, _ask: Ask) -> Response:
         """Say whether every champion can be asked."""
-        # An endpoint whose first release is still warming makes nobody else unready.
-        stable = [one.route.stable for one in self._table.endpoints.values()]
-        ready = all(self._ready(arm) for arm in stable if arm is not None)
+        ready = all_ready(self._table, self._pool)
         # The specification says `live` here and its clients read `ready`.
         return json_response({"ready": ready, "live": True}, 200 if ready else 503)
 
@@ -66,37 +66,33 @@ class Pages:
         arm = arm_of(endpoint, version_of(ask.named.get("version")))
         versions = sorted({one.version for one in endpoint.route.variants})
         status = self._pool.status(arm.digest)
-        labels, longest = (status.labels, status.longest_input) if status else ([], 0)
-        return json_response(v2.model_metadata(arm, versions, labels, longest))
+        return json_response(describing.model_metadata(arm, versions, status))
 
     async def model_ready(self, ask: Ask) -> Response:
         """Say whether a model, or one version of it, can be asked."""
         endpoint = endpoint_of(self._table, ask.named["model"])
-        ready = self._ready(arm_of(endpoint, version_of(ask.named.get("version"))))
+        arm = arm_of(endpoint, version_of(ask.named.get("version")))
+        ready = is_ready(self._pool, arm)
         found = {"name": ask.named["model"], "ready": ready}
         return json_response(found, 200 if ready else 503)
 
     async def index(self, ask: Ask) -> Response:
         """List every version that is kept ready or should be."""
         only_ready = v2.read_index(await read_body(ask.receive, ask.headers)).ready
-        entries = [
-            v2.index_entry(name, arm, ready=self._ready(arm))
-            for name, endpoint in sorted(self._table.endpoints.items())
-            for arm in sorted(endpoint.route.variants, key=lambda one: one.version)
-            if self._ready(arm) or not only_ready
-        ]
-        return json_response(entries)
+        return json_response(listed(self._table, self._pool, only_ready=only_ready))
 
     async def models(self, _ask: Ask) -> Response:
         """List the endpoints that have a version in production, in OpenAI's shape."""
-        # That shape has a moment of making, which gateways do not know.
-        serving = sorted(
-            name for name, endpoint in self._table.endpoints.items() if endpoint.route.stable
-        )
-        data = [
-            {"id": name, "object": "model", "created": 0, "owned_by": "slipway"} for name in serving
-        ]
+        serving = (name for name, one in self._table.endpoints.items() if one.route.stable)
+        data = [openai.model(name) for name in sorted(serving)]
         return json_response({"object": "list", "data": data})
+
+    async def one_model(self, ask: Ask) -> Response:
+        """Describe an endpoint that has a version in production, in OpenAI's shape."""
+        name = ask.named["model"]
+        if openai.endpoint_of(self._table, name).route.stable is None:
+            raise openai.no_model(name)
+        return json_response(openai.model(name))
 
     async def metrics(self, _ask: Ask) -> Response:
         """Give what was counted, in Prometheus' text format."""
@@ -109,6 +105,3 @@ class Pages:
     async def status(self, _ask: Ask) -> Response:
         """Show what is served, as the agent sees it."""
         return json_response(self._status())
-
-    def _ready(self, arm: Variant) -> bool:
-        return self._pool.status(arm.digest) is not None

@@ -200,11 +200,8 @@ class Pool:
             if failed is not None:
                 raise failed
             if group is None or not wait:
-                raise (
-                    way.broke[-1]
-                    if way.broke
-                    else ReplicaGone("No replica of this variant is ready.")
-                )
+                said = ReplicaGone("No replica of this variant is ready.")
+                raise next(iter([*way.broke[-1:], *way.refused[-1:]]), said)
             await self._woken(group)
 
     async def _woken(self, group: _Group) -> None:

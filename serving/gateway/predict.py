@@ -1,12 +1,13 @@
-"""The plain way to ask: a text in, a label and its score out. No sockets."""
+"""The plain way to ask: a text in, what the model finds in it out. No sockets."""
 
 from typing import Any
 
 import msgspec
 
 from serving.gateway.dispatch import Refusal
-from serving.gateway.v2 import checked, classes
-from serving.replica.messages import Answer
+from serving.gateway.inputs import checked
+from serving.gateway.outputs import entities, numbers, rows
+from serving.replica.messages import Answer, Classes, Entities, Found
 
 
 class PredictRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -50,18 +51,26 @@ def texts_of(request: PredictRequest) -> list[str]:
     return checked(texts)
 
 
-def response(request: PredictRequest, answer: Answer, labels: list[str]) -> Any:
+def response(request: PredictRequest, texts: list[str], answer: Answer, labels: list[str]) -> Any:
     """Write the answer as plain data.
 
     Args:
         request: what was asked.
+        texts: what it was asked about.
         answer: what was answered.
-        labels: the model's labels, in the order of the scores.
+        labels: the model's labels, in the order of the scores; none where nobody asked for each.
     """
-    found = classes(answer)
-    rows = [
-        {"label": label, "score": max(scores)}
-        | ({"probabilities": dict(zip(labels, scores, strict=True))} if labels else {})
-        for label, scores in zip(found.labels, found.scores, strict=True)
-    ]
-    return rows if request.text is None else rows[0]
+    found = _rows(answer.found, texts, labels)
+    return found if request.text is None else found[0]
+
+
+def _rows(found: Found, texts: list[str], labels: list[str]) -> list[Any]:
+    if isinstance(found, Classes):
+        return [
+            {"label": label, "score": max(scores)}
+            | ({"probabilities": dict(zip(labels, scores, strict=True))} if labels else {})
+            for label, scores in zip(found.labels, found.scores, strict=True)
+        ]
+    if isinstance(found, Entities):
+        return [{"entities": row} for row in entities(found, texts)]
+    return [{"embedding": numbers(row)} for row in rows(found)]

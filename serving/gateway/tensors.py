@@ -10,6 +10,7 @@ import struct
 from collections.abc import Sequence
 
 from serving.gateway.dispatch import Refusal
+from serving.gateway.outputs import Output
 
 _LENGTH = struct.Struct("<I")
 
@@ -48,7 +49,7 @@ def texts_in(raw: bytes, most: int) -> list[str]:
         if len(texts) == most:
             raise Refusal(400, f"More than {most} texts in one request.")
         text = _element(raw, at, len(texts))
-        texts.append(_decoded(text, len(texts)))
+        texts.append(decoded(text, len(texts)))
         at += _LENGTH.size + len(text)
     return texts
 
@@ -64,11 +65,45 @@ def _element(raw: bytes, at: int, number: int) -> bytes:
     return raw[start : start + length]
 
 
-def _decoded(text: bytes, number: int) -> str:
+def decoded(text: bytes, number: int) -> str:
+    """Read a text.
+
+    Args:
+        text: UTF-8.
+        number: of the element, from 0.
+
+    Raises:
+        Refusal: with status 400, where it is not UTF-8.
+    """
     try:
         return text.decode()
     except UnicodeDecodeError as error:
         raise Refusal(400, f"Element {number} is not UTF-8: {error}.", LAYOUT) from error
+
+
+WHOLE = {"INT32": "i", "INT64": "q"}
+"""Types of whole numbers that are read, to what `struct` calls them."""
+
+
+def whole_in(raw: bytes, datatype: str) -> Sequence[int]:
+    """Read a tensor of whole numbers.
+
+    Raises:
+        Refusal: with status 400, where the bytes are no multiple of the type's size.
+    """
+    code = WHOLE[datatype]
+    size = struct.calcsize(f"<{code}")
+    if len(raw) % size:
+        said = f"{len(raw)} bytes are no whole number of {datatype}."
+        raise Refusal(400, said, f"each is {size} bytes, little-endian")
+    return struct.unpack(f"<{len(raw) // size}{code}", raw)
+
+
+def raw_of(output: Output) -> bytes:
+    """Write an output's bytes."""
+    if output.raw is not None:
+        return output.raw
+    return (from_texts if output.datatype == "BYTES" else from_numbers)(output.data)
 
 
 def from_texts(texts: Sequence[str]) -> bytes:

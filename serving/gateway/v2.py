@@ -4,8 +4,9 @@ Source: the protocol's REST specification (kserve/open-inference-protocol), with
 an HTTP status that is not 200 for every error; of its extensions the binary tensors, in `tensors`.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -13,16 +14,8 @@ from release.variants import Variant
 from serving.gateway import tensors
 from serving.gateway.dispatch import Refusal
 from serving.gateway.exchange import Response, encode
-from serving.replica.messages import Answer, Classes
-
-MOST_TEXTS = 64
-"""Texts in one request."""
-
-MOST_CHARACTERS = 100_000
-"""Characters in one text; no tokenizer is asked to look at more."""
-
-LABEL, SCORE, PROBABILITIES = "label", "score", "probabilities"
-OUTPUTS = (LABEL, SCORE, PROBABILITIES)
+from serving.gateway.inputs import IDS, MASK, MOST_TEXTS, Items, shaped_ids, shaped_texts
+from serving.gateway.outputs import Output, allow
 
 JSON_LENGTH = b"inference-header-content-length"
 SHARED_MEMORY = "shared_memory_region"
@@ -91,8 +84,8 @@ def read_index(body: bytes) -> IndexRequest:
         raise Refusal(400, said, 'such as {"ready": true}') from error
 
 
-def texts_of(request: InferRequest, raw: bytes = b"") -> list[str]:
-    """Take the texts out of a request's one input.
+def items_of(request: InferRequest, raw: bytes = b"") -> Items:
+    """Take what is asked about out of a request's inputs.
 
     Args:
         request: the JSON.
@@ -101,39 +94,96 @@ def texts_of(request: InferRequest, raw: bytes = b"") -> list[str]:
     Raises:
         Refusal: with status 400, naming value and limit.
     """
-    if len(request.inputs) != 1:
-        raise Refusal(400, f"There must be one input, not {len(request.inputs)}.")
-    tensor = request.inputs[0]
-    if tensor.datatype != "BYTES":
-        raise Refusal(
-            400, f"Input {tensor.name[:80]!r} must be BYTES, not {tensor.datatype[:20]!r}."
-        )
-    texts = _data(tensor, raw)
-    shape = tensor.shape
-    fits = shape in ([len(texts)], [len(texts), 1])
-    if not fits or not texts:
-        raise Refusal(
-            400,
-            f"Shape {shape[:8]} does not fit {len(texts)} texts.",
-            f"it must be [n] or [n, 1], n within 1..{MOST_TEXTS}",
-        )
-    return checked(texts)
+    inputs = request.inputs
+    for tensor in inputs:
+        _no_shared_memory(tensor)
+    first = inputs[0] if inputs else None
+    if first is not None and len(inputs) == 1 and first.datatype == "BYTES":
+        data = _data(first, _whole(first, raw))
+        return Items(texts=shaped_texts(data, first.shape))
+    ids, mask = ids_among(inputs)
+    parts = _parts(inputs, raw)
+    found = [_data(one, parts[one.name]) for one in (ids, mask) if one]
+    return Items(ids=shaped_ids(found[0], ids.shape, found[1] if mask else None))
 
 
-def _data(tensor: Tensor, raw: bytes) -> list[Any]:
-    _no_shared_memory(tensor)
-    size = tensor.parameters.get("binary_data_size")
-    if size is None:
-        if raw:
-            said = f"{len(raw)} bytes come after the JSON, and no input has binary_data_size."
+T = TypeVar("T", bound="Named")
+
+
+class Named(Protocol):
+    """What REST's and gRPC's tensors have in common."""
+
+    @property
+    def name(self) -> str:
+        """As the client calls it."""
+
+    @property
+    def datatype(self) -> str:
+        """Such as INT64."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Of the tensor."""
+
+
+def ids_among(inputs: Sequence[T]) -> tuple[T, T | None]:
+    """Find token ids, and their mask where there is one, among inputs.
+
+    Raises:
+        Refusal: with status 400, where there is anything else.
+    """
+    named = {one.name: one for one in inputs}
+    if IDS not in named or len(named) != len(inputs) or named.keys() - {IDS, MASK}:
+        given = ", ".join(f"{one.name[:40]!r} {one.datatype[:10]}" for one in inputs[:4]) or "none"
+        said = f"The inputs are {given}."
+        raise Refusal(400, said, f"send one BYTES, or {IDS} with or without {MASK}, INT64 or INT32")
+    for one in inputs:
+        if one.datatype not in tensors.WHOLE:
+            said = f"Input {one.name!r} must be INT64 or INT32, not {one.datatype[:20]!r}."
             raise Refusal(400, said)
+    ids, mask = named[IDS], named.get(MASK)
+    if mask is not None and list(mask.shape) != list(ids.shape):
+        said = f"{MASK} has shape {list(mask.shape[:8])}, and {IDS} {list(ids.shape[:8])}."
+        raise Refusal(400, said, "they must be the same")
+    return ids, mask
+
+
+def _parts(inputs: Sequence[Tensor], raw: bytes) -> dict[str, bytes | None]:
+    """Part what came after the JSON among the inputs, in their order."""
+    found: dict[str, bytes | None] = {}
+    at = 0
+    for tensor in inputs[:-1]:
+        size = tensor.parameters.get("binary_data_size")
+        found[tensor.name] = None
+        if size is not None:
+            if type(size) is not int or not 0 <= size <= len(raw) - at:
+                said = f"binary_data_size is {str(size)[:40]}, of {len(raw) - at} bytes left."
+                raise Refusal(400, said)
+            found[tensor.name], at = raw[at : at + size], at + size
+    found[inputs[-1].name] = _whole(inputs[-1], raw[at:])
+    return found
+
+
+def _whole(tensor: Tensor, raw: bytes) -> bytes | None:
+    """Give the bytes of the last input, which are all that are left; None where it has none."""
+    size = tensor.parameters.get("binary_data_size")
+    if size is None and raw:
+        said = f"{len(raw)} bytes come after the JSON, and no input has binary_data_size."
+        raise Refusal(400, said)
+    if size is not None and size != len(raw):
+        said = f"binary_data_size is {str(size)[:40]}, of {len(raw)} bytes after the JSON."
+        raise Refusal(400, said, "Inference-Header-Content-Length says where the JSON ends")
+    return None if size is None else raw
+
+
+def _data(tensor: Tensor, raw: bytes | None) -> Sequence[Any]:
+    if raw is None:
         return _flat(tensor.data or [])
     if tensor.data is not None:
         raise Refusal(400, "The input has both data and binary_data_size.", "send one of them")
-    if size != len(raw):
-        said = f"binary_data_size is {str(size)[:40]}, of {len(raw)} bytes after the JSON."
-        raise Refusal(400, said, "Inference-Header-Content-Length says where the JSON ends")
-    return tensors.texts_in(raw, MOST_TEXTS)
+    if tensor.datatype == "BYTES":
+        return tensors.texts_in(raw, MOST_TEXTS)
+    return tensors.whole_in(raw, tensor.datatype)
 
 
 def _no_shared_memory(tensor: "Tensor | Wanted") -> None:
@@ -141,54 +191,41 @@ def _no_shared_memory(tensor: "Tensor | Wanted") -> None:
         raise Refusal(400, f"{tensor.name[:80]!r} lies in shared memory, which is not served.")
 
 
-def checked(texts: list[Any]) -> list[str]:
-    """Give the texts, if a model may be asked about each.
-
-    Raises:
-        Refusal: with status 400, naming value and limit.
-    """
-    if len(texts) > MOST_TEXTS:
-        raise Refusal(400, f"{len(texts)} texts in one request, of {MOST_TEXTS} at most.")
-    for text in texts:
-        _check(text)
-    return texts
-
-
 def _flat(data: list[Any]) -> list[Any]:
-    return [one[0] if isinstance(one, list) and len(one) == 1 else one for one in data]
+    if not data or not isinstance(data[0], list):
+        return data
+    return [one for row in data for one in (row if isinstance(row, list) else [row])]
 
 
-def _check(text: object) -> None:
-    if not isinstance(text, str):
-        raise Refusal(400, f"Each text must be a string, not {type(text).__name__}.")
-    if len(text) > MOST_CHARACTERS:
-        raise Refusal(400, f"A text has {len(text)} characters, of {MOST_CHARACTERS} at most.")
-    if not text.strip():
-        raise Refusal(400, "A text is empty.")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise Refusal(400, f"A text is not Unicode: {error}.") from error
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """Which outputs are asked for, and how they shall be written."""
+
+    names: Mapping[str, bool]
+    """Each to whether it shall be binary; empty leaves the choice to the task."""
+
+    binary: bool
+    """Whether one that is not named shall be binary."""
 
 
-def wanted(request: InferRequest) -> dict[str, bool]:
-    """Name the outputs that are asked for, and whether each shall be binary.
+def wished(request: InferRequest, task: str) -> Wish:
+    """Say which outputs are asked for.
+
+    Args:
+        request: the JSON.
+        task: of the model; empty where it is not known yet.
 
     Raises:
         Refusal: with status 400, for an unknown one.
     """
     binary = _flag(request.parameters, "binary_data_output", otherwise=False)
-    if not request.outputs:
-        return {LABEL: binary, SCORE: binary}
-    for one in request.outputs:
+    names = {}
+    for one in request.outputs or ():
         _no_shared_memory(one)
-        if one.name not in OUTPUTS:
-            raise Refusal(
-                400, f"There is no output {one.name[:80]!r}.", f"there is {', '.join(OUTPUTS)}"
-            )
-    return {
-        one.name: _flag(one.parameters, "binary_data", otherwise=binary) for one in request.outputs
-    }
+        names[one.name] = _flag(one.parameters, "binary_data", otherwise=binary)
+    if names:
+        allow(names, task)
+    return Wish(names=names, binary=binary)
 
 
 def _flag(parameters: Mapping[str, Any], name: str, *, otherwise: bool) -> bool:
@@ -198,86 +235,29 @@ def _flag(parameters: Mapping[str, Any], name: str, *, otherwise: bool) -> bool:
     return given
 
 
-def response(
-    request: InferRequest, names: Mapping[str, bool], arm: Variant, answer: Answer
-) -> Response:
+def response(request: InferRequest, wish: Wish, arm: Variant, found: Sequence[Output]) -> Response:
     """Write the answer.
 
     Args:
         request: what was asked.
-        names: each output to whether it shall be binary.
+        wish: how each output shall be written.
         arm: who answered.
-        answer: what it answered.
+        found: what it answered.
     """
-    outputs, raw = [], []
-    for name, binary in names.items():
-        datatype, shape, data = _output(name, answer)
-        output = {"name": name, "datatype": datatype, "shape": shape}
-        if binary:
-            write: Any = tensors.from_texts if datatype == "BYTES" else tensors.from_numbers
-            raw.append(write(data))
-            outputs.append({**output, "parameters": {"binary_data_size": len(raw[-1])}})
+    written, raw = [], []
+    for one in found:
+        output = {"name": one.name, "datatype": one.datatype, "shape": one.shape}
+        if wish.names.get(one.name, wish.binary):
+            raw.append(tensors.raw_of(one))
+            written.append({**output, "parameters": {"binary_data_size": len(raw[-1])}})
         else:
-            outputs.append({**output, "data": data})
-    body = {"model_name": arm.model, "model_version": str(arm.version), "outputs": outputs}
-    written = encode({**body, "id": request.id} if request.id is not None else body)
+            written.append({**output, "data": one.data})
+    body = {"model_name": arm.model, "model_version": str(arm.version), "outputs": written}
+    plain = encode({**body, "id": request.id} if request.id is not None else body)
     if not raw:
-        return Response(body=written)
+        return Response(body=plain)
     return Response(
-        body=b"".join([written, *raw]),
+        body=b"".join([plain, *raw]),
         kind=b"application/octet-stream",
-        headers=((JSON_LENGTH, str(len(written)).encode()),),
+        headers=((JSON_LENGTH, str(len(plain)).encode()),),
     )
-
-
-def _output(name: str, answer: Answer) -> tuple[str, list[int], list[Any]]:
-    found = classes(answer)
-    count = len(found.labels)
-    if name == LABEL:
-        return "BYTES", [count], found.labels
-    if name == SCORE:
-        return "FP32", [count], [max(row) for row in found.scores]
-    rows = found.scores
-    return "FP32", [count, len(rows[0])], [one for row in rows for one in row]
-
-
-def classes(answer: Answer) -> Classes:
-    """Give what a classifier found.
-
-    Raises:
-        Refusal: with status 501, where the model is none.
-    """
-    if isinstance(answer.found, Classes):
-        return answer.found
-    raise Refusal(501, "This model does not classify texts.")
-
-
-def server_metadata(version: str) -> Mapping[str, Any]:
-    """Describe the server."""
-    return {"name": "slipway", "version": version, "extensions": ["binary_tensor_data"]}
-
-
-def model_metadata(arm: Variant, versions: list[int], labels: list[str], longest: int) -> Any:
-    """Describe a model."""
-    return {
-        "name": arm.model,
-        "versions": [str(version) for version in versions],
-        "platform": arm.recipe,
-        "inputs": [{"name": "text", "datatype": "BYTES", "shape": [-1]}],
-        "outputs": [
-            {"name": LABEL, "datatype": "BYTES", "shape": [-1]},
-            {"name": SCORE, "datatype": "FP32", "shape": [-1]},
-            {"name": PROBABILITIES, "datatype": "FP32", "shape": [-1, len(labels) or -1]},
-        ],
-        "parameters": {"labels": labels, "longest_input": longest},
-    }
-
-
-def index_entry(name: str, arm: Variant, *, ready: bool) -> Mapping[str, str]:
-    """Describe one version in a repository's index."""
-    return {
-        "name": name,
-        "version": str(arm.version),
-        "state": "READY" if ready else "UNAVAILABLE",
-        "reason": "" if ready else "no replica of it is ready",
-    }

@@ -1,9 +1,12 @@
 """Replicas that speak the wire and have no model, and a gateway before them in this process."""
 
 import asyncio
+import re
+import struct
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +18,7 @@ from release.variants import Variant
 from serving.gateway.app import Gateway
 from serving.gateway.dispatch import Dispatcher
 from serving.gateway.metrics import Metrics
+from serving.gateway.outputs import CLASSIFIES, EMBEDS, TAGS
 from serving.gateway.pool import Pool
 from serving.gateway.table import Table
 from serving.journal import Record
@@ -23,6 +27,9 @@ from serving.replica.messages import (
     Ask,
     Cancel,
     Classes,
+    Entities,
+    Entity,
+    Found,
     Infer,
     Kind,
     Problem,
@@ -35,6 +42,9 @@ from serving.replica.wire import Frames
 
 LABELS = ["alpha", "beta"]
 LONGEST = 16
+WIDTH = 3
+BETA = 7
+"""The token id of the word `beta`; every other is 1."""
 
 
 def variant(version: int, model: str = "tiny") -> Variant:
@@ -67,14 +77,25 @@ def _found(answer: Answer, found: Classes | Vectors) -> Answer:
 class WireReplica:
     """Finds `beta` in what holds it and `alpha` elsewhere; more than 16 words are too long.
 
-    `fails` says how it fails at everything, `lies` what it sends instead of answers. While it is
-    `held` it answers nothing but how it is, while it is `hung` nothing at all; what it was asked
-    meanwhile it answers when it is let go.
+    A tagger names every `beta`; an embedder counts tokens, betas, and adds a quarter. `fails` says
+    how it fails at everything, `lies` what it sends instead of answers, `slow` how many seconds it
+    takes. While it is `held` it answers nothing but how it is, while it is `hung` nothing at all;
+    what it was asked meanwhile it answers when it is let go.
     """
 
-    def __init__(self, digest: str, fails: Kind | None = None, *, lies: str = "") -> None:
+    def __init__(
+        self,
+        digest: str,
+        fails: Kind | None = None,
+        *,
+        task: str = CLASSIFIES,
+        slow: float = 0.0,
+        lies: str = "",
+    ) -> None:
         self.digest = digest
         self.fails = fails
+        self.task = task
+        self.slow = slow
         self.lies = lies
         self.wait = 0.0
         self.hung = self.held = self.drops = False
@@ -91,6 +112,9 @@ class WireReplica:
             self.kept.append(question)
         elif self.drops and isinstance(question, Infer):
             self.frames.close()
+        elif self.slow and isinstance(question, Infer):
+            loop = asyncio.get_running_loop()
+            loop.call_later(self.slow, lambda: self._say(self._reply(question)))
         else:
             self._say(self._reply(question))
 
@@ -118,31 +142,47 @@ class WireReplica:
                 digest=self.digest,
                 ready=True,
                 pid=1,
-                task="text-classification",
-                labels=LABELS,
+                task=self.task,
+                labels=[] if self.task == EMBEDS else LABELS,
                 longest_input=LONGEST,
+                width=WIDTH if self.task == EMBEDS else 0,
             )
         self.asked.append(question.texts)
         if self.fails:
             said = "It fails, as it should."
             wait = self.wait
             return Problem(id=question.id, kind=self.fails, message=said, wait_seconds=wait)
-        if (most := max(len(text.split()) for text in question.texts)) > LONGEST:
+        ids = question.ids or [_ids(text) for text in question.texts]
+        if (most := max(len(row) for row in ids)) > LONGEST:
             said = f"A text has {most} tokens, of {LONGEST} at most."
             return Problem(id=question.id, kind=Kind.TOO_LONG, message=said)
         return Answer(
             id=question.id,
-            found=Classes(
-                labels=["beta" if "beta" in text else "alpha" for text in question.texts],
-                scores=[
-                    [0.25, 0.75] if "beta" in text else [0.75, 0.25] for text in question.texts
-                ],
-            ),
-            tokens=sum(len(text.split()) for text in question.texts),
+            found=self._found(ids, question.texts),
+            tokens=sum(len(row) for row in ids),
             queue_ms=2.0,
             tokenize_ms=0.5,
             compute_ms=20.0,
         )
+
+    def _found(self, ids: list[list[int]], texts: list[str]) -> Found:
+        if self.task == TAGS:
+            places = [[one.span() for one in re.finditer("beta", text)] for text in texts] or [
+                [(at, at + 1) for at, one in enumerate(row) if one == BETA] for row in ids
+            ]
+            named = partial(Entity, label="GREEK", score=0.75)
+            return Entities(found=[[named(start=a, end=b) for a, b in row] for row in places])
+        if self.task == EMBEDS:
+            flat = [one for row in ids for one in (len(row), row.count(BETA), 0.25)]
+            return Vectors(width=WIDTH, data=struct.pack(f"<{len(flat)}f", *flat))
+        return Classes(
+            labels=["beta" if BETA in row else "alpha" for row in ids],
+            scores=[[0.25, 0.75] if BETA in row else [0.75, 0.25] for row in ids],
+        )
+
+
+def _ids(text: str) -> list[int]:
+    return [BETA if "beta" in word else 1 for word in text.split()]
 
 
 class Stand:
@@ -171,6 +211,8 @@ class Stand:
         *,
         generation: int = 1,
         fails: Kind | None = None,
+        task: str = CLASSIFIES,
+        slow: float = 0.0,
         **more: Any,
     ) -> None:
         """Serve a champion and, all requests' first choice, a canary."""
@@ -179,7 +221,9 @@ class Stand:
             if arm is None or arm.digest in self.replicas:
                 continue
             failing = fails if arm == canary else None
-            replica = self.replicas[arm.digest] = WireReplica(arm.digest, failing)
+            replica = self.replicas[arm.digest] = WireReplica(
+                arm.digest, failing, task=task, slow=slow
+            )
             address = str(self.folder / arm.digest[-6:])
             self._servers.append(
                 await loop.create_unix_server(lambda one=replica: one.frames, address)  # type: ignore[misc]
@@ -193,7 +237,9 @@ class Stand:
             lease_until=2e10,
             guard=Guard(**more),
         )
-        self.table.take({**{k: v.route for k, v in self.table.endpoints.items()}, "tiny": route})
+        self.table.take(
+            {**{k: v.route for k, v in self.table.endpoints.items()}, stable.model: route}
+        )
         self.pool.follow({digest: (str(self.folder / digest[-6:]),) for digest in self.replicas})
         while not all(self._ready(arm) for arm in route.variants):
             await asyncio.sleep(0.005)

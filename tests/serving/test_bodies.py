@@ -16,10 +16,13 @@ from hypothesis import strategies as st
 
 from serving.gateway.bodies import MOST_BODY, Headers, inflate
 from serving.gateway.dispatch import Refusal
+from serving.gateway.inputs import MOST_TEXTS, Items
+from serving.gateway.openai import items_of as openai_items
+from serving.gateway.openai import read as read_openai
 from serving.gateway.predict import read as read_predict
 from serving.gateway.predict import texts_of as predict_texts
 from serving.gateway.tensors import from_numbers, from_texts, split, texts_in
-from serving.gateway.v2 import MOST_TEXTS, InferRequest, Tensor, read, read_index, texts_of, wanted
+from serving.gateway.v2 import InferRequest, Tensor, items_of, read, read_index, wished
 from tests.fakes.wire_replica import standing, variant
 
 T = TypeVar("T")
@@ -101,37 +104,50 @@ def binary(size: object, **more: object) -> InferRequest:
 @pytest.mark.parametrize("size", [True, -1, 4, 6, 2**70, "5", 5.5, [5], {}])
 def test_a_size_that_is_not_the_rest_is_refused(size: object) -> None:
     raw = from_texts(["a"])
-    assert texts_of(binary(5), raw) == ["a"]
+    assert items_of(binary(5), raw) == Items(texts=["a"])
     with pytest.raises(Refusal, match="of 5 bytes after the JSON"):
-        texts_of(binary(size), raw)
+        items_of(binary(size), raw)
 
 
 def test_binary_and_plain_do_not_mix() -> None:
     both = binary(5)
     both.inputs[0].data = ["b"]
     with pytest.raises(Refusal, match="both data and binary_data_size"):
-        texts_of(both, from_texts(["a"]))
+        items_of(both, from_texts(["a"]))
     none = InferRequest(inputs=[Tensor(name="text", shape=[1], datatype="BYTES", data=["b"])])
     with pytest.raises(Refusal, match="3 bytes come after the JSON"):
-        texts_of(none, b"abc")
+        items_of(none, b"abc")
     with pytest.raises(Refusal, match="shared memory"):
-        texts_of(binary(5, shared_memory_region="r"), from_texts(["a"]))
+        items_of(binary(5, shared_memory_region="r"), from_texts(["a"]))
 
 
 @pytest.mark.parametrize("texts", [["\0"], ["a\0b"], ["\ufeff数据"], ["\U0010ffff"]])
 def test_odd_but_true_texts_pass(texts: list[str]) -> None:
     raw = from_texts(texts)
-    assert texts_of(binary(len(raw)), raw) == texts
+    assert items_of(binary(len(raw)), raw) == Items(texts=texts)
 
 
 READERS: list[Callable[[bytes], Any]] = [
-    lambda body: texts_of(read(body)),
-    lambda body: wanted(read(body)),
+    lambda body: items_of(read(body)),
+    lambda body: wished(read(body), ""),
     lambda body: predict_texts(read_predict(body)),
+    lambda body: openai_items(read_openai(body)),
     read_index,
 ]
 PARTS = ["inputs", "outputs", "name", "shape", "datatype", "BYTES", "data", "parameters", "text"]
-PARTS += ["texts", "probabilities", "ready", "binary_data_size", "binary_data_output", "label"]
+PARTS += [
+    "model",
+    "input",
+    "input_ids",
+    "attention_mask",
+    "INT64",
+    "texts",
+    "probabilities",
+    "ready",
+    "binary_data_size",
+    "binary_data_output",
+    "label",
+]
 JSONS = st.recursive(
     st.one_of(
         *(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),

@@ -11,8 +11,9 @@ import jsonschema
 import pytest
 
 from release.routes import Route
+from serving.gateway.inputs import HIGHEST_ID, MOST_CHARACTERS, MOST_IDS, MOST_TEXTS
+from serving.gateway.outputs import ALL, CLASSIFIES, EMBEDS, OUTPUTS, TAGS
 from serving.gateway.pages import OPENAPI
-from serving.gateway.v2 import MOST_CHARACTERS, MOST_TEXTS, OUTPUTS
 from tests.fakes.wire_replica import Stand, standing, variant
 from tests.serving.tier import body
 
@@ -21,7 +22,8 @@ SCHEMAS = DOCUMENT["components"]["schemas"]
 SENT = {
     "/v2/models/{model}/infer": body("has beta"),
     "/v2/models/{model}/versions/{version}/infer": body("has beta")
-    | {"outputs": [{"name": name} for name in OUTPUTS]},
+    | {"outputs": [{"name": name} for name in OUTPUTS[CLASSIFIES]]},
+    "/v1/embeddings": {"model": "tiny", "input": "beta"},
     "/predict/{endpoint}": {"texts": ["beta"], "probabilities": True},
 }
 NAMED = {"model": "tiny", "endpoint": "tiny", "version": "1"}
@@ -86,7 +88,7 @@ def test_answers_are_as_documented(path: str) -> None:
         early = await stand.client.request(method, address, **sent)
         assert early.status_code in (200, 404, 503)
         check(early, operation["responses"])
-        await stand.serve(variant(1))
+        await stand.serve(variant(1), task=EMBEDS if "embeddings" in path else CLASSIFIES)
         answer = await stand.client.request(method, address, **sent)
         assert answer.status_code == 200, answer.text
         check(answer, operation["responses"])
@@ -109,6 +111,7 @@ def test_answers_are_as_documented(path: str) -> None:
             stand.status = {
                 "gateway": "g",
                 "pid": 1,
+                "grpc": "",
                 "number": 1,
                 "endpoints": [],
                 "broken_snapshots": 0,
@@ -124,5 +127,24 @@ def test_limits_and_version_are_the_codes_own() -> None:
     assert DOCUMENT["info"]["version"] == version("slipway")
     texts = SCHEMAS["PredictRequest"]["properties"]["texts"]
     assert (texts["maxItems"], texts["items"]["maxLength"]) == (MOST_TEXTS, MOST_CHARACTERS)
-    assert SCHEMAS["InputTensor"]["properties"]["data"]["maxItems"] == MOST_TEXTS
-    assert tuple(SCHEMAS["WantedOutput"]["properties"]["name"]["enum"]) == OUTPUTS
+    assert SCHEMAS["InputTensor"]["properties"]["data"]["oneOf"][0]["maxItems"] == MOST_TEXTS
+    of_one, of_several = SCHEMAS["EmbeddingRequest"]["properties"]["input"]["oneOf"][2:]
+    assert (of_one["maxItems"], of_one["items"]["maximum"]) == (MOST_IDS, HIGHEST_ID)
+    assert (of_several["maxItems"], of_several["items"]) == (MOST_TEXTS, of_one)
+    assert tuple(SCHEMAS["WantedOutput"]["properties"]["name"]["enum"]) == ALL
+
+
+@pytest.mark.parametrize("task", [TAGS, EMBEDS])
+@pytest.mark.parametrize("path", ["/predict/{endpoint}", "/v2/models/{model}/infer"])
+def test_answers_of_other_tasks_are_as_documented(path: str, task: str) -> None:
+    async def work() -> None:
+        async with standing() as stand:
+            await stand.serve(variant(1), task=task)
+            sent = {"text": "has beta"} if "predict" in path else body("has beta")
+            answer = await stand.client.post(path.format_map(NAMED), json=sent)
+            assert answer.status_code == 200
+            check(answer, DOCUMENT["paths"][path]["post"]["responses"])
+            described = await stand.client.get("/v2/models/tiny")
+            check(described, DOCUMENT["paths"]["/v2/models/{model}"]["get"]["responses"])
+
+    asyncio.run(work())

@@ -214,7 +214,7 @@ def test_the_repository_is_listed() -> None:
         gone = await stand.client.get("/v2/models/tiny/versions/2/ready")
         assert (gone.status_code, gone.json()) == (503, {"name": "tiny", "ready": False})
         described = (await stand.client.get("/v2/models/tiny/versions/2")).json()
-        assert described["outputs"][2]["shape"] == [-1, -1]
+        assert (described["outputs"], described["parameters"]["task"]) == ([], "")
 
     with_stand(work)
 
@@ -223,7 +223,11 @@ def test_server_and_models_are_described() -> None:
     assert get("/v2").json()["extensions"] == ["binary_tensor_data"]
     found = get("/v2/models/tiny/versions/1").json()
     assert found["outputs"][2] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]}
-    assert found["parameters"] == {"labels": ["alpha", "beta"], "longest_input": 16}
+    assert found["parameters"] == {
+        "task": "text-classification",
+        "labels": ["alpha", "beta"],
+        "longest_input": 16,
+    }
     assert get("/v1/models").json() == {
         "object": "list",
         "data": [{"id": "tiny", "object": "model", "created": 0, "owned_by": "slipway"}],

@@ -42,6 +42,9 @@ def until(true: Callable[[], Any], seconds: float = 20.0) -> Any:
 class Tier:
     folder: Path
     locate: Callable[[Variant], Path]
+    grpc: str = ""
+    """Where gRPC shall be served; `address` is where it is."""
+
     number: int = 0
     routes: dict[str, Route] = field(default_factory=dict)
     replicas: dict[str, Process] = field(default_factory=dict)
@@ -87,6 +90,7 @@ class Tier:
             *(sys.executable, "-m", "serving.gateway.main", "--fd", str(fd), "--name", "test/g1"),
             *("--folder", str(self.folder), "--status", str(self.sockets / "status")),
             *("--journal", str(self.folder / "journal")),
+            *(("--grpc", self.grpc) if self.grpc else ()),
         ]
         log = self.folder / "gateway.log"
         self.gateway = start("gateway", command, env=inherited(), log=log, pass_fds=[fd])
@@ -117,6 +121,11 @@ class Tier:
         answers = [self.ask(text, x_slipway_key=key) for key in keys]
         assert [one.status_code for one in answers] == [200] * len(answers)
         return [int(one.headers["x-slipway-version"]) for one in answers]
+
+    def address(self) -> str:
+        """Where the gateway serves gRPC."""
+        found: str = self.status()["grpc"]
+        return found
 
     def kill(self, process: Process) -> None:
         os.kill(process.pid, signal.SIGKILL)

@@ -1,0 +1,117 @@
+"""What every call has in common: its metadata and deadline in, its status and metadata out."""
+
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import grpc
+from google.protobuf.message import Message
+
+from serving.gateway.bodies import Headers
+from serving.gateway.dispatch import Refusal
+from serving.gateway.exchange import Pairs, retry_after
+from serving.gateway.grpc.messages import parsed
+from serving.gateway.metrics import Metrics
+
+CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    404: grpc.StatusCode.NOT_FOUND,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    501: grpc.StatusCode.UNIMPLEMENTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+"""Each HTTP status of a refusal to gRPC's own; any other is INTERNAL."""
+
+MOST_DETAILS = 1000
+"""Characters of a sentence: it travels as a header, and clients limit those."""
+
+Context = Any
+"""grpc.aio's servicer context; the library ships no types."""
+
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """What a call says beside its message."""
+
+    id: str
+    headers: Headers
+    remaining: float | None
+    """Seconds to the client's deadline; None where it has none."""
+
+    def deadline_ms(self) -> float | None:
+        """How long the client will wait, by its deadline or its header, in milliseconds.
+
+        Raises:
+            Refusal: with status 400, for a header that is no sane number.
+        """
+        said = self.headers.deadline_ms()
+        if self.remaining is None:
+            return said
+        left = max(1.0, self.remaining * 1e3)
+        return left if said is None else min(said, left)
+
+
+Work = Callable[[Any, Caller], Awaitable[tuple[Message, Pairs]]]
+"""Takes a request and who calls; gives the answer, and what to tell in metadata."""
+
+
+def unary(kind: type[M], work: Work, metrics: Metrics) -> Any:
+    """Make a handler of a call with one message each way.
+
+    Args:
+        kind: of the request.
+        work: what the call does.
+        metrics: counts refusals.
+    """
+
+    async def handle(body: bytes, context: Context) -> Message:
+        caller = _caller(context)
+        try:
+            answer, told = await work(parsed(kind, body), caller)
+        except Refusal as error:
+            metrics.refused(error.status)
+            code = CODES.get(error.status, grpc.StatusCode.INTERNAL)
+            pairs = metadata(caller.id, retry_after(error))
+            return await _abort(context, code, str(error), pairs)
+        except Exception:
+            metrics.refused(500)
+            traceback.print_exc(file=sys.stderr)
+            said = "The gateway failed; its log says how."
+            return await _abort(context, grpc.StatusCode.INTERNAL, said, metadata(caller.id))
+        context.set_trailing_metadata(metadata(caller.id, told))
+        return answer
+
+    # Messages are read by `parsed`: what the library cannot read, it would call INTERNAL.
+    return grpc.unary_unary_rpc_method_handler(
+        handle, response_serializer=lambda message: message.SerializeToString()
+    )
+
+
+async def _abort(
+    context: Context, code: Any, details: str, trailing: tuple[tuple[str, str], ...]
+) -> Message:
+    await context.abort(code, details[:MOST_DETAILS], trailing)
+    raise AssertionError("abort does not return")
+
+
+def _caller(context: Context) -> Caller:
+    given = context.invocation_metadata() or ()
+    headers = Headers(
+        [(name.encode(), value.encode()) for name, value in given if isinstance(value, str)]
+    )
+    return Caller(id=headers.request_id(), headers=headers, remaining=context.time_remaining())
+
+
+def metadata(request_id: str, pairs: Pairs = ()) -> tuple[tuple[str, str], ...]:
+    """Give HTTP's headers as gRPC's metadata, which is ASCII."""
+    plain = ((name.decode(), value.decode()) for name, value in pairs)
+    return (
+        ("x-request-id", request_id),
+        *((name, value if value.isascii() else quote(value)) for name, value in plain),
+    )

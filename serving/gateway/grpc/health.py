@@ -1,0 +1,92 @@
+"""`grpc.health.v1`: whether the server, or one model of it, can be asked.
+
+The empty name and the inference service's mean the server; any other is an endpoint's.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2 as pb
+
+from serving.gateway.dispatch import Refusal
+from serving.gateway.exchange import Pairs, all_ready, is_ready
+from serving.gateway.grpc.calls import Caller, Context, unary
+from serving.gateway.grpc.messages import parsed
+from serving.gateway.grpc.service import NAME
+from serving.gateway.metrics import Metrics
+from serving.gateway.pool import Pool
+from serving.gateway.table import Table
+
+LOOK_SECONDS = 0.25
+"""How often a watch looks whether something has changed."""
+
+Response = pb.HealthCheckResponse
+
+
+class Health:
+    """Answers health checks.
+
+    Args:
+        table: what is served.
+        pool: connections to replicas.
+        metrics: counts refusals.
+    """
+
+    def __init__(self, table: Table, pool: Pool, metrics: Metrics) -> None:
+        self._table = table
+        self._pool = pool
+        self._metrics = metrics
+        self._leaving = asyncio.Event()
+
+    def leave(self) -> None:
+        """Say from now on that nothing can be asked here, and end every watch."""
+        self._leaving.set()
+
+    def handlers(self) -> Any:
+        """Give the handlers of all calls, for a server."""
+        calls = {
+            "Check": unary(pb.HealthCheckRequest, self._check, self._metrics),
+            "List": unary(pb.HealthListRequest, self._list, self._metrics),
+            "Watch": grpc.unary_stream_rpc_method_handler(
+                self._watch, response_serializer=Response.SerializeToString
+            ),
+        }
+        return grpc.method_handlers_generic_handler("grpc.health.v1.Health", calls)
+
+    async def _check(self, request: Any, _caller: Caller) -> tuple[Any, Pairs]:
+        found = self._status(request.service)
+        if found == Response.SERVICE_UNKNOWN:
+            raise Refusal(404, f"There is no service {request.service[:80]!r}.")
+        return Response(status=found), ()
+
+    async def _list(self, _request: Any, _caller: Caller) -> tuple[Any, Pairs]:
+        names = ("", NAME, *sorted(self._table.endpoints))
+        statuses = {name: Response(status=self._status(name)) for name in names}
+        return pb.HealthListResponse(statuses=statuses), ()
+
+    async def _watch(self, body: bytes, context: Context) -> AsyncIterator[Any]:
+        """Tell the status now, and again whenever it has changed."""
+        try:
+            service = parsed(pb.HealthCheckRequest, body).service
+        except Refusal as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        told = None
+        while not self._leaving.is_set():
+            if (found := self._status(service)) != told:
+                yield Response(status=found)
+                told = found
+            await asyncio.sleep(LOOK_SECONDS)
+        yield Response(status=self._status(service))
+
+    def _status(self, service: str) -> int:
+        if service in ("", NAME):
+            good = all_ready(self._table, self._pool)
+        elif endpoint := self._table.endpoints.get(service):
+            arm = endpoint.route.stable
+            good = arm is not None and is_ready(self._pool, arm)
+        else:
+            return int(Response.SERVICE_UNKNOWN)
+        serves = good and not self._leaving.is_set()
+        return int(Response.SERVING if serves else Response.NOT_SERVING)

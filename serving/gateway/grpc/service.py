@@ -1,0 +1,120 @@
+"""The Open Inference Protocol, V2 gRPC: what each call does."""
+
+from importlib.metadata import version as version_of_package
+from typing import Any
+
+import grpc
+
+from serving.gateway import describing, outputs
+from serving.gateway.dispatch import Call, Dispatcher
+from serving.gateway.exchange import (
+    Pairs,
+    all_ready,
+    arm_of,
+    endpoint_of,
+    is_ready,
+    listed,
+    status_of,
+    told,
+    version_of,
+)
+from serving.gateway.grpc import inference_pb2 as pb
+from serving.gateway.grpc.calls import Caller, unary
+from serving.gateway.grpc.messages import items_of, model_metadata, response
+from serving.gateway.metrics import Metrics
+from serving.gateway.pool import Pool
+from serving.gateway.table import Table
+
+NAME = "inference.GRPCInferenceService"
+
+
+class Service:
+    """Answers the protocol's calls.
+
+    Args:
+        table: what is served.
+        pool: connections to replicas.
+        dispatcher: answers calls.
+        metrics: counts refusals.
+    """
+
+    def __init__(self, table: Table, pool: Pool, dispatcher: Dispatcher, metrics: Metrics) -> None:
+        self._table = table
+        self._pool = pool
+        self._dispatcher = dispatcher
+        self._metrics = metrics
+        self._version = version_of_package("slipway")
+
+    def handlers(self) -> Any:
+        """Give the handlers of all calls, for a server."""
+        calls = {
+            "ModelInfer": (pb.ModelInferRequest, self._infer),
+            "ModelReady": (pb.ModelReadyRequest, self._model_ready),
+            "ModelMetadata": (pb.ModelMetadataRequest, self._model_metadata),
+            "ServerLive": (pb.ServerLiveRequest, self._live),
+            "ServerReady": (pb.ServerReadyRequest, self._ready),
+            "ServerMetadata": (pb.ServerMetadataRequest, self._server_metadata),
+            "RepositoryIndex": (pb.RepositoryIndexRequest, self._index),
+        }
+        made = {name: unary(kind, work, self._metrics) for name, (kind, work) in calls.items()}
+        return grpc.method_handlers_generic_handler(NAME, made)
+
+    async def _infer(
+        self, request: pb.ModelInferRequest, caller: Caller
+    ) -> tuple[pb.ModelInferResponse, Pairs]:
+        endpoint = endpoint_of(self._table, request.model_name)
+        version = version_of(request.model_version or None)
+        names = [one.name for one in request.outputs]
+        if names:
+            status = status_of(self._pool, endpoint)
+            outputs.allow(names, status.task if status else "")
+        items = items_of(request)
+        call = Call(
+            id=caller.id,
+            key=caller.headers.text(b"x-slipway-key") or caller.id,
+            texts=items.texts,
+            ids=items.ids,
+            deadline_ms=caller.deadline_ms(),
+            version=version,
+        )
+        reply = await self._dispatcher.answer(endpoint, call)
+        found = outputs.outputs(names, reply.answer, items.texts)
+        return response(request, reply.arm, found), told(reply)
+
+    async def _model_ready(
+        self, request: pb.ModelReadyRequest, _caller: Caller
+    ) -> tuple[pb.ModelReadyResponse, Pairs]:
+        endpoint = endpoint_of(self._table, request.name)
+        arm = arm_of(endpoint, version_of(request.version or None))
+        return pb.ModelReadyResponse(ready=is_ready(self._pool, arm)), ()
+
+    async def _model_metadata(
+        self, request: pb.ModelMetadataRequest, _caller: Caller
+    ) -> tuple[pb.ModelMetadataResponse, Pairs]:
+        endpoint = endpoint_of(self._table, request.name)
+        arm = arm_of(endpoint, version_of(request.version or None))
+        versions = sorted({one.version for one in endpoint.route.variants})
+        found = describing.model_metadata(arm, versions, self._pool.status(arm.digest))
+        return model_metadata(found), ()
+
+    async def _live(
+        self, _request: pb.ServerLiveRequest, _caller: Caller
+    ) -> tuple[pb.ServerLiveResponse, Pairs]:
+        return pb.ServerLiveResponse(live=True), ()
+
+    async def _ready(
+        self, _request: pb.ServerReadyRequest, _caller: Caller
+    ) -> tuple[pb.ServerReadyResponse, Pairs]:
+        return pb.ServerReadyResponse(ready=all_ready(self._table, self._pool)), ()
+
+    async def _server_metadata(
+        self, _request: pb.ServerMetadataRequest, _caller: Caller
+    ) -> tuple[pb.ServerMetadataResponse, Pairs]:
+        return pb.ServerMetadataResponse(**describing.server_metadata(self._version)), ()
+
+    async def _index(
+        self, request: pb.RepositoryIndexRequest, _caller: Caller
+    ) -> tuple[pb.RepositoryIndexResponse, Pairs]:
+        entries = listed(self._table, self._pool, only_ready=request.ready)
+        models = [pb.RepositoryIndexResponse.ModelIndex(**one) for one in entries]
+        return pb.RepositoryIndexResponse(models=models), ()
