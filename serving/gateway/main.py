@@ -85,7 +85,7 @@ async def serve(given: argparse.Namespace) -> None:
     journal = JournalWriter(given.journal, given.name)
     process = Process(name=given.name, watch=Watch(given.folder), journal=journal)
     table, pool = process.table, process.pool
-    metrics = Metrics(table, lambda arm: pool.status(arm.digest) is not None)
+    metrics = Metrics(table, lambda arm: pool.status(arm.digest) is not None, pool.standing)
     dispatcher = Dispatcher(pool, process.note, metrics)
     app = Gateway(table, pool, dispatcher, metrics, process.status)
     process.follow()

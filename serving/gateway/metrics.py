@@ -6,13 +6,15 @@ The journal stays the evidence for releases; these numbers are for dashboards an
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from release.variants import Variant
+from serving.gateway.loads import Loads
+from serving.gateway.pool import Standing as Replica
 from serving.gateway.standing import ARM, Standing
 from serving.gateway.table import Table
 from serving.replica.messages import CLIENTS_FAULT, Answer, Kind
@@ -72,8 +74,9 @@ class Metrics:
     Args:
         table: what is served; arms that are not in it are forgotten after a while.
         ready: whether the replica of a variant can be reached.
-        most_series: series that requests may make, and again that routes may make; what would go
-            beyond is left out and counted.
+        replicas: gives, by content digest, how each replica stands.
+        most_series: series that requests may make, and again that routes may make, and replicas;
+            what would go beyond is left out and counted.
         clock: monotonic seconds.
     """
 
@@ -81,6 +84,7 @@ class Metrics:
         self,
         table: Table,
         ready: Callable[[Variant], bool],
+        replicas: Callable[[], Mapping[str, Sequence[Replica]]] = dict,
         *,
         most_series: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
@@ -119,6 +123,7 @@ class Metrics:
             registry=self.registry,
         )
         self.registry.register(Standing(table, ready, most_series, self._lost))
+        self.registry.register(Loads(table, replicas, most_series, self._lost))
         prometheus_client.ProcessCollector(registry=self.registry)
 
     def _counter(self, name: str, says: str, *more: str) -> Counter:

@@ -32,6 +32,7 @@ from serving.replica.messages import (
     Found,
     Infer,
     Kind,
+    Load,
     Problem,
     Reply,
     Status,
@@ -42,6 +43,9 @@ from serving.replica.wire import Frames
 
 LABELS = ["alpha", "beta"]
 LONGEST = 16
+LOAD = Load(
+    batches=3, texts=5, tokens=40, slots=64, queued_tokens=7, memory_bytes=2**20, cpu_seconds=1.5
+)
 WIDTH = 3
 BETA = 7
 """The token id of the word `beta`; every other is 1."""
@@ -146,6 +150,7 @@ class WireReplica:
                 labels=[] if self.task == EMBEDS else LABELS,
                 longest_input=LONGEST,
                 width=WIDTH if self.task == EMBEDS else 0,
+                load=LOAD,
             )
         self.asked.append(question.texts)
         if self.fails:
@@ -194,7 +199,7 @@ class Stand:
         self.records: list[Record] = []
         self.status: dict[str, Any] = {}
         self.replicas: dict[str, WireReplica] = {}
-        self.metrics = Metrics(self.table, self._ready, clock=clock)
+        self.metrics = Metrics(self.table, self._ready, self.pool.standing, clock=clock)
         dispatcher = Dispatcher(self.pool, self.records.append, self.metrics)
         self.app = Gateway(self.table, self.pool, dispatcher, self.metrics, lambda: self.status)
         transport = httpx.ASGITransport(app=self.app)

@@ -10,10 +10,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from release.routes import Route
+from serving.gateway.loads import SERIES_OF_REPLICA
 from serving.gateway.metrics import LINGER_SECONDS, SERIES_OF_ARM, Metrics
+from serving.gateway.pool import Standing as Replica
 from serving.gateway.table import Table
-from serving.replica.messages import Answer, Classes, Kind
-from tests.fakes.wire_replica import Stand, standing, variant
+from serving.replica.messages import Answer, Classes, Kind, Load
+from tests.fakes.wire_replica import LOAD, Stand, standing, variant
 from tests.serving.tier import body
 
 INFER = "/v2/models/tiny/infer"
@@ -101,6 +103,33 @@ def test_a_canarys_failures_are_its_own() -> None:
     assert before["failures_total" + arm(2, outcome="internal")] == 0
     assert after["requests_total" + arm(2, outcome="ok")] == 0
     assert {value for name, value in after.items() if "requests_total" in name} == {5, 0}
+
+
+def test_what_a_replica_says_of_itself_shows() -> None:
+    async def work(stand: Stand) -> dict[str, float]:
+        await stand.serve(variant(1))
+        return samples(await stand.text("/metrics"))
+
+    found = with_stand(work)
+    assert found["replica_batches_total" + arm(1, replica="1")] == LOAD.batches
+    assert found["replica_slots_total" + arm(1, replica="1")] == LOAD.slots
+    assert found["replica_queued_tokens" + arm(1, replica="1")] == LOAD.queued_tokens
+    assert found["replica_memory_bytes" + arm(1, replica="1")] == LOAD.memory_bytes
+    assert found["replica_cpu_seconds_total" + arm(1, replica="1")] == LOAD.cpu_seconds
+    assert found["replica_owed_tokens" + arm(1, replica="1")] == 0
+
+
+def test_replicas_beyond_the_limit_are_left_out_and_counted() -> None:
+    table = serving(1)
+    one = Replica(number=1, ready=True, load=Load(), outstanding=0)
+    many = {variant(1).digest: [replace(one, number=number) for number in range(1, 9)]}
+    most = 3 * SERIES_OF_REPLICA
+    metrics = Metrics(table, lambda _arm: True, lambda: many, most_series=most)
+    metrics.render()
+    text = metrics.render().decode()
+    listed = [name for name in samples(text) if name.startswith("replica_batches_total")]
+    assert len(listed) == 3
+    assert samples(text)["metrics_dropped_total{}"] >= 5
 
 
 def test_a_lapsed_lease_shows() -> None:
