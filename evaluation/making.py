@@ -14,7 +14,8 @@ from pathlib import Path
 from shutil import rmtree
 from uuid import uuid4
 
-from evaluation.suites import Example, Suite, load_suite
+from evaluation.examples import Example
+from evaluation.suites import Suite, load_suite
 from infra.files import sync_folder, write_atomic
 from release.errors import Conflict, Invalid, NotFound
 from release.gates import FEWEST

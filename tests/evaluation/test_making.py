@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evaluation.examples import Example
 from evaluation.making import Columns, Table, deal, make_suite, read_table
-from evaluation.suites import Example
 from release.errors import Conflict, Invalid, NotFound
 
 HEADER = ("text", "label")
@@ -40,7 +40,7 @@ def test_a_table_becomes_a_suite(tmp_path: Path, name: str, encoding: str) -> No
     }
     assert suite.labels == ("bad", "好")
     for some in suite.splits.values():
-        assert set(Counter(one.label for one in some).values()) == {len(some) // 2}
+        assert set(Counter(label for one in some for label in one.labels).values()) == {len(some) // 2}
     again = make_suite(found, tmp_path / "again", train=0.5)
     assert again.digest == suite.digest
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "suite", name]
