@@ -40,7 +40,9 @@ def test_a_table_becomes_a_suite(tmp_path: Path, name: str, encoding: str) -> No
     }
     assert suite.labels == ("bad", "好")
     for some in suite.splits.values():
-        assert set(Counter(label for one in some for label in one.labels).values()) == {len(some) // 2}
+        assert set(Counter(label for one in some for label in one.labels).values()) == {
+            len(some) // 2
+        }
     again = make_suite(found, tmp_path / "again", train=0.5)
     assert again.digest == suite.digest
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "suite", name]
