@@ -40,10 +40,8 @@ def register(model: str, folder: Path) -> None:
     check_files(folder)
     facts = read_facts(folder)
     made = house().registry.register(model, folder)
-    sys.stdout.write(
-        f"{made.ref}: {facts.task}, {len(facts.labels)} labels, "
-        f"at most {facts.longest_input} tokens\n"
-    )
+    labels = f"{len(facts.labels)} labels, " if facts.labels else ""
+    sys.stdout.write(f"{made.ref}: {facts.task}, {labels}at most {facts.longest_input} tokens\n")
 
 
 def policy(model: str, suite_folder: Path, accuracy: float, *, show: bool) -> None:

@@ -3,13 +3,18 @@
 from datetime import UTC, datetime
 
 from release.gates import Decision
-from release.reports import METRICS, Measurement
+from release.reports import METRICS, Measurement, Report
 
 MARKS = {Decision.PASS: "✅", Decision.INCONCLUSIVE: "❔", Decision.FAIL: "❌"}
 
 NAMES = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
+    "entity_f1": "entity F1",
+    "entity_precision": "entity precision",
+    "entity_recall": "entity recall",
+    "spearman": "Spearman correlation",
+    "pearson": "Pearson correlation",
     "latency_p50_ms": "latency p50",
     "latency_p99_ms": "latency p99",
     "throughput_per_s": "throughput",
@@ -24,6 +29,8 @@ def number(metric: str, value: float, *, signed: bool = False) -> str:
     """Write a metric's value with its unit; shares are percents, their differences points."""
     sign = "+" if signed else ""
     unit = METRICS[metric].unit
+    if METRICS[metric].correlation:
+        return f"{value:{sign}.3f}"
     if not unit:
         return f"{100 * value:{sign}.1f} {'points' if signed else '%'}"
     digits = 1 if abs(value) < 100 else 0
@@ -41,7 +48,19 @@ def figure(metric: str, measured: Measurement | None, *, signed: bool = False) -
 
 
 def _bare(metric: str, value: float) -> str:
+    if METRICS[metric].correlation:
+        return f"{value:.3f}"
     return f"{value:.1f}" if METRICS[metric].unit else f"{100 * value:.1f}"
+
+
+def measured(report: Report) -> str:
+    """Say in one sentence that a variant was measured, and how good it is."""
+    name = report.headline
+    found, counted = report.metrics.get(name), METRICS[name].counted
+    if found is None:
+        return f"{report.variant.ref} was measured, but its {NAMES[name]} is not known"
+    value = f"{NAMES[name]} {found.value:.3f}"
+    return f"{report.variant.ref} was measured on {found.n} {counted}: {value}"
 
 
 def moment(seconds: float | None) -> str:
