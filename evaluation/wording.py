@@ -1,9 +1,19 @@
 """Figures as people read them, the same on every page."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from release.gates import Decision
-from release.reports import METRICS, Measurement, Report
+from release.reports import (
+    CLASSES,
+    ENTITIES,
+    METRICS,
+    VECTORS,
+    Measured,
+    Measurement,
+    Report,
+    measured_for,
+)
 
 MARKS = {Decision.PASS: "✅", Decision.INCONCLUSIVE: "❔", Decision.FAIL: "❌"}
 
@@ -23,6 +33,33 @@ NAMES = {
     "memory_mb": "memory",
 }
 """Metric to what people call it."""
+
+PARITY: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    CLASSES: {
+        "argmax_agreement": ("same label as its parent", "{:.1%}"),
+        "max_logit_error": ("largest logit error", "{:.4f}"),
+    },
+    ENTITIES: {
+        "argmax_agreement": ("tokens labelled as by its parent", "{:.1%}"),
+        "max_logit_error": ("largest logit error", "{:.4f}"),
+    },
+    VECTORS: {
+        "min_cosine": ("least cosine to its parent", "{:.4f}"),
+        "max_vector_error": ("largest error of a number", "{:.4f}"),
+    },
+}
+"""Task to what is told of a variant's parity: what people call it and how it is written."""
+
+
+def names_for(task: str) -> dict[str, str]:
+    """Give the metrics of a task and what people call them, in order."""
+    return {metric: NAMES[metric] for metric in measured_for(task)}
+
+
+def parity(task: str, name: str, found: Mapping[str, float]) -> str:
+    """Write one figure of a variant's parity; what is absent is said to be."""
+    _, form = PARITY[task][name]
+    return form.format(found[name]).replace("%", " %") if name in found else "unknown"
 
 
 def number(metric: str, value: float, *, signed: bool = False) -> str:
@@ -51,6 +88,19 @@ def _bare(metric: str, value: float) -> str:
     if METRICS[metric].correlation:
         return f"{value:.3f}"
     return f"{value:.1f}" if METRICS[metric].unit else f"{100 * value:.1f}"
+
+
+ENTITY_METRICS = ("entity_precision", "entity_recall", "entity_f1")
+
+
+def label_rows(report: Report) -> list[tuple[str, Measured]]:
+    """Give what is known of each label of entities, and of all of them; else nothing."""
+    rows = {"all": report.metrics, **report.slices}
+    return [
+        (name.removeprefix("label="), found)
+        for name, found in rows.items()
+        if report.task == ENTITIES and (name == "all" or name.startswith("label="))
+    ]
 
 
 def measured(report: Report) -> str:

@@ -196,8 +196,8 @@ def entity_labels(facts: Facts) -> set[str]:
 OUTSIDE = "O"
 """Label of a token that belongs to no entity."""
 
-_PLACE = re.compile("^[BIESLU]-")
-"""Where in an entity a token stands."""
+_PLACE = re.compile("^[BI]-")
+"""Whether a token begins an entity or goes on with it."""
 
 
 def _check_change(house: House, candidate: Candidate, facts: Facts, desired: Desired) -> None:

@@ -29,9 +29,16 @@ def plain(version: int, predict: Callable[[str], Answered], recipe: str = "torch
     )
 
 
-def finder(version: int, *, blind: str = "", misses: float = 0.0, seconds: float = 0.0) -> Subject:
+def finder(
+    version: int,
+    *,
+    blind: str = "",
+    misses: float = 0.0,
+    seconds: float = 0.0,
+    recipe: str = "torch-fp32",
+) -> Subject:
     """It finds what `entity_suite` marks, but for one label and for a part, always the same."""
-    chance = random.Random(version)
+    chance = random.Random(f"{version}{recipe}")
 
     def predict(text: str) -> Marks:
         time.sleep(seconds)
@@ -47,12 +54,14 @@ def finder(version: int, *, blind: str = "", misses: float = 0.0, seconds: float
             )
         )
 
-    return plain(version, predict)
+    return plain(version, predict, recipe)
 
 
-def compass(version: int, *, jitter: float = 0.0, seconds: float = 0.0) -> Subject:
+def compass(
+    version: int, *, jitter: float = 0.0, seconds: float = 0.0, recipe: str = "torch-fp32"
+) -> Subject:
     """It points where the last word of a text says, give or take some degrees."""
-    chance = random.Random(version)
+    chance = random.Random(f"{version}{recipe}")
 
     def predict(text: str) -> Embedded:
         time.sleep(seconds)
@@ -61,4 +70,4 @@ def compass(version: int, *, jitter: float = 0.0, seconds: float = 0.0) -> Subje
         angle = math.radians(degrees)
         return Embedded(np.array([length * math.cos(angle), length * math.sin(angle)]))
 
-    return plain(version, predict)
+    return plain(version, predict, recipe)
