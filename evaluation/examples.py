@@ -217,7 +217,7 @@ def _span(given: object, text: str, where: str) -> Span:
     if not isinstance(given, dict) or not {"start", "end", "label"} <= given.keys():
         raise Invalid(f"{where}: {given!r:.80} is no entity.", _ENTITIES_HINT)
     start, end, label = given["start"], given["end"], given["label"]
-    if type(start) is not int or type(end) is not int or not isinstance(label, str) or not label:
+    if type(start) is not int or type(end) is not int or not _is_name(label):
         raise Invalid(f"{where}: {given!r:.80} is no entity.", _ENTITIES_HINT)
     if not 0 <= start < end <= len(text):
         raise Invalid(
@@ -228,9 +228,13 @@ def _span(given: object, text: str, where: str) -> Span:
         # A model that names words could never be right about it.
         raise Invalid(
             f"{where}: {label!r} at {start}..{end} is {text[start:end]!r:.60}.",
-            "an entity begins and ends with a letter, not with white space",
+            "an entity neither begins nor ends with white space",
         )
     return Span(start, end, label)
+
+
+def _is_name(label: object) -> bool:
+    return isinstance(label, str) and bool(label.strip()) and not broken(label)
 
 
 def similarity(given: object, where: str) -> float:

@@ -34,6 +34,8 @@ class Prediction:
 
     label: str
     scores: tuple[float, ...]
+    probability: float
+    """Of the label; not the highest of all where another needs more than it has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,7 @@ class ReplicaSession:
         self._thread.start()
         self._address = address
         self._connection: Connection | None = None
+        self._labels: list[str] = []
 
     def wait_ready(self, seconds: float) -> None:
         """Wait until it has verified, loaded and warmed its variant.
@@ -93,10 +96,12 @@ class ReplicaSession:
         try:
             if self._connection is None:
                 self._connection = self._await(Connection.connect(str(self._address)))
-            return self._await(self._connection.status()).ready
+            status = self._await(self._connection.status())
         except ReplicaGone:
             self._connection = None
             return False
+        self._labels = status.labels
+        return status.ready
 
     def ask(self, texts: Sequence[str]) -> list[Result]:
         """Ask about texts in one request.
@@ -106,7 +111,7 @@ class ReplicaSession:
             ReplicaGone: it died.
             Unsafe: it answers another question.
         """
-        return results(self._await(self._infer(list(texts))), len(texts))
+        return results(self._await(self._infer(list(texts))), len(texts), self._labels)
 
     def ask_many(self, texts: Sequence[str], concurrency: int) -> list[Result]:
         """Ask about texts, each in a request of its own, so many at once; in order.
@@ -126,7 +131,8 @@ class ReplicaSession:
 
             return await asyncio.gather(*map(one, texts))
 
-        return [one for answer in self._await(all_of_them()) for one in results(answer, 1)]
+        answers = self._await(all_of_them())
+        return [one for answer in answers for one in results(answer, 1, self._labels)]
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Classify texts in one request; `ask` of a classifier."""
@@ -162,26 +168,27 @@ class ReplicaSession:
         self._loop.close()
 
 
-def results(answer: Answer, count: int) -> list[Result]:
+def results(answer: Answer, count: int, labels: Sequence[str]) -> list[Result]:
     """Tell an answer's texts apart.
 
     Args:
         answer: of any task.
         count: how many texts it was asked about.
+        labels: of the replica, in the order of its scores.
 
     Raises:
-        Unsafe: it answers about another number of texts.
+        Unsafe: it answers about another number of texts, or with a label that it has not.
     """
-    found = _results(answer.found)
+    found = _results(answer.found, labels)
     if len(found) != count:
         raise Unsafe(f"The replica answers about {len(found)} texts, not {count}.")
     return found
 
 
-def _results(found: Classes | Entities | Vectors) -> list[Result]:
+def _results(found: Classes | Entities | Vectors, labels: Sequence[str]) -> list[Result]:
     if isinstance(found, Classes):
         return [
-            Prediction(label=label, scores=tuple(scores))
+            _prediction(label, scores, labels)
             for label, scores in zip(found.labels, found.scores, strict=True)
         ]
     if isinstance(found, Entities):
@@ -189,6 +196,13 @@ def _results(found: Classes | Entities | Vectors) -> list[Result]:
     size = 4 * found.width
     starts = range(0, len(found.data), size) if size else ()
     return [Embedding(data=found.data[start : start + size]) for start in starts]
+
+
+def _prediction(label: str, scores: Sequence[float], labels: Sequence[str]) -> Prediction:
+    places = {name: place for place, name in enumerate(labels[: len(scores)])}
+    if label not in places:
+        raise Unsafe(f"The replica answers with {label!r:.80}, which is none of its labels.")
+    return Prediction(label=label, scores=tuple(scores), probability=scores[places[label]])
 
 
 def _predictions(found: Sequence[Result]) -> list[Prediction]:

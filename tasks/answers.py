@@ -10,7 +10,7 @@ from serving.client import Naming, Prediction, Result
 def answered(result: Result) -> Answered:
     """Give what a model found in one text to the evaluation."""
     if isinstance(result, Prediction):
-        return Said(result.label, max(result.scores))
+        return Said(result.label, result.probability)
     if isinstance(result, Naming):
         return Marks(frozenset(Span(one.start, one.end, one.label) for one in result.entities))
     return Embedded(np.frombuffer(result.data, dtype="<f4").astype(np.float64))

@@ -69,7 +69,7 @@ def _pair(**changed: object) -> dict[str, Any]:
         (_entity(end=10), "'PER' at 0..10 is no part of a text of 9 characters"),
         (_entity(start=-1), r"'PER' at -1..4 is no part"),
         (_entity(start=4), r"'PER' at 4..4 is no part"),
-        (_entity(end=5), r"'PER' at 0..5 is 'Anna '.*not with white space"),
+        (_entity(end=5), r"'PER' at 0..5 is 'Anna '.*neither begins nor ends"),
         (_entity(end="4"), "is no entity.*such as"),
         (_entity(start=True), "is no entity"),
         (_entity(label=""), "is no entity"),

@@ -95,10 +95,18 @@ def test_vectors_are_told_apart_text_by_text() -> None:
         assert [one[0].tolist() for one in found if isinstance(one[0], np.ndarray)] == wanted
 
 
-def test_a_classifier_says_its_label_and_how_sure_it_is() -> None:
-    with session(lambda texts: Classes(["b"] * len(texts), [[0.25, 0.75]] * len(texts))) as asked:
-        assert [answered(one) for one in asked.ask(["x", "y"])] == [Said("b", 0.75)] * 2
-        assert [one.label for one in asked.predict_many(["x"] * 5, 2)] == ["b"] * 5
+def test_a_classifier_says_its_label_and_how_sure_it_is_of_that_one() -> None:
+    with session(
+        lambda texts: Classes(["alpha"] * len(texts), [[0.25, 0.75]] * len(texts))
+    ) as asked:
+        assert [answered(one) for one in asked.ask(["x", "y"])] == [Said("alpha", 0.25)] * 2
+        assert [one.label for one in asked.predict_many(["x"] * 5, 2)] == ["alpha"] * 5
+
+
+def test_a_label_that_a_replica_has_not_is_refused() -> None:
+    odd = Classes(["omega"], [[0.25, 0.75]])
+    with session(lambda texts: odd) as asked, pytest.raises(Unsafe, match="'omega', which is none"):
+        asked.ask(["x"])
 
 
 def test_what_is_no_classifier_does_not_classify() -> None:
