@@ -1,6 +1,8 @@
 """A suite and a first policy for a model of any task, by the command itself."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -77,3 +79,19 @@ def test_a_least_of_another_task_is_refused(tmp_path: Path) -> None:
     words = ("policy", "mine", "--show", "--suite", str(entity_suite(tmp_path / "suite")))
     with pytest.raises(Invalid, match=r"token-classification measures 'accuracy'.*--entity-f1"):
         said(*words, "--accuracy", "0.7")
+
+
+def test_the_guide_is_true_of_other_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = Path(__file__).parents[2] / "docs" / "data-scientist.md"
+    section = guide.read_text(encoding="utf-8").partition("## Other tasks")[2]
+    (block,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    names = [f'"Anna {n}","[{{""start"": 0, ""end"": 4, ""label"": ""PER""}}]"' for n in range(60)]
+    pairs = [f"one {n},two {n},{n / 60}" for n in range(60)]
+    (tmp_path / "entities.csv").write_text("\n".join(["text,entities", *names]))
+    (tmp_path / "pairs.csv").write_text("\n".join(["text,other,similarity", *pairs]))
+    monkeypatch.chdir(tmp_path)
+    outputs = [said(*shlex.split(line)[1:]) for line in block.splitlines()]
+    assert [Policy.parse(one).gates[0].name for one in outputs[1::2]] == [
+        "entity_f1 at least 0.8",
+        "spearman at least 0.7",
+    ]

@@ -13,6 +13,7 @@ from evaluation.harness import LATENCY_TEXTS, Embedded, measure
 from evaluation.scoring import report
 from evaluation.suites import Suite, load_suite
 from evaluation.vectors import FEWEST_PAIRS, MOST_SHOWN, cosines_of
+from evaluation.wording import measured
 from release.gates import Decision, Gate
 from release.reports import Report
 from tests.fakes.subjects import compass, plain
@@ -48,6 +49,7 @@ def test_pairs_are_told_apart_by_the_longer_text_and_timed_text_by_text(suite: S
     assert short["spearman"].n == sum(n <= 32 for n in lengths[1::2])
     assert short["latency_p50_ms"].n == sum(n <= 32 for n in lengths[:LATENCY_TEXTS])
     assert short["spearman"].low is not None
+    assert "pairs: Spearman correlation 0.9" in measured(report(sample, suite))
 
 
 def test_a_slice_of_few_pairs_has_no_correlation(tmp_path: Path) -> None:
@@ -78,6 +80,7 @@ def test_what_has_no_direction_is_not_measured(suite: Suite, vector: list[float]
     made = report(sample, suite)
     assert "spearman" not in made.metrics and "pearson" not in made.metrics
     assert made.pairs == ()
+    assert measured(made).endswith("was measured, but its Spearman correlation is not known")
     found = Gate(metric="spearman", at_least=0.5).judge(made)
     assert found is not None and found.decision is Decision.INCONCLUSIVE
 
