@@ -1,13 +1,16 @@
 """Bring a model of one's own: a suite out of a table, a registered version, a first policy."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from evaluation.making import Columns, Table, make_suite, read_table
+from evaluation.making import make_suite
 from evaluation.suites import load_suite
+from evaluation.tables import Columns, Table, read_table
 from infra.files import write_atomic
 from release.errors import Conflict, Invalid
 from release.policy import Policy
+from release.reports import CLASSES, ENTITIES, HEADLINES, VECTORS
 from release.variants import Candidate
 from serving.variants.intake import check_files, read_facts
 from tasks.wiring import house
@@ -18,18 +21,28 @@ def suite(table: Path, folder: Path, columns: Columns, *, train: float) -> None:
     found = read_table(table, columns)
     made = make_suite(found, folder, train=train)
     sizes = ", ".join(f"{split} {len(some)}" for split, some in made.splits.items())
-    sys.stdout.write(f"{folder}: {sizes}; labels {', '.join(made.labels)}\n")
+    labels = f"; labels {', '.join(made.labels)}" if made.labels else ""
+    sys.stdout.write(f"{folder}: {sizes}{labels}\n")
     for said in _left_out(found):
         sys.stdout.write(f"  left out: {said}\n")
 
 
 def _left_out(table: Table) -> list[str]:
+    what, several = _SAID[table.task]
     told = (
-        (table.empty, "rows without a text or a label"),
+        (table.empty, f"rows without {what}"),
         (table.repeated, "rows that stood there before"),
-        (table.contradictory, "texts under several labels"),
+        (table.contradictory, several),
     )
     return [f"{count} {what}" for count, what in told if count]
+
+
+_SAID = {
+    CLASSES: ("a text or a label", "texts under several labels"),
+    ENTITIES: ("a text or entities", "texts with several lists of entities"),
+    VECTORS: ("two texts or a similarity", "pairs with several similarities"),
+}
+"""Task to what a row must have, and what is said of those that contradict each other."""
 
 
 def register(model: str, folder: Path) -> None:
@@ -40,17 +53,30 @@ def register(model: str, folder: Path) -> None:
     check_files(folder)
     facts = read_facts(folder)
     made = house().registry.register(model, folder)
-    sys.stdout.write(
-        f"{made.ref}: {facts.task}, {len(facts.labels)} labels, "
-        f"at most {facts.longest_input} tokens\n"
-    )
+    labels = f"{len(facts.labels)} labels, " if facts.labels else ""
+    sys.stdout.write(f"{made.ref}: {facts.task}, {labels}at most {facts.longest_input} tokens\n")
 
 
-def policy(model: str, suite_folder: Path, accuracy: float, *, show: bool) -> None:
-    """Write a first policy for a model, to be looked at and changed."""
+def policy(
+    model: str, suite_folder: Path, least: Mapping[str, float | None], *, show: bool
+) -> None:
+    """Write a first policy for a model, to be looked at and changed.
+
+    Args:
+        model: registered name; its first version may be yet to come.
+        suite_folder: of the suite, whose task decides on what the gates are.
+        least: metric to the least that is wanted of it; None where nothing was said.
+        show: print it and write nothing.
+    """
     Candidate(model=model, version=1)
-    load_suite(suite_folder.resolve())
-    text = _FIRST.format(model=model, suite=_quoted(suite_folder.resolve()), accuracy=accuracy)
+    made = load_suite(suite_folder.resolve())
+    metric, value = _least(made.task, least)
+    text = _FIRST.format(
+        model=model,
+        suite=_quoted(suite_folder.resolve()),
+        metric=metric,
+        least=value,
+    )
     Policy.parse(text)
     if show:
         sys.stdout.write(text)
@@ -61,6 +87,19 @@ def policy(model: str, suite_folder: Path, accuracy: float, *, show: bool) -> No
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, text.encode())
     sys.stdout.write(f"{path}\n")
+
+
+def _least(task: str, least: Mapping[str, float | None]) -> tuple[str, float]:
+    """Give the metric of a task, and the least that is wanted of it."""
+    metric = HEADLINES[task]
+    given = {name: value for name, value in least.items() if value is not None}
+    for name in given:
+        if name != metric:
+            raise Invalid(
+                f"No suite of {task} measures {name!r}.",
+                f"give --{metric.replace('_', '-')}",
+            )
+    return metric, given.get(metric, 0.5)
 
 
 def _quoted(path: Path) -> str:
@@ -77,11 +116,11 @@ path = "{suite}"
 build = ["torch-fp32", "openvino-int8"]   # the one that passes and answers most texts a second
 
 [[gates]]
-metric = "accuracy"
-at_least = {accuracy:g}            # the lower end of the 95 % interval must reach it
+metric = "{metric}"
+at_least = {least:g}            # the lower end of the 95 % interval must reach it
 
 [[gates]]
-metric = "accuracy"
+metric = "{metric}"
 max_regression = 0.03              # less the champion's; not asked of a first release
 
 [[gates]]

@@ -62,18 +62,24 @@ def status(*, as_json: Json = False) -> None:
 
 @app.command()
 def suite(
-    table: Annotated[Path, typer.Argument(help="CSV, TSV or JSON Lines with texts and labels.")],
+    table: Annotated[Path, typer.Argument(help="CSV, TSV or JSON Lines.")],
     folder: Annotated[Path, typer.Argument(help="Folder to make.")],
+    task: Annotated[str, typer.Option(help="As of the model.")] = "text-classification",
     text: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
     label: Annotated[str, typer.Option(help="Column of the labels.")] = "label",
+    entities: Annotated[str, typer.Option(help="Column of the entities, as JSON.")] = "entities",
+    other: Annotated[str, typer.Option(help="Column of each pair's other text.")] = "other",
+    similarity: Annotated[str, typer.Option(help="Column of 0..1 for each pair.")] = "similarity",
     encoding: Annotated[str, typer.Option(help="Such as utf-8 or gb18030.")] = "utf-8",
     train: Annotated[float, typer.Option(help="Part set apart for training, 0..1.")] = 0.0,
 ) -> None:
-    """Make an evaluation suite out of a table of texts and labels."""
+    """Make an evaluation suite out of a table of texts and what a model should say of them."""
     from console.bringing import suite as make
-    from evaluation.making import Columns
+    from evaluation.tables import Columns
 
-    make(table, folder, Columns(text=text, label=label, encoding=encoding), train=train)
+    named = {"text": text, "label": label, "entities": entities, "other": other}
+    columns = Columns(task=task, similarity=similarity, encoding=encoding, **named)
+    make(table, folder, columns, train=train)
 
 
 @app.command()
@@ -93,14 +99,17 @@ def register(
 def policy(
     model: Model,
     suite: Annotated[Path, typer.Option(help="Folder of the suite.")],
-    accuracy: Annotated[float, typer.Option(help="Least accuracy, 0..1.")] = 0.5,
+    accuracy: Annotated[float | None, typer.Option(help="Least, of classes, 0..1.")] = None,
+    entity_f1: Annotated[float | None, typer.Option(help="Least, of entities, 0..1.")] = None,
+    spearman: Annotated[float | None, typer.Option(help="Least, of vectors, 0..1.")] = None,
     *,
     show: Annotated[bool, typer.Option("--show", help="Print it; write nothing.")] = False,
 ) -> None:
     """Write a first policy for a model, to be looked at and changed."""
     from console.bringing import policy as write
 
-    write(model, suite, accuracy, show=show)
+    least = {"accuracy": accuracy, "entity_f1": entity_f1, "spearman": spearman}
+    write(model, suite, least, show=show)
 
 
 @app.command()

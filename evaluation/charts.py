@@ -124,8 +124,9 @@ def _rows(axes: Axes, names: Sequence[str]) -> None:
     axes.tick_params(length=0)
 
 
-def slices(report: Report, metric: str = "accuracy") -> str:
+def slices(report: Report) -> str:
     """Draw the challenger beside the champion on every slice, with intervals."""
+    metric = report.headline
     names = [name for name, measured in report.slices.items() if metric in measured]
     if not names:
         return ""

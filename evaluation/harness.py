@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import NamedTuple
 
+from evaluation.bootstrap import Floats
+from evaluation.examples import Span
 from evaluation.suites import Suite
 from release.variants import Variant
 
@@ -26,11 +28,28 @@ CHUNK = 25
 
 
 class Said(NamedTuple):
-    """One answer."""
+    """One answer of a classifier."""
 
     label: str
     probability: float
     """Given to the label, 0..1."""
+
+
+class Marks(NamedTuple):
+    """One answer of a model that names entities."""
+
+    entities: frozenset[Span]
+
+
+class Embedded(NamedTuple):
+    """One answer of a model that gives vectors."""
+
+    vector: Floats
+    """Shape [width]; its length means nothing."""
+
+
+Answered = Said | Marks | Embedded
+"""By the task of the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +57,10 @@ class Subject:
     """A variant that can be asked."""
 
     variant: Variant
-    predict: Callable[[str], Said]
+    predict: Callable[[str], Answered]
     """Text to answer, one request."""
 
-    predict_many: Callable[[Sequence[str], int], Sequence[Said]]
+    predict_many: Callable[[Sequence[str], int], Sequence[Answered]]
     """Texts to answers, each text a request, so many in flight."""
 
     memory_bytes: Callable[[], int]
@@ -53,8 +72,8 @@ class Sample:
     """What one subject answered, and how fast."""
 
     subject: Subject
-    answers: list[Said] = field(default_factory=list)
-    """In the order of the suite's texts."""
+    answers: list[Answered] = field(default_factory=list)
+    """In the order of the suite's texts; of a pair first the one, then the other."""
 
     latencies_ms: list[float] = field(default_factory=list)
     """Of the first texts, one by one."""
@@ -113,7 +132,7 @@ def _ask_together(sample: Sample, texts: Sequence[str]) -> None:
     sample.answers.extend(_time_together(sample, texts))
 
 
-def _time_together(sample: Sample, texts: Sequence[str]) -> Sequence[Said]:
+def _time_together(sample: Sample, texts: Sequence[str]) -> Sequence[Answered]:
     started = perf_counter()
     said = sample.subject.predict_many(texts, CONCURRENCY)
     sample.rates.append(len(texts) / (perf_counter() - started))

@@ -1,152 +1,33 @@
-"""Make a suite out of a table of texts and labels.
+"""Make a suite out of a table.
 
 Texts are dealt to the splits label by label, seeded: the same table always gives the same suite.
 """
 
-import csv
 import json
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from math import ceil
 from pathlib import Path
 from shutil import rmtree
+from typing import TypeVar
 from uuid import uuid4
 
-from evaluation.suites import Example, Suite, load_suite
+from evaluation.examples import Kind
+from evaluation.suites import FEWEST_LABELS, Suite, load_suite
+from evaluation.tables import Table
 from infra.files import sync_folder, write_atomic
-from release.errors import Conflict, Invalid, NotFound
+from release.errors import Conflict, Invalid
 from release.gates import FEWEST
+from release.reports import VECTORS
 
 CALIBRATION = 100
 """Texts set apart for quantization and parity, where there are enough."""
 
 SEED = 20
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
-    """Where a table holds what."""
-
-    text: str = "text"
-    label: str = "label"
-    encoding: str = "utf-8"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """The rows of a table that can be used, and what was left out."""
-
-    examples: tuple[Example, ...]
-    empty: int = 0
-    """Rows without a text or a label, or with half a character in one."""
-
-    repeated: int = 0
-    """Rows whose text stood there before, under the same label."""
-
-    contradictory: int = 0
-    """Texts that stood there under several labels; none of them is used."""
-
-
-def read_table(path: Path, columns: Columns) -> Table:
-    """Read a CSV file with a header, or JSON Lines, by the file's ending.
-
-    Args:
-        path: `.csv`, `.tsv` or `.jsonl`.
-        columns: names of the columns, and the file's encoding.
-
-    Raises:
-        NotFound: there is no such file.
-        Invalid: it cannot be read as such a table; says what it holds instead.
-    """
-    try:
-        with path.open(encoding=_encoding(columns.encoding), newline="") as file:
-            rows = list(
-                _jsonl(file, path, columns)
-                if path.suffix == ".jsonl"
-                else _csv(file, path, columns)
-            )
-    except OSError as error:
-        raise NotFound(f"No table can be read at {path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        wrong = error.object[error.start]
-        raise Invalid(
-            f"{path} is not {columns.encoding}: byte {error.start} is {wrong:#x}.",
-            "name its encoding, such as --encoding gb18030",
-        ) from error
-    except (csv.Error, ValueError, RecursionError) as error:
-        raise Invalid(f"{path} is no table: {error}.") from error
-    return _sorted_out(rows, columns)
-
-
-def _encoding(name: str) -> str:
-    """Let a byte order mark, as spreadsheets write it, be no part of the first column's name."""
-    try:
-        "".encode(name)
-    except LookupError as error:
-        raise Invalid(f"No encoding is called {name!r}.", "such as utf-8 or gb18030") from error
-    return "utf-8-sig" if name.lower().replace("_", "-") in ("utf-8", "utf8") else name
-
-
-Rows = Sequence[Mapping[str, object]]
-
-
-def _csv(file: Iterator[str], path: Path, columns: Columns) -> Iterator[Mapping[str, object]]:
-    reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
-    _has(path, reader.fieldnames or [], columns)
-    yield from reader
-
-
-def _has(path: Path, found: Iterable[str], columns: Columns) -> None:
-    for wanted, option in ((columns.text, "--text"), (columns.label, "--label")):
-        if wanted not in found:
-            listed = ", ".join(map(repr, found)) or "none"
-            raise Invalid(
-                f"{path} has no column {wanted!r}; it has {listed:.200}.", f"name it with {option}"
-            )
-
-
-def _jsonl(file: Iterator[str], path: Path, columns: Columns) -> Iterator[Mapping[str, object]]:
-    names: dict[str, None] = {}
-    for number, line in enumerate(file, start=1):
-        if line.strip():
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError(f"line {number} is no object")
-            names |= dict.fromkeys(row)
-            yield row
-    if names:
-        _has(path, names, columns)
-
-
-def _sorted_out(rows: Rows, columns: Columns) -> Table:
-    """Keep each text once, and none whose label is in doubt."""
-    labels: dict[str, set[str]] = {}
-    empty = repeated = 0
-    for row in rows:
-        text, label = _cell(row.get(columns.text)), _cell(row.get(columns.label))
-        if not text or not label or _broken(text + label):
-            empty += 1
-            continue
-        repeated += label in labels.setdefault(text, set())
-        labels[text].add(label)
-    sure = [Example(text=text, label=min(said)) for text, said in labels.items() if len(said) == 1]
-    return Table(
-        examples=tuple(sure),
-        empty=empty,
-        repeated=repeated,
-        contradictory=len(labels) - len(sure),
-    )
-
-
-def _broken(text: str) -> bool:
-    """Whether a text holds half a character, as JSON can write one."""
-    return any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else str(value).strip()
+K = TypeVar("K", bound=Kind)
 
 
 def make_suite(table: Table, folder: Path, *, train: float = 0.0) -> Suite:
@@ -164,18 +45,11 @@ def make_suite(table: Table, folder: Path, *, train: float = 0.0) -> Suite:
     if folder.exists():
         raise Conflict(f"{folder} exists.", "choose another folder, or remove it")
     splits = deal(table.examples, train=train)
-    labels = {one.label for one in table.examples}
-    test, calibration = len(splits["test"]), len(splits["calibration"])
-    if test < FEWEST or len(labels) < 2 or not calibration:
-        raise Invalid(
-            f"{len(table.examples)} usable texts leave {test} to test with, of {FEWEST} at least, "
-            f"{calibration} to calibrate, of 1 at least, and {len(labels)} labels, of 2 at least.",
-            "bring more texts",
-        )
+    _check_enough(table, splits)
     aside = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}")
     try:
         aside.mkdir(parents=True)
-        _write(aside, folder.name, splits)
+        _write(aside, folder.name, table.task, splits)
         load_suite(aside.resolve())
         aside.rename(folder)
         sync_folder(folder.parent)
@@ -186,19 +60,38 @@ def make_suite(table: Table, folder: Path, *, train: float = 0.0) -> Suite:
     return load_suite(folder.resolve())
 
 
-def deal(examples: Sequence[Example], *, train: float) -> dict[str, list[Example]]:
+def _check_enough(table: Table, splits: Mapping[str, Sequence[Kind]]) -> None:
+    labels, least = len(_labels(table.examples)), FEWEST_LABELS[table.task]
+    test, calibration = len(splits["test"]), len(splits["calibration"])
+    if test < FEWEST or labels < least or not calibration:
+        needed = f", and {labels} labels, of {least} at least" if least else ""
+        what = "pairs" if table.task == VECTORS else "texts"
+        raise Invalid(
+            f"{len(table.examples)} usable {what} leave {test} to test with, of {FEWEST} at least, "
+            f"{calibration} to calibrate, of 1 at least{needed}.",
+            f"bring more {what}",
+        )
+
+
+def _labels(examples: Sequence[Kind]) -> list[str]:
+    return sorted({label for one in examples for label in one.labels})
+
+
+def deal(examples: Sequence[K], *, train: float) -> dict[str, list[K]]:
     """Deal texts to `train`, `calibration` and `test`, each label to each in like parts.
 
-    Calibration gets up to `CALIBRATION` texts, but at most a fifth of what training leaves.
+    A text of several labels is dealt among those of its rarest one. Calibration gets up to
+    `CALIBRATION` texts, but at most a fifth of what training leaves.
     """
     if not 0 <= train < 1:
         raise Invalid(f"The part for training must be within 0 and 1, not {train:g}.")
     chance = random.Random(SEED)  # noqa: S311 - a fixed deal, no secret
     left = (1 - train) * len(examples)
     part = min(CALIBRATION, left / 5) / max(1.0, left)
-    splits: dict[str, list[Example]] = {"train": [], "calibration": [], "test": []}
-    for label in sorted({one.label for one in examples}):
-        mine = [one for one in examples if one.label == label]
+    splits: dict[str, list[K]] = {"train": [], "calibration": [], "test": []}
+    heap = _heaped(examples)
+    for label in sorted({heap(one) for one in examples}):
+        mine = [one for one in examples if heap(one) == label]
         chance.shuffle(mine)
         first = round(train * len(mine))
         # Upwards: rounded to nothing for every label, nothing at all would be left to calibrate.
@@ -212,17 +105,20 @@ def deal(examples: Sequence[Example], *, train: float) -> dict[str, list[Example
     return {split: some for split, some in splits.items() if some or split != "train"}
 
 
-def _write(folder: Path, name: str, splits: Mapping[str, Sequence[Example]]) -> None:
+def _heaped(examples: Sequence[Kind]) -> Callable[[Kind], str]:
+    """Say of a text to which heap it belongs: its rarest label, empty where it has none."""
+    counts = Counter(label for one in examples for label in one.labels)
+    return lambda one: min(sorted(one.labels), key=lambda label: counts[label], default="")
+
+
+def _write(folder: Path, name: str, task: str, splits: Mapping[str, Sequence[Kind]]) -> None:
     entries = {}
     for split, some in splits.items():
-        lines = "".join(
-            json.dumps({"text": one.text, "label": one.label}, ensure_ascii=False) + "\n"
-            for one in some
-        )
+        lines = "".join(json.dumps(one.as_row(), ensure_ascii=False) + "\n" for one in some)
         write_atomic(folder / f"{split}.jsonl", lines.encode())
         digest = sha256(lines.encode()).hexdigest()
         entries[split] = {"file": f"{split}.jsonl", "sha256": digest, "n": len(some)}
-    labels = sorted({one.label for some in splits.values() for one in some})
-    facts = {"name": name, "task": "text-classification", "labels": labels, "splits": entries}
+    labels = _labels([one for some in splits.values() for one in some])
+    facts = {"name": name, "task": task, "labels": labels, "splits": entries}
     text = json.dumps(facts, ensure_ascii=False, indent=2) + "\n"
     write_atomic(folder / "suite.json", text.encode())

@@ -2,9 +2,17 @@
 
 from collections.abc import Iterator
 
-from evaluation.wording import MARKS, NAMES, figure, moment
+from evaluation.wording import (
+    ENTITY_METRICS,
+    MARKS,
+    NAMES,
+    figure,
+    label_rows,
+    moment,
+    names_for,
+)
 from release.dossier import Dossier
-from release.reports import Report
+from release.reports import METRICS, Report
 
 
 def render(dossier: Dossier) -> str:
@@ -30,7 +38,7 @@ def render(dossier: Dossier) -> str:
     if dossier.reports:
         lines += [*_table(dossier), "", *_why(dossier)]
     if shown := dossier.shown:
-        lines += _slices(shown)
+        lines += [*_labels(shown), *_slices(shown)]
     return "\n".join([*lines, *_story(dossier)])
 
 
@@ -48,7 +56,7 @@ def _table(dossier: Dossier) -> Iterator[str]:
     said = [verdicts[one.digest].decision for one in reports]
     marks = [f"{MARKS[one]} {one}" for one in said] + ([""] if champion else [])
     yield f"| verdict | {' | '.join(marks)} |"
-    for metric, name in NAMES.items():
+    for metric, name in names_for(dossier.task).items():
         cells = [figure(metric, one.metrics.get(metric)) for one in reports]
         cells += [figure(metric, champion.metrics.get(metric))] if champion else []
         yield f"| {name} | {' | '.join(cells)} |"
@@ -69,19 +77,37 @@ def _why(dossier: Dossier) -> Iterator[str]:
         yield ""
 
 
+def _labels(one: Report) -> Iterator[str]:
+    """Tell precision, recall and F1 of each label of entities."""
+    rows = label_rows(one)
+    if not rows:
+        return
+    yield f"## Labels of {one.variant.ref}"
+    yield ""
+    yield "| label | precision | recall | F1 |"
+    yield "|---|---|---|---|"
+    for label, measured in rows:
+        cells = [figure(metric, measured.get(metric)) for metric in ENTITY_METRICS]
+        yield f"| {_plain(label)} | {' | '.join(cells)} |"
+    yield ""
+
+
 def _slices(one: Report) -> Iterator[str]:
     yield f"## Slices of {one.variant.ref}"
     yield ""
-    yield "| slice | texts | accuracy | champion | difference |"
+    metric = one.headline
+    yield f"| slice | {METRICS[metric].counted} | {NAMES[metric]} | champion | difference |"
     yield "|---|---|---|---|---|"
     beside = one.champion.slices if one.champion else {}
     for name, metrics in one.slices.items():
+        if metric not in metrics:
+            continue
         cells = (
-            figure("accuracy", metrics["accuracy"]),
-            figure("accuracy", beside.get(name, {}).get("accuracy")),
-            figure("accuracy", one.slice_differences.get(name, {}).get("accuracy"), signed=True),
+            figure(metric, metrics[metric]),
+            figure(metric, beside.get(name, {}).get(metric)),
+            figure(metric, one.slice_differences.get(name, {}).get(metric), signed=True),
         )
-        yield f"| {_plain(name)} | {metrics['accuracy'].n} | {' | '.join(cells)} |"
+        yield f"| {_plain(name)} | {metrics[metric].n} | {' | '.join(cells)} |"
     yield ""
 
 

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import datasets
-from sklearn.metrics import accuracy_score, f1_score
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
 
 @contextmanager
@@ -28,19 +29,20 @@ def _hidden(name: str) -> Iterator[None]:
 with _hidden("transformers"):
     import evaluate
 
-_FEATURES = datasets.Features(
-    {"predictions": datasets.Value("int32"), "references": datasets.Value("int32")}
-)
-
 
 class _Local(evaluate.Metric):  # type: ignore[misc]
     """A metric that lives here instead of on a hub."""
 
     about: ClassVar[str]
+    kind: ClassVar[str] = "int32"
 
     def _info(self) -> evaluate.MetricInfo:
+        kinds = {name: datasets.Value(self.kind) for name in ("predictions", "references")}
         return evaluate.MetricInfo(
-            description=self.about, citation="", inputs_description="", features=_FEATURES
+            description=self.about,
+            citation="",
+            inputs_description="",
+            features=datasets.Features(kinds),
         )
 
 
@@ -63,8 +65,45 @@ class MacroF1(_Local):
         return {"macro_f1": float(score)}
 
 
+class Found(_Local):
+    """Precision, recall and F1 of what was found, each 0..1; 0 where there is nothing to divide."""
+
+    about = "Precision, recall and F1 of 1 against 0."
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        precision, recall, f1, _ = precision_recall_fscore_support(
+            references, predictions, average="binary", zero_division=0.0
+        )
+        return {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
+
+
+class Correlation(_Local):
+    """Spearman's and Pearson's correlation, each -1..1."""
+
+    about = "Rank correlation and linear correlation."
+    kind = "float64"
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        return {
+            "spearman": float(spearmanr(predictions, references).statistic),
+            "pearson": float(pearsonr(predictions, references).statistic),
+        }
+
+
 def score(predictions: list[int], references: list[int]) -> dict[str, float]:
     """Score predicted label indices, shape [n], against the true ones, shape [n]."""
     both = evaluate.combine([Accuracy(), MacroF1()])
     scores: dict[str, float] = both.compute(predictions=predictions, references=references)
+    return scores
+
+
+def score_found(predictions: list[int], references: list[int]) -> dict[str, float]:
+    """Score what was found (1) against what there is (1), both of shape [n]."""
+    scores: dict[str, float] = Found().compute(predictions=predictions, references=references)
+    return scores
+
+
+def correlate(predictions: list[float], references: list[float]) -> dict[str, float]:
+    """Correlate two series of shape [n], neither of which is all of one value."""
+    scores: dict[str, float] = Correlation().compute(predictions=predictions, references=references)
     return scores

@@ -10,7 +10,17 @@ from markupsafe import Markup
 
 from evaluation import charts
 from evaluation.confusion import confusion
-from evaluation.wording import NAMES, figure, moment, number
+from evaluation.likeness import likeness
+from evaluation.wording import (
+    NAMES,
+    PARITY,
+    figure,
+    label_rows,
+    moment,
+    names_for,
+    number,
+    parity,
+)
 from release.dossier import Dossier
 from release.evidence import Tally
 from release.gates import Decision
@@ -18,8 +28,8 @@ from release.releases import Phase
 from release.reports import METRICS, Report
 from release.wording import lasting
 
-CARDS = ("accuracy", "latency_p99_ms", "throughput_per_s", "size_mb", "memory_mb")
-"""Metrics that stand at the head of the page."""
+CARDS = ("latency_p99_ms", "throughput_per_s", "size_mb", "memory_mb")
+"""Metrics that stand at the head of the page, behind the one that says how good it is."""
 
 
 def html(dossier: Dossier) -> str:
@@ -40,6 +50,9 @@ def html(dossier: Dossier) -> str:
             tone=_TONES.get(dossier.release.phase, "open"),
             cards=list(_cards(shown)) if shown else [],
             charts=_charts(dossier, shown) if shown else {},
+            names=names_for(dossier.task),
+            parities=PARITY[dossier.task],
+            by_label=label_rows(shown) if shown else [],
             rollout=Markup(charts.rollout(dossier)),  # noqa: S704 - drawn by ourselves
             watched=list(_watched(dossier)),
         )
@@ -66,7 +79,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {"figure": figure, "moment": moment, "lasting": lasting, "mark": _SIGNS.get}
-    made.globals |= {"NAMES": NAMES, "number": number}
+    made.globals |= {"METRICS": METRICS, "number": number, "parity": parity}
     return made
 
 
@@ -82,7 +95,7 @@ class Card:
 
 
 def _cards(shown: Report) -> Iterator[Card]:
-    for metric in CARDS:
+    for metric in (shown.headline, *CARDS):
         measured = shown.metrics.get(metric)
         if measured is None:
             continue
@@ -120,6 +133,7 @@ def _charts(dossier: Dossier, shown: Report) -> dict[str, Markup]:
         "slices": charts.slices(shown),
         "confusion": confusion(shown),
         "calibration": charts.calibration(shown),
+        "likeness": likeness(shown),
         "lengths": charts.lengths(shown),
     }
     return {name: Markup(svg) for name, svg in drawn.items() if svg}  # noqa: S704 - our own

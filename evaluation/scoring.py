@@ -1,59 +1,32 @@
-"""Turn what a subject answered into a report: metrics, slices, confusion, calibration.
+"""Turn what a subject answered into a report: metrics, slices, and what the task shows besides.
 
-Everything is computed on the same resamples of the texts, so that differences are paired.
+How good the answers are is for the task's own module to say. Everything is computed on the same
+resamples of the texts, so that differences are paired.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
-from numpy.typing import NDArray
 
-from evaluation.bootstrap import (
-    Floats,
-    Ints,
-    Resamples,
-    accuracy_of,
-    macro_f1_of,
-    measurement,
-    quantile_of,
-    widened,
-)
-from evaluation.harness import Sample
-from evaluation.metrics import score
+from evaluation.bootstrap import Floats, Resampled, Resamples, Statistics, quantile_of
+from evaluation.classes import score_classes
+from evaluation.entities import score_entities
+from evaluation.harness import Answered, Sample
+from evaluation.scores import Scores
 from evaluation.suites import Suite
-from release.reports import Bin, Measured, Measurement, Profile, Report
-
-Mask = NDArray[np.bool_]
-
-BINS = 10
-"""Equal parts of 0..1 into which answers are sorted by their confidence."""
+from evaluation.vectors import score_vectors
+from release.reports import CLASSES, ENTITIES, VECTORS, Measured, Measurement, Profile, Report
 
 FEWEST_TIMED = 5
 """Texts of a slice below which a latency is not given."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resampled:
-    """A statistic's value, and its values on every resample, shape [rounds]."""
-
-    value: float
-    draws: Floats
-    n: int
-
-    def measured(self, confidence: float, *, share: bool = False) -> Measurement:
-        """Give the value with its interval; a share's is at least as wide as Wilson's."""
-        found = measurement(self.value, self.draws, self.n, confidence)
-        return widened(found, confidence) if share else found
-
-    def minus(self, other: "Resampled", confidence: float) -> Measurement:
-        """Give the difference to the same statistic of another subject, paired by resample."""
-        value, draws = self.value - other.value, self.draws - other.draws
-        return measurement(value, draws, self.n, confidence)
-
-
-Statistics = Mapping[str, Resampled]
+SCORERS: Mapping[str, Callable[[Sequence[Answered], Suite], Scores]] = {
+    CLASSES: score_classes,
+    ENTITIES: score_entities,
+    VECTORS: score_vectors,
+}
 
 
 def report(
@@ -66,6 +39,9 @@ def report(
         suite: that it was asked.
         confidence: coverage of every interval.
         champion: what the champion answered in the same turns.
+
+    Raises:
+        Invalid: a subject's answers are not of the suite's task.
     """
     mine = Scored.of(sample, suite)
     theirs = None if champion is None else Scored.of(champion, suite)
@@ -76,9 +52,11 @@ def report(
         slices=own.slices,
         confusion=own.confusion,
         calibration=own.calibration,
+        pairs=own.pairs,
         suite=suite.digest,
         confidence=confidence,
         labels=suite.labels,
+        task=suite.task,
         champion=None if theirs is None else theirs.profile(confidence),
         differences={} if theirs is None else mine.minus(theirs, confidence),
         slice_differences={} if theirs is None else mine.slices_minus(theirs, confidence),
@@ -90,58 +68,44 @@ class Scored:
     """A sample, scored and resampled."""
 
     sample: Sample
-    predicted: Ints
-    reference: Ints
+    scores: Scores
     statistics: Statistics
+    """How good and how fast."""
+
     slices: Mapping[str, Statistics]
-    labels: int
 
     @classmethod
     def of(cls, sample: Sample, suite: Suite) -> "Scored":
         """Score a sample of a suite's test texts."""
-        index = {label: number for number, label in enumerate(suite.labels)}
-        # A label that the suite does not know is an answer all the same: a wrong one.
-        predicted = np.array([index.get(said.label, -1) for said in sample.answers])
-        reference = np.array(suite.references("test"))
+        scores = SCORERS[suite.task](sample.answers, suite)
         latencies = np.array(sample.latencies_ms)
         return cls(
             sample=sample,
-            predicted=predicted,
-            reference=reference,
-            statistics=_statistics(sample, predicted, reference, len(suite.labels)),
-            slices={
-                name: _slice(mask, predicted == reference, latencies)
-                for name, mask in suite.masks("test").items()
-            },
-            labels=len(suite.labels),
+            scores=scores,
+            statistics={**scores.statistics, **_timed(latencies)},
+            slices=_slices(scores, suite, latencies),
         )
-
-    @property
-    def correct(self) -> Mask:
-        """Which answers are right, shape [n]."""
-        right: Mask = self.predicted == self.reference
-        return right
 
     def profile(self, confidence: float) -> Profile:
         """Give everything that is known of the subject alone."""
         points = {
-            name: Measurement(value=value, n=n)
-            for name, (value, n) in _points(self.sample, self.correct).items()
+            name: Measurement(value=value, n=n) for name, (value, n) in self._points().items()
         }
         return Profile(
             variant=self.sample.subject.variant,
             metrics=_measured(self.statistics, confidence) | points,
             slices={name: _measured(one, confidence) for name, one in self.slices.items()},
-            confusion=_confusion(self.predicted, self.reference, self.labels),
-            calibration=_bins(_probabilities(self.sample), self.correct),
+            confusion=self.scores.confusion,
+            calibration=self.scores.calibration,
+            pairs=self.scores.pairs,
         )
 
     def minus(self, other: "Scored", confidence: float) -> Measured:
         """Give the differences of all metrics to another subject's."""
-        theirs = _points(other.sample, other.correct)
+        theirs = other._points()
         points = {
             name: Measurement(value=value - theirs[name][0], n=n)
-            for name, (value, n) in _points(self.sample, self.correct).items()
+            for name, (value, n) in self._points().items()
             if name in theirs
         }
         return _differences(self.statistics, other.statistics, confidence) | points
@@ -149,35 +113,31 @@ class Scored:
     def slices_minus(self, other: "Scored", confidence: float) -> Mapping[str, Measured]:
         """Give the differences of all slices to another subject's."""
         return {
-            name: _differences(mine, other.slices[name], confidence)
+            name: _differences(mine, other.slices.get(name, {}), confidence)
             for name, mine in self.slices.items()
         }
 
+    def _points(self) -> Mapping[str, tuple[float, int]]:
+        """Give the metrics without an interval: value and sample size."""
+        sample = self.sample
+        points = {
+            **self.scores.points,
+            "size_mb": (sample.subject.variant.size_bytes / 1e6, 1),
+            "memory_mb": (sample.memory / 1e6, 1),
+        }
+        if sample.rates:
+            points["throughput_per_s"] = (median(sample.rates), len(sample.rates))
+        return points
+
 
 def _measured(statistics: Statistics, confidence: float) -> dict[str, Measurement]:
-    return {
-        name: one.measured(confidence, share=name == "accuracy") for name, one in statistics.items()
-    }
+    return {name: one.measured(confidence) for name, one in statistics.items()}
 
 
 def _differences(mine: Statistics, theirs: Statistics, confidence: float) -> dict[str, Measurement]:
     return {
         name: one.minus(theirs[name], confidence) for name, one in mine.items() if name in theirs
     }
-
-
-def _statistics(sample: Sample, predicted: Ints, reference: Ints, labels: int) -> Statistics:
-    scores = score(predicted.tolist(), reference.tolist())
-    draws = Resamples.draw(len(reference))
-    found = {
-        "accuracy": (scores["accuracy"], draws.of(accuracy_of(predicted == reference))),
-        "macro_f1": (scores["macro_f1"], draws.of(macro_f1_of(predicted, reference, labels))),
-    }
-    quality = {
-        name: Resampled(value=value, draws=drawn, n=len(reference))
-        for name, (value, drawn) in found.items()
-    }
-    return {**quality, **_timed(np.array(sample.latencies_ms))}
 
 
 def _timed(latencies: Floats) -> Statistics:
@@ -192,58 +152,12 @@ def _timed(latencies: Floats) -> Statistics:
     }
 
 
-def _slice(mask: Mask, correct: Mask, latencies: Floats) -> Statistics:
-    """Score the texts of a slice; of latencies only those that were asked one by one."""
-    mine = correct[mask]
-    draws = Resamples.draw(len(mine)).of(accuracy_of(mine))
-    accuracy = Resampled(value=float(mine.mean()), draws=draws, n=len(mine))
-    timed = latencies[mask[: len(latencies)]]
-    return {
-        "accuracy": accuracy,
-        **(_timed(timed) if len(timed) >= FEWEST_TIMED else {}),
-    }
-
-
-def _points(sample: Sample, correct: Mask) -> Mapping[str, tuple[float, int]]:
-    """Give the metrics without an interval: value and sample size."""
-    points = {
-        "calibration_error": (_calibration_error(_probabilities(sample), correct), len(correct)),
-        "size_mb": (sample.subject.variant.size_bytes / 1e6, 1),
-        "memory_mb": (sample.memory / 1e6, 1),
-    }
-    if sample.rates:
-        points["throughput_per_s"] = (median(sample.rates), len(sample.rates))
-    return points
-
-
-def _probabilities(sample: Sample) -> Floats:
-    return np.clip([said.probability for said in sample.answers], 0.0, 1.0)
-
-
-def _confusion(predicted: Ints, reference: Ints, labels: int) -> tuple[tuple[int, ...], ...]:
-    counts = np.zeros((labels, labels + 1), dtype=np.int64)
-    # -1, an answer that is no label, lands in the last column.
-    np.add.at(counts, (reference, predicted), 1)
-    return tuple(tuple(map(int, row)) for row in counts)
-
-
-def _calibration_error(probabilities: Floats, correct: Mask) -> float:
-    """Expected calibration error (Naeini, Cooper and Hauskrecht 2015).
-
-    It is biased upwards on few texts, and resampling repeats the bias: it is given no interval.
-    """
-    gaps = [one.n * abs(one.accuracy - one.confidence) for one in _bins(probabilities, correct)]
-    return sum(gaps) / len(correct)
-
-
-def _bins(probabilities: Floats, correct: Mask) -> tuple[Bin, ...]:
-    bins = np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
-    return tuple(
-        Bin(
-            n=int(mine.sum()),
-            confidence=float(probabilities[mine].mean()),
-            accuracy=float(correct[mine].mean()),
-        )
-        for number in range(BINS)
-        if (mine := bins == number).any()
-    )
+def _slices(scores: Scores, suite: Suite, latencies: Floats) -> Mapping[str, Statistics]:
+    """Add to each slice its latencies, of the texts that were asked one by one."""
+    timed = {}
+    for name, mask in suite.text_masks("test").items():
+        mine = latencies[mask[: len(latencies)]]
+        timed[name] = _timed(mine) if len(mine) >= FEWEST_TIMED else {}
+    order = [*scores.slices, *(name for name in timed if name not in scores.slices)]
+    found = {name: {**scores.slices.get(name, {}), **timed.get(name, {})} for name in order}
+    return {name: one for name, one in found.items() if one}

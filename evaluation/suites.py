@@ -1,13 +1,14 @@
 """A suite: labelled texts in named splits, under one digest.
 
-A folder with `suite.json` and one JSON Lines file a split. `suite.json` holds `name`, `task`,
-`labels` and `splits`, where each split has `file`, `sha256` and `n`. Each line of a split is an
-object with `text` and `label`, and may hold `slices`: an object such as `{"language": "zh"}`, by
+A folder with `suite.json` and one JSON Lines file a split. `suite.json` holds `name`, `task`
+(text-classification where it is absent), `labels` (none for feature-extraction) and `splits`,
+where each split has `file`, `sha256` and `n`. What a line of a split holds is told in
+`evaluation.examples`; any may hold `slices` besides: an object such as `{"language": "zh"}`, by
 which the report tells texts apart.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -17,8 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.examples import Example, Kind, Marked, Pair, Span, read_line
 from release.digests import digest_of
 from release.errors import Invalid, NotFound
+from release.reports import CLASSES, ENTITIES, TASKS, VECTORS
 
 LENGTHS: Mapping[float, str] = {
     32: "1-32",
@@ -34,21 +37,7 @@ LENGTHS: Mapping[float, str] = {
 NEEDED = ("calibration", "test")
 """Splits without which nothing can be released."""
 
-TAKEN = ("label", "characters")
-"""Slices that every suite has by itself."""
-
-
 _SHAPE = "suite.json holds name, labels and splits, and each split its file and sha256"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
-    """One text and what it should be called."""
-
-    text: str
-    label: str
-    slices: tuple[str, ...] = ()
-    """Such as `language=zh`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,27 +45,48 @@ class Suite:
     """A verified suite."""
 
     name: str
+    task: str = CLASSES
     labels: tuple[str, ...]
-    splits: Mapping[str, tuple[Example, ...]]
+    """Of texts or entities; none for feature-extraction."""
+
+    splits: Mapping[str, tuple[Kind, ...]]
+    """Each of examples of the task."""
+
     digest: str
-    """Over the labels and the content of every split."""
+    """Over the task, the labels and the content of every split."""
 
     def texts(self, split: str) -> list[str]:
-        """Texts of a split, in order."""
-        return [example.text for example in self.splits[split]]
+        """Texts that a model is asked, in order: two of each pair, one of any other example."""
+        return [text for example in self.splits[split] for text in example.texts]
 
     def references(self, split: str) -> list[int]:
-        """Label indices of a split, in order."""
+        """Label index of each text of a split, in order."""
         index = {label: number for number, label in enumerate(self.labels)}
-        return [index[example.label] for example in self.splits[split]]
+        return [index[one.label] for one in self.splits[split] if isinstance(one, Example)]
+
+    def marks(self, split: str) -> list[frozenset[Span]]:
+        """Entities of each text of a split, in order."""
+        return [frozenset(one.entities) for one in self.splits[split] if isinstance(one, Marked)]
+
+    def similarities(self, split: str) -> list[float]:
+        """How like the texts of each pair of a split are, in order."""
+        return [one.similarity for one in self.splits[split] if isinstance(one, Pair)]
 
     def masks(self, split: str) -> Mapping[str, NDArray[np.bool_]]:
-        """Tell a split's texts apart: slice name to which texts are in it, shape [n].
+        """Tell a split's examples apart: slice name to which of them are in it, shape [n].
 
-        By label, by length in characters, and by the suite's own slices. Empty ones are absent.
+        By label, by length in characters (of a pair the longer text's), and by the suite's own
+        slices. Empty ones are absent.
         """
         examples = self.splits[split]
-        named = [(f"label={one.label}", _length(one.text), *one.slices) for one in examples]
+        return self._told_apart([_named(one, max(map(len, one.texts))) for one in examples])
+
+    def text_masks(self, split: str) -> Mapping[str, NDArray[np.bool_]]:
+        """Tell the texts that a model is asked apart, each of a pair by its own length."""
+        examples = self.splits[split]
+        return self._told_apart([_named(one, len(text)) for one in examples for text in one.texts])
+
+    def _told_apart(self, named: list[tuple[str, ...]]) -> Mapping[str, NDArray[np.bool_]]:
         lengths = [f"characters={one}" for one in LENGTHS.values()]
         order = [f"label={label}" for label in self.labels] + lengths
         order += sorted({name for names in named for name in names} - set(order))
@@ -84,8 +94,13 @@ class Suite:
         return {name: mask for name, mask in masks.items() if mask.any()}
 
 
-def _length(text: str) -> str:
-    fitting = next(limit for limit in LENGTHS if len(text) <= limit)
+def _named(example: Kind, length: int) -> tuple[str, ...]:
+    label = (f"label={example.label}",) if isinstance(example, Example) else ()
+    return (*label, _length(length), *example.slices)
+
+
+def _length(characters: int) -> str:
+    fitting = next(limit for limit in LENGTHS if characters <= limit)
     return f"characters={LENGTHS[fitting]}"
 
 
@@ -98,20 +113,24 @@ def load_suite(folder: Path) -> Suite:
 
     Raises:
         NotFound: there is no suite in the folder.
-        Invalid: a file differs from its sum, a label is unknown, a text stands in two splits.
+        Invalid: a file differs from its sum, a label is unknown, an entity lies outside its text,
+            a similarity outside 0..1, a text stands in two splits.
     """
     try:
         facts = _facts(folder / "suite.json")
-        labels = tuple(map(str, facts["labels"]))
+        task, labels = str(facts["task"]), tuple(map(str, facts["labels"]))
         entries: Mapping[str, Mapping[str, Any]] = facts["splits"]
-        splits = {split: _split(folder, split, entry) for split, entry in entries.items()}
+        splits = {split: _split(folder, split, entry, task) for split, entry in entries.items()}
     except OSError as error:
         where = error.filename or folder
         raise NotFound(f"No suite can be read at {where}.", "see [suite] path") from error
+    _check_labels(folder, task, labels)
     _check(folder, labels, splits)
+    _check_similarities(folder, splits["test"])
     sums = {split: entries[split]["sha256"] for split in splits}
-    digest = digest_of({"labels": labels, "splits": sums})
-    return Suite(name=str(facts["name"]), labels=labels, splits=splits, digest=digest)
+    content = {"labels": labels, "splits": sums} | ({} if task == CLASSES else {"task": task})
+    digest = digest_of(content)
+    return Suite(name=str(facts["name"]), task=task, labels=labels, splits=splits, digest=digest)
 
 
 def _facts(path: Path) -> Mapping[str, Any]:
@@ -122,6 +141,7 @@ def _facts(path: Path) -> Mapping[str, Any]:
         raise Invalid(f"{path} is not a suite: {error}.", _SHAPE) from error
     if not isinstance(facts, dict):
         raise Invalid(f"{path} is not a suite: it holds no object.", _SHAPE)
+    facts = _with_task(path, facts)
     for part, kind in {"name": str, "labels": list, "splits": dict}.items():
         if not isinstance(found := facts.get(part), kind):
             raise Invalid(f"{path} is not a suite: its {part} is {found!r:.60}.", _SHAPE)
@@ -131,7 +151,16 @@ def _facts(path: Path) -> Mapping[str, Any]:
     return facts
 
 
-def _split(folder: Path, split: str, entry: Mapping[str, Any]) -> tuple[Example, ...]:
+def _with_task(path: Path, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give what may be left out: the task of the first suites, and the labels of a task of none."""
+    task = facts.get("task", CLASSES)
+    if task not in TASKS:
+        said = f"{path} is not a suite: its task is {task!r:.60}."
+        raise Invalid(said, f"tasks are {', '.join(TASKS)}")
+    return {"task": task, **({"labels": []} if task == VECTORS else {}), **facts}
+
+
+def _split(folder: Path, split: str, entry: Mapping[str, Any], task: str) -> tuple[Kind, ...]:
     file = str(entry["file"])
     if Path(file).name != file:
         raise Invalid(
@@ -150,59 +179,43 @@ def _split(folder: Path, split: str, entry: Mapping[str, Any]) -> tuple[Example,
     except UnicodeDecodeError as error:
         raise Invalid(f"{folder / file} is not UTF-8: {error}.", "save it as UTF-8") from error
     return tuple(
-        _example(line, f"{folder / file}, line {number}")
+        read_line(line, task, f"{folder / file}, line {number}")
         for number, line in enumerate(lines, start=1)
         if line.strip()
     )
 
 
-def _example(line: str, where: str) -> Example:
-    """Read one line; what a gateway would refuse of a client is no example either."""
-    hint = 'each line is {"text": "…", "label": "…"}'
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise Invalid(f"{where} is no example: {error}.", hint) from error
-    if not isinstance(row, dict) or not {"text", "label"} <= row.keys():
-        raise Invalid(f"{where} is no example: {line.strip()!r:.80}.", hint)
-    text, label, slices = row["text"], row["label"], row.get("slices", {})
-    if not isinstance(text, str) or not isinstance(label, str) or not text.strip():
-        raise Invalid(f"{where}: text and label must be texts that are not empty.")
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise Invalid(f"{where}: the text holds half a character (a lone surrogate).")
-    return Example(text=text, label=label, slices=_slices(slices, where))
+FEWEST_LABELS = {CLASSES: 2, ENTITIES: 1, VECTORS: 0}
+"""Task to the least labels with which there is something to tell apart."""
 
 
-def _slices(given: object, where: str) -> tuple[str, ...]:
-    plain = isinstance(given, dict) and all(
-        isinstance(name, str) and isinstance(value, str) and name and value and name not in TAKEN
-        for name, value in given.items()
-    )
-    if not plain:
-        raise Invalid(
-            f"{where}: slices must map names to texts, not {given!r:.80}.",
-            f'such as {{"language": "zh"}}; {" and ".join(TAKEN)} are taken',
-        )
-    assert isinstance(given, dict)  # noqa: S101 - just looked at
-    return tuple(f"{name}={value}" for name, value in given.items())
+def _check_labels(folder: Path, task: str, labels: tuple[str, ...]) -> None:
+    if task == VECTORS and labels:
+        raise Invalid(f"{folder} is for {task}, which has no labels, unlike {labels!r:.80}.")
+    if len(labels) < FEWEST_LABELS[task] or len(set(labels)) != len(labels):
+        needed = "two or more" if task == CLASSES else "one or more"
+        raise Invalid(f"{folder} needs {needed} different labels, not {labels!r}.")
 
 
-def _check(
-    folder: Path, labels: tuple[str, ...], splits: Mapping[str, tuple[Example, ...]]
-) -> None:
-    if len(labels) < 2 or len(set(labels)) != len(labels):
-        raise Invalid(f"{folder} needs two or more different labels, not {labels!r}.")
+def _check(folder: Path, labels: tuple[str, ...], splits: Mapping[str, tuple[Kind, ...]]) -> None:
     for split in NEEDED:
         if not splits.get(split):
             hint = f"a suite needs texts in {' and '.join(NEEDED)}"
             raise Invalid(f"{folder} has no texts in its split {split!r}.", hint)
-    owner: dict[str, str] = {}
+    owner: dict[tuple[str, ...], str] = {}
     for split, examples in splits.items():
         for example in examples:
-            if example.label not in labels:
-                said = f"{folder}: {split} has the unknown label {example.label!r:.60}."
+            for label in sorted(example.labels.difference(labels)):
+                said = f"{folder}: {split} has the unknown label {label!r:.60}."
                 raise Invalid(said, f"its labels are {', '.join(labels)}")
-            if owner.setdefault(example.text, split) != split:
+            if owner.setdefault(example.texts, split) != split:
                 shown = example.text[:60]
-                other = owner[example.text]
+                other = owner[example.texts]
                 raise Invalid(f"{folder}: {shown!r} stands in both {other} and {split}.")
+
+
+def _check_similarities(folder: Path, test: Iterable[Kind]) -> None:
+    alike = [one.similarity for one in test if isinstance(one, Pair)]
+    if alike and len(set(alike)) < 2:
+        said = f"{folder}: all pairs of its split 'test' have the similarity {alike[0]:g}."
+        raise Invalid(said, "without two different ones nothing correlates with them")

@@ -7,7 +7,7 @@ from typing import Any
 from release.evidence import Tally
 from release.gates import Verdict, judge
 from release.releases import Approval, Event, Phase, Release
-from release.reports import Profile, Report
+from release.reports import CLASSES, Profile, Report
 from release.training import Lineage
 from release.variants import Variant
 
@@ -53,6 +53,11 @@ class Dossier:
             self.reports, key=lambda one: verdicts[one.digest].decision.badness, default=None
         )
         return self.chosen or nearest
+
+    @property
+    def task(self) -> str:
+        """What its model is for, as far as it was measured."""
+        return self.reports[0].task if self.reports else CLASSES
 
     @property
     def champion(self) -> Profile | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from release.errors import Invalid
-from release.reports import METRICS, Measurement, Report
+from release.reports import METRICS, Measurement, Report, measured_for
 
 
 class Decision(StrEnum):
@@ -71,9 +71,23 @@ class Gate:
         (demand,) = [demand for demand in demands if demand is not None]
         lowest = 0.0 if self.max_regression is None else -1.0
         if not METRICS[self.metric].unit and not lowest <= demand <= 1:
+            kind = "correlation" if METRICS[self.metric].correlation else "share"
             raise Invalid(
                 f"The gate on {self.metric!r} demands {demand:g}, which no model can meet.",
-                f"it is a share, within {lowest:g}..1",
+                f"it is a {kind}, within {lowest:g}..1",
+            )
+
+    def check_task(self, task: str) -> None:
+        """Hold the gate to what can be measured.
+
+        Raises:
+            Invalid: no suite of this task measures its metric.
+        """
+        known = [name for name in measured_for(task) if METRICS[name].gated]
+        if self.metric not in known:
+            raise Invalid(
+                f"A gate names {self.metric!r}, which no suite of {task} measures.",
+                f"measured are {', '.join(known)}",
             )
 
     @property
@@ -109,7 +123,8 @@ class Gate:
     def _bound(self, measured: Measurement, limit: float, *, sign: int, what: str) -> Finding:
         """Hold an interval against a limit; `sign` is 1 for a floor and -1 for a ceiling."""
         if measured.low is not None and measured.n < FEWEST:
-            said = f"{what}rests on {measured.n} texts, of {FEWEST} at least"
+            counted = METRICS[self.metric].counted
+            said = f"{what}rests on {measured.n} {counted}, of {FEWEST} at least"
             return self._find(Decision.INCONCLUSIVE, said)
         low = measured.value if measured.low is None else measured.low
         high = measured.value if measured.high is None else measured.high

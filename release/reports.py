@@ -1,11 +1,16 @@
 """What was measured about a variant, and about the difference of two. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 from release.digests import digest_of
 from release.variants import Variant
+
+CLASSES, ENTITIES, VECTORS = "text-classification", "token-classification", "feature-extraction"
+"""Tasks that can be judged, as transformers names them."""
+
+TASKS = (CLASSES, ENTITIES, VECTORS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,22 +18,50 @@ class Metric:
     """A quantity that the evaluation knows how to measure."""
 
     unit: str
+    """Empty for a share or a correlation."""
+
     better: Literal["higher", "lower"]
     gated: bool = True
     """Whether a gate may rest on it: not on an estimate whose error nobody knows."""
 
+    tasks: Sequence[str] = TASKS
+    """Those whose suites measure it."""
+
+    correlation: bool = False
+    """Within -1..1, and written so; a share, within 0..1, is written as percents."""
+
+    counted: str = "texts"
+    """What its sample consists of."""
+
 
 METRICS: Mapping[str, Metric] = {
-    "accuracy": Metric(unit="", better="higher"),
-    "macro_f1": Metric(unit="", better="higher"),
+    "accuracy": Metric(unit="", better="higher", tasks=(CLASSES,)),
+    "macro_f1": Metric(unit="", better="higher", tasks=(CLASSES,)),
+    "entity_f1": Metric(unit="", better="higher", tasks=(ENTITIES,)),
+    "entity_precision": Metric(unit="", better="higher", tasks=(ENTITIES,)),
+    "entity_recall": Metric(unit="", better="higher", tasks=(ENTITIES,)),
+    "spearman": Metric(
+        unit="", better="higher", tasks=(VECTORS,), correlation=True, counted="pairs"
+    ),
+    "pearson": Metric(
+        unit="", better="higher", tasks=(VECTORS,), correlation=True, counted="pairs"
+    ),
     "latency_p50_ms": Metric(unit="ms", better="lower"),
     "latency_p99_ms": Metric(unit="ms", better="lower"),
     "throughput_per_s": Metric(unit="texts/s", better="higher"),
-    "calibration_error": Metric(unit="", better="lower", gated=False),
+    "calibration_error": Metric(unit="", better="lower", gated=False, tasks=(CLASSES,)),
     "size_mb": Metric(unit="MB", better="lower"),
     "memory_mb": Metric(unit="MB", better="lower"),
 }
 """Every metric that the evaluation measures."""
+
+HEADLINES: Mapping[str, str] = {CLASSES: "accuracy", ENTITIES: "entity_f1", VECTORS: "spearman"}
+"""Task to the metric that stands for how good a model is, in every slice too."""
+
+
+def measured_for(task: str) -> list[str]:
+    """Name the metrics that a task's suites measure, in their order."""
+    return [name for name, facts in METRICS.items() if task in facts.tasks]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +110,10 @@ class Profile:
     calibration: tuple[Bin, ...] = ()
     """Bins of rising confidence; empty ones are left out."""
 
+    pairs: tuple[tuple[float, float], ...] = ()
+    """How like two texts are, as labelled and as the cosine of their vectors says; of pairs spread
+    evenly over the suite."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report(Profile):
@@ -89,6 +126,7 @@ class Report(Profile):
     """Coverage of every interval, such as 0.95."""
 
     labels: tuple[str, ...] = ()
+    task: str = CLASSES
     champion: Profile | None = None
     """What it was measured beside, in the same turns."""
 
@@ -104,8 +142,19 @@ class Report(Profile):
         return digest_of(self.as_json())
 
     def as_json(self) -> dict[str, Any]:
-        """Give plain JSON data."""
-        return asdict(self)
+        """Give plain JSON data; of what other tasks have no word, as before there were any."""
+        plain = asdict(self)
+        if self.task == CLASSES:
+            del plain["task"]
+        for one in filter(None, (plain, plain["champion"])):
+            if not one["pairs"]:
+                del one["pairs"]
+        return plain
+
+    @property
+    def headline(self) -> str:
+        """Name of the metric that stands for how good it is."""
+        return HEADLINES[self.task]
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -116,6 +165,7 @@ class Report(Profile):
             suite=data["suite"],
             confidence=data["confidence"],
             labels=tuple(data.get("labels", ())),
+            task=data.get("task", CLASSES),
             champion=Profile(**_profile(champion)) if champion else None,
             differences=_measured(data["differences"]),
             slice_differences=_slices(data.get("slice_differences", {})),
@@ -130,6 +180,7 @@ def _profile(data: Mapping[str, Any]) -> dict[str, Any]:
         "slices": _slices(data.get("slices", {})),
         "confusion": tuple(tuple(row) for row in data.get("confusion", ())),
         "calibration": tuple(Bin(**one) for one in data.get("calibration", ())),
+        "pairs": tuple((one[0], one[1]) for one in data.get("pairs", ())),
     }
 
 

@@ -19,7 +19,7 @@ from infra.files import tail
 from infra.processes import Process, alive, start, stop
 from infra.settings import inherited_by_serving
 from release.errors import Unavailable, Unsafe
-from serving.replica.messages import Answer, Classes
+from serving.replica.messages import Answer, Classes, Entities, Entity, Vectors
 from serving.replica.wire import Connection, ReplicaGone
 
 T = TypeVar("T")
@@ -34,6 +34,27 @@ class Prediction:
 
     label: str
     scores: tuple[float, ...]
+    probability: float
+    """Of the label; not the highest of all where another needs more than it has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Naming:
+    """What is named in one text."""
+
+    entities: tuple[Entity, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedding:
+    """The vector of one text."""
+
+    data: bytes
+    """fp32, little-endian."""
+
+
+Result = Prediction | Naming | Embedding
+"""What a model finds in one text, by its task."""
 
 
 def replica_command(folder: Path, digest: str, address: Path | str, threads: int) -> list[str]:
@@ -53,6 +74,7 @@ class ReplicaSession:
         self._thread.start()
         self._address = address
         self._connection: Connection | None = None
+        self._labels: list[str] = []
 
     def wait_ready(self, seconds: float) -> None:
         """Wait until it has verified, loaded and warmed its variant.
@@ -74,26 +96,30 @@ class ReplicaSession:
         try:
             if self._connection is None:
                 self._connection = self._await(Connection.connect(str(self._address)))
-            return self._await(self._connection.status()).ready
+            status = self._await(self._connection.status())
         except ReplicaGone:
             self._connection = None
             return False
+        self._labels = status.labels
+        return status.ready
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """Classify texts in one request.
+    def ask(self, texts: Sequence[str]) -> list[Result]:
+        """Ask about texts in one request.
 
         Raises:
             ReplicaProblem: the replica says why not.
             ReplicaGone: it died.
+            Unsafe: it answers another question.
         """
-        return _predictions(self._await(self._infer(list(texts))))
+        return results(self._await(self._infer(list(texts))), len(texts), self._labels)
 
-    def predict_many(self, texts: Sequence[str], concurrency: int) -> list[Prediction]:
-        """Classify texts, each in a request of its own, so many at once, in order.
+    def ask_many(self, texts: Sequence[str], concurrency: int) -> list[Result]:
+        """Ask about texts, each in a request of its own, so many at once; in order.
 
         Raises:
             ReplicaProblem: the replica says why not.
             ReplicaGone: it died.
+            Unsafe: it answers another question.
         """
 
         async def all_of_them() -> list[Answer]:
@@ -105,7 +131,16 @@ class ReplicaSession:
 
             return await asyncio.gather(*map(one, texts))
 
-        return [one for answer in self._await(all_of_them()) for one in _predictions(answer)]
+        answers = self._await(all_of_them())
+        return [one for answer in answers for one in results(answer, 1, self._labels)]
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """Classify texts in one request; `ask` of a classifier."""
+        return _predictions(self.ask(texts))
+
+    def predict_many(self, texts: Sequence[str], concurrency: int) -> list[Prediction]:
+        """Classify texts, each in a request of its own; `ask_many` of a classifier."""
+        return _predictions(self.ask_many(texts, concurrency))
 
     async def _infer(self, texts: list[str]) -> Answer:
         if self._connection is None:
@@ -133,14 +168,48 @@ class ReplicaSession:
         self._loop.close()
 
 
-def _predictions(answer: Answer) -> list[Prediction]:
-    found = answer.found
-    if not isinstance(found, Classes):
-        raise Unsafe(f"The replica answered with {type(found).__name__}, not with classes.")
-    return [
-        Prediction(label=label, scores=tuple(scores))
-        for label, scores in zip(found.labels, found.scores, strict=True)
-    ]
+def results(answer: Answer, count: int, labels: Sequence[str]) -> list[Result]:
+    """Tell an answer's texts apart.
+
+    Args:
+        answer: of any task.
+        count: how many texts it was asked about.
+        labels: of the replica, in the order of its scores.
+
+    Raises:
+        Unsafe: it answers about another number of texts, or with a label that it has not.
+    """
+    found = _results(answer.found, labels)
+    if len(found) != count:
+        raise Unsafe(f"The replica answers about {len(found)} texts, not {count}.")
+    return found
+
+
+def _results(found: Classes | Entities | Vectors, labels: Sequence[str]) -> list[Result]:
+    if isinstance(found, Classes):
+        return [
+            _prediction(label, scores, labels)
+            for label, scores in zip(found.labels, found.scores, strict=True)
+        ]
+    if isinstance(found, Entities):
+        return [Naming(entities=tuple(one)) for one in found.found]
+    size = 4 * found.width
+    starts = range(0, len(found.data), size) if size else ()
+    return [Embedding(data=found.data[start : start + size]) for start in starts]
+
+
+def _prediction(label: str, scores: Sequence[float], labels: Sequence[str]) -> Prediction:
+    places = {name: place for place, name in enumerate(labels[: len(scores)])}
+    if label not in places:
+        raise Unsafe(f"The replica answers with {label!r:.80}, which is none of its labels.")
+    return Prediction(label=label, scores=tuple(scores), probability=scores[places[label]])
+
+
+def _predictions(found: Sequence[Result]) -> list[Prediction]:
+    made = [one for one in found if isinstance(one, Prediction)]
+    if len(made) != len(found):
+        raise Unsafe(f"The replica answered with {type(found[0]).__name__}, not with classes.")
+    return made
 
 
 @contextmanager

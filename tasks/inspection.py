@@ -3,6 +3,7 @@
 The desk refuses with the first obstacle, a plan tells them all. Needs neither Prefect nor torch.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from release.errors import Conflict, Invalid, NotFound, SlipwayError, Unavailabl
 from release.gates import FEWEST
 from release.policy import Policy
 from release.releases import Desired
+from release.reports import ENTITIES
 from release.variants import Candidate
 from serving.variants.build import check_tools
 from serving.variants.intake import Facts, check_files, read_facts
@@ -114,9 +116,13 @@ def inspect(house: House, request: Request) -> Inspected:
     source = checks.given(partial(_safe, house, candidate))
     facts = None if source is None else checks.given(partial(read_facts, source))
     if facts is not None and suite is not None:
-        checks.given(partial(_check_labels, candidate, facts, suite))
+        checks.given(partial(_check_fit, candidate, facts, suite))
+    for look in _gate_checks(policy, suite):
+        checks.given(look)
     desired = house.ledger.desired(candidate.model)
     checks.given(partial(_check_production, candidate, desired))
+    if facts is not None:
+        checks.given(partial(_check_change, house, candidate, facts, desired))
     for opened in house.ledger.releases(candidate.model, open_only=True):
         checks.obstacles.append(one_at_a_time(candidate.model, opened.id))
     return Inspected(
@@ -161,12 +167,53 @@ def _check_size(suite: Suite) -> None:
         )
 
 
-def _check_labels(candidate: Candidate, facts: Facts, suite: Suite) -> None:
-    if set(facts.labels) != set(suite.labels):
+def _gate_checks(policy: Policy, suite: Suite | None) -> list[Callable[[], None]]:
+    return [partial(gate.check_task, suite.task) for gate in policy.gates] if suite else []
+
+
+def _check_fit(candidate: Candidate, facts: Facts, suite: Suite) -> None:
+    """Hold what a candidate answers to what its suite asks."""
+    if facts.task != suite.task:
+        raise Invalid(
+            f"{candidate.ref} is for {facts.task}, but its suite is for {suite.task}.",
+            "use the suite that the model was trained for",
+        )
+    if set(suite.labels) not in (set(facts.labels), entity_labels(facts)):
         raise Invalid(
             f"{candidate.ref} answers with {', '.join(facts.labels)}, but its suite is labelled "
             f"{', '.join(suite.labels)}.",
             "use the suite that the model was trained for",
+        )
+
+
+def entity_labels(facts: Facts) -> set[str]:
+    """Name the entities that a model tells of: its labels of tokens are such as `B-PER` and `O`."""
+    if facts.task != ENTITIES:
+        return set(facts.labels)
+    return {_PLACE.sub("", label) for label in facts.labels} - {OUTSIDE}
+
+
+OUTSIDE = "O"
+"""Label of a token that belongs to no entity."""
+
+_PLACE = re.compile("^[BI]-")
+"""Whether a token begins an entity or goes on with it."""
+
+
+def _check_change(house: House, candidate: Candidate, facts: Facts, desired: Desired) -> None:
+    """Refuse to give clients another kind of answer than they have."""
+    if desired.champion is None:
+        return
+    try:
+        task = house.store.manifest(desired.champion.digest).task
+    except SlipwayError:
+        # What lies there no more is told by whoever measures or serves it.
+        return
+    if task != facts.task:
+        raise Conflict(
+            f"{desired.champion.ref} is for {task}, and {candidate.ref} for {facts.task}: the "
+            "clients of one cannot read the other.",
+            "register it as a model of its own",
         )
 
 

@@ -89,7 +89,7 @@ def _trial(found: Inspected) -> Trial | None:
     suite = found.suite
     if suite is None:
         return None
-    test, calibration = (len(suite.splits[split]) for split in ("test", "calibration"))
+    test, calibration = (len(suite.texts(split)) for split in ("test", "calibration"))
     return Trial(name=suite.name, digest=suite.digest, test=test, calibration=calibration)
 
 

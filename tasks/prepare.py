@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, cast
 from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from evaluation.harness import Said, Subject, measure
+from evaluation.harness import Subject, measure
 from evaluation.scoring import report
 from evaluation.suites import load_suite
+from evaluation.wording import measured
 from infra.failpoints import failpoint
 from release.dossier import choose
 from release.gates import Verdict, judge
 from release.releases import Chosen, Event, Release
 from release.reports import Report
 from release.variants import Recipe, Variant
-from serving.client import Prediction, ReplicaSession, replica_sessions
+from serving.client import ReplicaSession, replica_sessions
 from tasks.advance import conclude
+from tasks.answers import answered
 from tasks.inspection import fetch
 from tasks.tell import show_artifact
 from tasks.telling import read_dossier
@@ -102,8 +104,7 @@ def _progress(what: str) -> Callable[[int, int], None]:
 
 def _keep(here: House, release: Release, made: Report) -> None:
     here.ledger.add_report(release.id, made)
-    value = made.metrics["accuracy"]
-    sentence = f"{made.variant.ref} was measured on {value.n} texts: accuracy {value.value:.3f}"
+    sentence = measured(made)
     once = f"measured:{made.variant.digest}"
     data = {"report": made.digest, "suite": made.suite}
     here.ledger.note(_event(here, release, "measured", sentence, data), once=once)
@@ -120,14 +121,10 @@ def _subjects(here: House, variants: Sequence[Variant]) -> Iterator[list[Subject
 def _subject(variant: Variant, session: ReplicaSession) -> Subject:
     return Subject(
         variant=variant,
-        predict=lambda text: _said(session.predict([text]))[0],
-        predict_many=lambda texts, many: _said(session.predict_many(texts, many)),
+        predict=lambda text: answered(session.ask([text])[0]),
+        predict_many=lambda texts, many: [*map(answered, session.ask_many(texts, many))],
         memory_bytes=session.memory_bytes,
     )
-
-
-def _said(predictions: Sequence[Prediction]) -> list[Said]:
-    return [Said(one.label, max(one.scores)) for one in predictions]
 
 
 @task(name="judge offline")

@@ -61,6 +61,7 @@ HOMES = {
     "rich": {"console"},
     "evaluate": {"evaluation"},
     "sklearn": {"evaluation"},
+    "scipy": {"evaluation"},
     "matplotlib": {"evaluation"},
     "jinja2": {"evaluation"},
 }

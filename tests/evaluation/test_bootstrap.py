@@ -53,9 +53,9 @@ def test_the_same_sample_has_the_same_interval() -> None:
 
 
 def test_a_perfect_sample_is_not_a_perfect_model() -> None:
-    perfect = widened(Measurement(value=1.0, n=60, low=1.0, high=1.0), 0.95)
+    perfect = widened(Measurement(value=1.0, n=60, low=1.0, high=1.0), 0.95, 60)
     assert perfect.high == 1.0
     # Wilson's lower end for 60 of 60.
     assert perfect.low == pytest.approx(0.9398, abs=1e-3)
     wide = Measurement(value=0.5, n=60, low=0.1, high=0.9)
-    assert widened(wide, 0.95) == wide
+    assert widened(wide, 0.95, 60) == wide

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.harness import LATENCY_TEXTS, Said, Subject, measure
+from evaluation.harness import LATENCY_TEXTS, Answered, Said, Subject, measure
 from evaluation.scoring import report
 from evaluation.suites import Suite, load_suite
 from release.reports import Report
@@ -84,7 +84,7 @@ def test_turns_are_interleaved_and_their_order_changes(suite: Suite) -> None:
     def noting(version: int) -> Subject:
         inner = subject(version)
 
-        def predict(text: str) -> Said:
+        def predict(text: str) -> Answered:
             asked.append(version)
             return inner.predict(text)
 

@@ -3,14 +3,16 @@
 import csv
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.making import Columns, Table, deal, make_suite, read_table
-from evaluation.suites import Example
+from evaluation.examples import Example
+from evaluation.making import deal, make_suite
+from evaluation.tables import Columns, Table, read_table
 from release.errors import Conflict, Invalid, NotFound
 
 HEADER = ("text", "label")
@@ -40,7 +42,9 @@ def test_a_table_becomes_a_suite(tmp_path: Path, name: str, encoding: str) -> No
     }
     assert suite.labels == ("bad", "好")
     for some in suite.splits.values():
-        assert set(Counter(one.label for one in some).values()) == {len(some) // 2}
+        assert set(Counter(label for one in some for label in one.labels).values()) == {
+            len(some) // 2
+        }
     again = make_suite(found, tmp_path / "again", train=0.5)
     assert again.digest == suite.digest
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "suite", name]
@@ -51,7 +55,7 @@ def test_json_lines_are_a_table_too(tmp_path: Path) -> None:
     path.write_text("\n".join(json.dumps({"q": f"text {n}", "a": n % 2}) for n in range(60)) + "\n")
     found = read_table(path, Columns(text="q", label="a"))
     assert len(found.examples) == 60
-    assert {one.label for one in found.examples} == {"0", "1"}
+    assert {label for one in found.examples for label in one.labels} == {"0", "1"}
 
 
 def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
@@ -148,3 +152,94 @@ def test_a_suite_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="cannot be written"):
         make_suite(table, tmp_path / "file" / "suite")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def entities(count: int) -> list[tuple[str, ...]]:
+    """Texts that begin with a blank; one in ten names a place, and every second a person."""
+
+    def marks(n: int) -> list[dict[str, object]]:
+        person = [{"start": 1, "end": 3, "label": "人"}] if n % 2 == 0 else []
+        return person + ([{"start": 5, "end": 6, "label": "LOC"}] if n % 10 == 0 else [])
+
+    return [(f" 安娜, 京, {n}", json.dumps(marks(n), ensure_ascii=False)) for n in range(count)]
+
+
+ENTITIES = Columns(task="token-classification", entities="marks")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030"])
+def test_a_table_of_entities_becomes_a_suite(tmp_path: Path, encoding: str) -> None:
+    path = table(tmp_path / "t.csv", [("text", "marks"), *entities(200)], encoding=encoding)
+    suite = make_suite(read_table(path, replace(ENTITIES, encoding=encoding)), tmp_path / "suite")
+    assert (suite.task, suite.labels) == ("token-classification", ("LOC", "人"))
+    # The first blank stays, or every offset would be another.
+    assert all(text.startswith(" 安娜") for text in suite.texts("test"))
+    assert len(suite.splits["calibration"]) == 40
+    # The rarest label is dealt in like parts, too.
+    places = [sum("LOC" in one.labels for one in suite.splits[s]) for s in ("calibration", "test")]
+    assert places == [4, 16]
+
+
+def test_json_lines_hold_entities_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    rows = [{"text": text, "marks": json.loads(marks)} for text, marks in entities(20)]
+    twice = {"text": "a b", "marks": [{"start": 0, "end": 1, "label": "人"}]}
+    rows += [twice, twice, twice | {"text": "a", "marks": []}, twice | {"text": "a"}]
+    rows += [{"text": "x", "marks": None}, {"text": "  ", "marks": []}, {"text": "no marks"}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    found = read_table(path, ENTITIES)
+    assert (len(found.examples), found.empty) == (21, 3)
+    assert (found.repeated, found.contradictory) == (1, 1)
+
+
+def test_a_table_of_pairs_becomes_a_suite(tmp_path: Path) -> None:
+    rows = [(f"one {n}", f"two {n % 7}", str(n % 11 / 10)) for n in range(200)]
+    again = [("one 0", "two 0", "0"), ("one 1", "two 1", "0.7"), ("one 0", "two 3", "1")]
+    path = table(tmp_path / "t.tsv", [("a", "b", "c"), *rows, *again, ("x", "", "1")])
+    columns = Columns(task="feature-extraction", text="a", other="b", similarity="c")
+    found = read_table(path, columns)
+    assert (found.empty, found.repeated, found.contradictory) == (1, 1, 1)
+    suite = make_suite(found, tmp_path / "suite", train=0.5)
+    assert (suite.task, suite.labels) == ("feature-extraction", ())
+    assert {split: len(some) for split, some in suite.splits.items()} == {
+        "train": 100,
+        "calibration": 20,
+        "test": 80,
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "columns", "said"),
+    [
+        (("Anna", "["), ENTITIES, r"t.csv, line 2: '\[' is no JSON.*such as \["),
+        (("Anna", "{}"), ENTITIES, r"line 2: entities must be a list, not {}"),
+        (
+            ("Anna", '[{"start": 0, "end": 5, "label": "P"}]'),
+            ENTITIES,
+            "line 2: 'P' at 0..5 is no part of a text of 4 characters",
+        ),
+        (("a", "b", "3.8"), Columns(task="feature-extraction"), "line 2.*within 0..1, not 3.8"),
+        (("a", "b", "high"), Columns(task="feature-extraction"), "within 0..1, not 'high'"),
+        (("a", "b"), replace(ENTITIES, entities="spans"), r"no column 'spans'.*--entities"),
+        (("a", "b", "1"), Columns(task="feature-extraction", other="o"), "column 'o'.*--other"),
+    ],
+)
+def test_what_is_wrong_in_a_row_is_said(
+    tmp_path: Path, row: tuple[str, ...], columns: Columns, said: str
+) -> None:
+    header = ("text", "marks") if columns.task == ENTITIES.task else ("text", "other", "similarity")
+    with pytest.raises(Invalid, match=said):
+        read_table(table(tmp_path / "t.csv", [header, row]), columns)
+
+
+def test_a_task_that_nobody_judges_is_refused() -> None:
+    with pytest.raises(Invalid, match=r"the task 'translation'.*tasks are text-classification"):
+        Columns(task="translation")
+
+
+def test_too_few_pairs_are_called_pairs(tmp_path: Path) -> None:
+    rows = [(f"one {n}", "two", str(n / 40)) for n in range(30)]
+    path = table(tmp_path / "t.csv", [("text", "other", "similarity"), *rows])
+    few = read_table(path, Columns(task="feature-extraction"))
+    with pytest.raises(Invalid, match=r"^30 usable pairs leave 24 .*calibrate, of 1 at least\."):
+        make_suite(few, tmp_path / "suite")

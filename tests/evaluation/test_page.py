@@ -3,13 +3,21 @@
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from evaluation import markdown
 from evaluation.page import html
 from release.dossier import Dossier
-from tests.fakes.dossier import LABELS, LINEAGE, SENTENCE, a_dossier
+from tests.fakes.dossier import (
+    LABELS,
+    LINEAGE,
+    SENTENCE,
+    a_dossier,
+    entity_dossier,
+    pair_dossier,
+)
 from tests.fakes.nouns import a_release
 
 
@@ -116,3 +124,51 @@ def test_markdown_tells_the_same(dossier: Dossier) -> None:
     assert "http://127.0.0.1:5000" in page
     assert LINEAGE.sentence in page
     assert all(line.count("|") in (0, 5, 6) for line in page.splitlines() if "costs" not in line)
+
+
+def test_a_page_of_entities_tells_each_label(tmp_path: Path) -> None:
+    dossier = entity_dossier(tmp_path / "suite")
+    page = html(dossier)
+    said = " ".join(Elements(page).said.split())
+    assert "Label by label" in said
+    for label in ("all", "PER", "LOC"):
+        # Precision, recall and F1, each with its interval; then the champion's F1.
+        assert re.search(rf"<td>{label}</td>(<td[^>]*>[^<]*</td>){{6}}</tr>", page), label
+    cells = re.findall(r"<td>LOC</td>(.*?)</tr>", page)[0]
+    assert len(re.findall(r"\d+\.\d % \[\d+\.\d, \d+\.\d\]", cells)) == 4
+    # The champion named no place: its F1 is 0, which Wilson widens.
+    assert ">0.0 % [0.0," in cells
+    assert "entity F1" in said and "Latency by length" in said and "≥ 0.5 (n=160" in said
+    for words in ("Calibration", "What is taken for what", "Likeness", "accuracy", "not measured"):
+        assert words not in said, words
+    # Variants, slices, latency and rollout; nothing stands there empty.
+    assert page.count("<svg") == 4
+    shown = markdown.render(dossier)
+    assert "| label | precision | recall | F1 |" in shown
+    assert re.search(r"\| LOC \| \d+\.\d % \[.*\] \| \d", shown)
+    assert "| slice | texts | entity F1 | champion | difference |" in shown
+    assert "accuracy" not in shown and "not measured" not in shown
+
+
+def test_a_page_of_vectors_shows_likeness(tmp_path: Path) -> None:
+    dossier = pair_dossier(tmp_path / "suite")
+    page = html(dossier)
+    said = " ".join(Elements(page).said.split())
+    assert "A dot a pair of texts: 400 of 600, spread evenly over the suite." in said
+    assert "cosine of the vectors" in said and "similarity as labelled" in said
+    # A correlation is no percent.
+    assert re.search(r"<b>0\.9\d\d</b><span class=\"change\">\+0\.\d{3}, was 0\.\d{3}<", page)
+    assert "pairs" in said and "least cosine to its parent" in said
+    for words in ("Calibration", "What is taken for what", "Label by label", "accuracy"):
+        assert words not in said, words
+    assert page.count("<svg") == 5
+    shown = markdown.render(dossier)
+    assert "| slice | pairs | Spearman correlation | champion | difference |" in shown
+    assert re.search(r"\| Pearson correlation \| 0\.\d{3} \[0\.\d{3}, 0\.\d{3}\] \|", shown)
+
+
+def test_what_has_no_pairs_has_no_empty_plot(tmp_path: Path) -> None:
+    dossier = pair_dossier(tmp_path / "suite")
+    bare = [replace(one, pairs=(), champion=None, slices={}) for one in dossier.reports]
+    page = html(replace(dossier, reports=tuple(bare)))
+    assert "Likeness" not in page and page.count("<svg") == 2

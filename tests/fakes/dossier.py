@@ -9,14 +9,15 @@ from typing import Any
 
 from evaluation.harness import Said, Subject, measure
 from evaluation.scoring import report
-from evaluation.suites import load_suite
+from evaluation.suites import Suite, load_suite
 from release.dossier import Dossier, choose
 from release.evidence import Tally
 from release.gates import judge
 from release.releases import Chosen, Event, Phase
 from release.training import Lineage
-from tests.fakes.nouns import a_release, an_approval, variant
-from tests.fakes.suite import write_suite
+from tests.fakes.nouns import POLICY, a_release, an_approval, variant
+from tests.fakes.subjects import compass, finder
+from tests.fakes.suite import entity_suite, pair_suite, write_suite
 
 LABELS = ("alpha", "$50_$100", "数据库", "<b>markup</b>")
 LINEAGE = Lineage(
@@ -60,15 +61,40 @@ def a_dossier(folder: Path, *, test: int = 240) -> Dossier:
         (f"text {n} {'long ' * (n % 40)}about {LABELS[n % 4]}", LABELS[n % 4]) for n in range(test)
     ]
     splits = {"calibration": [("calibration alpha", "alpha")], "test": rows}
-    suite = load_suite(write_suite(folder, LABELS, splits))
     subjects = [
         a_subject(2, "torch-fp32", errors=0.1, seconds=0.0004),
         a_subject(2, "openvino-int8", errors=0.12, seconds=0.0001),
         a_subject(1, "openvino-int8", errors=0.3, seconds=0.0001),
     ]
+    return dossier_of(load_suite(write_suite(folder, LABELS, splits)), subjects)
+
+
+def entity_dossier(folder: Path) -> Dossier:
+    """The same of a model that names entities; the champion is blind to one label."""
+    subjects = [
+        finder(2, recipe="torch-fp32", misses=0.05, seconds=0.0004),
+        finder(2, recipe="openvino-int8", misses=0.06, seconds=0.0001),
+        finder(1, recipe="openvino-int8", misses=0.1, blind="LOC", seconds=0.0001),
+    ]
+    return dossier_of(load_suite(entity_suite(folder, test=240)), subjects)
+
+
+def pair_dossier(folder: Path) -> Dossier:
+    """The same of a model that gives vectors."""
+    subjects = [
+        compass(2, recipe="torch-fp32", jitter=8, seconds=0.0004),
+        compass(2, recipe="openvino-int8", jitter=9, seconds=0.0001),
+        compass(1, recipe="openvino-int8", jitter=25, seconds=0.0001),
+    ]
+    return dossier_of(load_suite(pair_suite(folder, test=600)), subjects)
+
+
+def dossier_of(suite: Suite, subjects: Sequence[Subject]) -> Dossier:
+    """Measure subjects on a suite, the last of them as champion, and let the best be promoted."""
     *mine, champion = measure(subjects, suite)
     reports = tuple(report(one, suite, champion=champion) for one in mine)
-    release = a_release(stable=subjects[-1].variant)
+    headline = reports[0].headline
+    release = a_release(stable=subjects[-1].variant, text=POLICY.replace("accuracy", headline))
     verdicts = {one.digest: judge(one, release.policy.gates) for one in reports}
     chosen = choose(reports, verdicts)
     assert chosen is not None

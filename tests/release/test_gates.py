@@ -2,7 +2,7 @@ import pytest
 
 from release.errors import Invalid
 from release.gates import Decision, Gate, judge
-from release.reports import Measurement, Profile, Report
+from release.reports import HEADLINES, TASKS, Measurement, Profile, Report
 from tests.fakes.nouns import a_report, variant
 
 FLOOR = Gate(metric="accuracy", at_least=0.5)
@@ -133,3 +133,35 @@ def test_few_texts_prove_nothing() -> None:
     verdict = judge(report, [FLOOR])
     assert verdict.decision is Decision.INCONCLUSIVE
     assert verdict.reasons == "accuracy rests on 1 texts, of 30 at least"
+
+
+@pytest.mark.parametrize(
+    ("gate", "task", "known"),
+    [
+        (Gate(metric="accuracy", at_least=0.5), "feature-extraction", "spearman, pearson, latency"),
+        (Gate(metric="entity_f1", at_least=0.5), "text-classification", "accuracy, macro_f1, late"),
+    ],
+)
+def test_a_gate_on_what_a_task_does_not_measure_is_refused(
+    gate: Gate, task: str, known: str
+) -> None:
+    with pytest.raises(Invalid, match=rf"which no suite of {task} measures.*measured are {known}"):
+        gate.check_task(task)
+
+
+def test_what_every_task_has_may_be_gated_in_each() -> None:
+    for task in TASKS:
+        Gate(metric="latency_p99_ms", at_most=9).check_task(task)
+        Gate(metric=HEADLINES[task], at_least=0.5).check_task(task)
+
+
+def test_a_correlation_beyond_reach_is_called_one() -> None:
+    with pytest.raises(Invalid, match="'spearman' demands 7.*it is a correlation, within 0..1"):
+        Gate(metric="spearman", at_least=7)
+
+
+def test_few_pairs_are_called_pairs() -> None:
+    few = {"spearman": Measurement(value=0.9, n=12, low=0.8, high=0.95)}
+    report = Report(variant=variant(2), suite="s", confidence=0.95, metrics=few)
+    found = Gate(metric="spearman", at_least=0.5).judge(report)
+    assert found is not None and found.reason == "spearman rests on 12 pairs, of 30 at least"
