@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,8 @@ class Process:
     journal: JournalWriter
     table: Table = field(default_factory=Table)
     pool: Pool = field(default_factory=Pool)
+    draining: Callable[[], bool] = lambda: False
+    """Whether it was told to end, and finishes what it has."""
 
     def note(self, record: Record) -> None:
         """Write a request down."""
@@ -47,6 +50,7 @@ class Process:
         return {
             "gateway": self.name,
             "pid": os.getpid(),
+            "draining": self.draining(),
             "number": current.routes.number if current else 0,
             "broken_snapshots": self.watch.broken,
             "dropped_records": self.journal.dropped,
@@ -101,6 +105,7 @@ async def serve(given: argparse.Namespace) -> None:
             backlog=2048,
         )
     )
+    process.draining = lambda: server.should_exit
     listening = socket.socket(fileno=given.fd)
     try:
         await server.serve(sockets=[listening])
@@ -139,6 +144,7 @@ def main() -> int:
         "--status", type=Path, required=True, help="local socket that tells how it is"
     )
     parser.add_argument("--journal", type=Path, required=True, help="folder of journals")
+    parser.add_argument("--grpc", default="", help="host:port for gRPC, held by the agent")
     given = parser.parse_args()
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     # The server drains on SIGTERM and then raises it again for whoever had it before: nobody, so

@@ -116,6 +116,9 @@ def test_equal_requests_are_shared_equally() -> None:
         for one in three:
             one.let_go()
         assert {label(await task) for task in tasks} == {"beta"}
+        for _ in range(3):
+            await fleet.infer("beta")
+        assert [len(one.asked) for one in three] == [4, 4, 4]
 
     with_fleet(work)
 
