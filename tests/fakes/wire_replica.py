@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -72,8 +72,16 @@ class WireReplica:
     meanwhile it answers when it is let go.
     """
 
-    def __init__(self, digest: str, fails: Kind | None = None, *, lies: str = "") -> None:
+    def __init__(
+        self,
+        digest: str,
+        fails: Kind | None = None,
+        *,
+        lies: str = "",
+        labels: Sequence[str] = LABELS,
+    ) -> None:
         self.digest = digest
+        self.labels = list(labels)
         self.fails = fails
         self.lies = lies
         self.wait = 0.0
@@ -119,7 +127,7 @@ class WireReplica:
                 ready=True,
                 pid=1,
                 task="text-classification",
-                labels=LABELS,
+                labels=self.labels,
                 longest_input=LONGEST,
             )
         self.asked.append(question.texts)
