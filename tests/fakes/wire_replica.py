@@ -2,13 +2,12 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
-import msgspec
 
 from release.routes import Guard, Route
 from release.variants import Variant
@@ -28,7 +27,6 @@ from serving.replica.messages import (
     Problem,
     Reply,
     Status,
-    Vectors,
     read_question,
 )
 from serving.replica.wire import Frames
@@ -41,83 +39,22 @@ def variant(version: int, model: str = "tiny") -> Variant:
     return Variant(model=model, version=version, recipe="onnx-int8", digest=f"sha256:{version:064}")
 
 
-NAN = float("nan")
-
-LIES: dict[str, Callable[[Answer], object]] = {
-    "noise": lambda _: b"\x05\x00\x00\x00noise",
-    "too few labels": lambda answer: _found(answer, Classes(labels=[], scores=[[0.5, 0.5]])),
-    "too few rows": lambda answer: _found(answer, Classes(labels=["alpha"], scores=[])),
-    "short rows": lambda answer: _found(answer, Classes(labels=["alpha"], scores=[[1.0]])),
-    "no number": lambda answer: _found(answer, Classes(labels=["alpha"], scores=[[0.5, NAN]])),
-    "beyond one": lambda answer: _found(answer, Classes(labels=["alpha"], scores=[[7.0, 0.5]])),
-    "a strange label": lambda answer: _found(answer, Classes(labels=["x"], scores=[[0.5, 0.5]])),
-    "another task": lambda answer: _found(answer, Vectors(width=2, data=bytes(8))),
-    "another question": lambda answer: msgspec.structs.replace(answer, id=answer.id + 1000),
-    "no answer": lambda answer: Status(
-        id=answer.id, digest="", ready=True, pid=1, task="", labels=[], longest_input=1
-    ),
-}
-"""What a replica that is out of its mind sends instead of an answer to one text."""
-
-
-def _found(answer: Answer, found: Classes | Vectors) -> Answer:
-    return msgspec.structs.replace(answer, found=found)
-
-
 class WireReplica:
     """Finds `beta` in what holds it and `alpha` elsewhere; more than 16 words are too long.
 
-    `fails` says how it fails at everything, `lies` what it sends instead of answers. While it is
-    `held` it answers nothing but how it is, while it is `hung` nothing at all; what it was asked
-    meanwhile it answers when it is let go.
+    `fails` says how it fails at everything, if it does.
     """
 
-    def __init__(
-        self,
-        digest: str,
-        fails: Kind | None = None,
-        *,
-        lies: str = "",
-        labels: Sequence[str] = LABELS,
-    ) -> None:
+    def __init__(self, digest: str, fails: Kind | None = None) -> None:
         self.digest = digest
-        self.labels = list(labels)
         self.fails = fails
-        self.lies = lies
-        self.wait = 0.0
-        self.hung = self.held = self.drops = False
         self.asked: list[list[str]] = []
-        self.cancelled: list[int] = []
-        self.kept: list[Infer | Ask] = []
         self.frames = Frames(self._heard, lambda: None)
 
     def _heard(self, body: bytes) -> None:
         question = read_question(body)
-        if isinstance(question, Cancel):
-            self.cancelled.append(question.id)
-        elif self.hung or (self.held and isinstance(question, Infer)):
-            self.kept.append(question)
-        elif self.drops and isinstance(question, Infer):
-            self.frames.close()
-        else:
-            self._say(self._reply(question))
-
-    def let_go(self) -> None:
-        self.hung = self.held = False
-        kept, self.kept = self.kept, []
-        for question in kept:
-            if question.id not in self.cancelled:
-                self._say(self._reply(question))
-
-    def _say(self, reply: Reply) -> None:
-        if isinstance(reply, Answer) and self.lies:
-            lie = LIES[self.lies](reply)
-            if isinstance(lie, bytes) and self.frames.transport is not None:
-                self.frames.transport.write(lie)
-            elif not isinstance(lie, bytes):
-                self.frames.send(cast("Reply", lie))
-            return
-        self.frames.send(reply)
+        if not isinstance(question, Cancel):
+            self.frames.send(self._reply(question))
 
     def _reply(self, question: Infer | Ask) -> Reply:
         if isinstance(question, Ask):
@@ -127,14 +64,12 @@ class WireReplica:
                 ready=True,
                 pid=1,
                 task="text-classification",
-                labels=self.labels,
+                labels=LABELS,
                 longest_input=LONGEST,
             )
         self.asked.append(question.texts)
         if self.fails:
-            said = "It fails, as it should."
-            wait = self.wait
-            return Problem(id=question.id, kind=self.fails, message=said, wait_seconds=wait)
+            return Problem(id=question.id, kind=self.fails, message="It fails, as it should.")
         if (most := max(len(text.split()) for text in question.texts)) > LONGEST:
             said = f"A text has {most} tokens, of {LONGEST} at most."
             return Problem(id=question.id, kind=Kind.TOO_LONG, message=said)

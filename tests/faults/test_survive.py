@@ -164,7 +164,7 @@ def test_a_replica_answers_garbage(tier: Tier, tiny: Tiny) -> None:
     stable = tiny.variant(1, FAST)
     tier.replica(stable)
     words = ("alpha", "beta")
-    tier.beside(stable, "-m", "tests.fakes.lying_replica", "{address}", stable.digest, *words)
+    tier.beside(stable, "-m", "tests.fakes.bad_replica", "{address}", stable.digest, *words)
     tier.serve(Route(endpoint="tiny", generation=1, stable=stable))
     tier.warm(stable)
 

@@ -14,7 +14,8 @@ from serving.gateway.pool import MOST_BREAKS, Pool, Standing
 from serving.replica.address import Address
 from serving.replica.messages import Answer, Classes, Kind
 from serving.replica.wire import ReplicaGone, ReplicaProblem
-from tests.fakes.wire_replica import LIES, Stand, WireReplica, standing, variant
+from tests.fakes.bad_replica import LIES, BadReplica
+from tests.fakes.wire_replica import Stand, standing, variant
 
 DIGEST = variant(1).digest
 EJECTED_SECONDS = 1.2
@@ -27,10 +28,10 @@ class Fleet:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.pool = Pool()
-        self.replicas: list[WireReplica] = []
+        self.replicas: list[BadReplica] = []
         self.servers: list[asyncio.Server] = []
 
-    async def start(self, *replicas: WireReplica, tcp: bool = False) -> None:
+    async def start(self, *replicas: BadReplica, tcp: bool = False) -> None:
         for replica in replicas:
             self.replicas.append(replica)
             port = free_port("127.0.0.1")
@@ -79,8 +80,8 @@ def label(answer: Answer) -> str:
     return answer.found.labels[0]
 
 
-def replicas(count: int, **how: str) -> list[WireReplica]:
-    return [WireReplica(DIGEST, **how) for _ in range(count)]  # type: ignore[arg-type]
+def replicas(count: int, **how: str) -> list[BadReplica]:
+    return [BadReplica(DIGEST, **how) for _ in range(count)]  # type: ignore[arg-type]
 
 
 def test_a_long_text_keeps_short_ones_away() -> None:
@@ -141,7 +142,7 @@ def test_what_a_broken_replica_owed_is_asked_elsewhere() -> None:
 @pytest.mark.parametrize("lie", LIES)
 def test_what_can_be_no_answer_is_never_passed_on(lie: str) -> None:
     async def work(fleet: Fleet) -> None:
-        liar, good = WireReplica(DIGEST, lies=lie), WireReplica(DIGEST)
+        liar, good = BadReplica(DIGEST, lies=lie), BadReplica(DIGEST)
         await fleet.start(liar, good)
         for _ in range(20):
             assert label(await fleet.infer("beta")) == "beta"
@@ -219,7 +220,7 @@ def test_what_the_only_replica_owes_may_still_come() -> None:
 
 def test_a_full_replica_is_passed_by() -> None:
     async def work(fleet: Fleet) -> None:
-        full, other = WireReplica(DIGEST, Kind.OVERLOADED), WireReplica(DIGEST)
+        full, other = BadReplica(DIGEST, Kind.OVERLOADED), BadReplica(DIGEST)
         full.wait, other.wait = 7.5, 2.25
         await fleet.start(full, other)
         assert {label(await fleet.infer("beta")) for _ in range(4)} == {"beta"}
@@ -234,7 +235,7 @@ def test_a_full_replica_is_passed_by() -> None:
 
 def test_one_that_is_stopping_is_left_and_asked_again_later() -> None:
     async def work(fleet: Fleet) -> None:
-        stopping, other = WireReplica(DIGEST, Kind.NOT_READY), WireReplica(DIGEST)
+        stopping, other = BadReplica(DIGEST, Kind.NOT_READY), BadReplica(DIGEST)
         await fleet.start(stopping, other)
         assert {label(await fleet.infer("beta")) for _ in range(4)} == {"beta"}
         assert len(stopping.asked) == 1
@@ -295,8 +296,7 @@ def test_numbers_are_few_and_kept() -> None:
 
 def test_a_full_variant_says_when_to_come_back() -> None:
     async def work(stand: Stand) -> None:
-        await stand.serve(variant(1))
-        replica = stand.replicas[variant(1).digest]
+        replica = await bad(stand)
         replica.fails, replica.wait = Kind.OVERLOADED, 2.25
         answer = await stand.client.post("/predict/tiny", json={"text": "beta"})
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "3")
@@ -306,8 +306,8 @@ def test_a_full_variant_says_when_to_come_back() -> None:
 
 def test_a_request_whose_arm_leaves_the_routes_goes_the_new_way() -> None:
     async def work(stand: Stand) -> None:
-        await stand.serve(variant(1))
-        replica = stand.replicas.pop(variant(1).digest)
+        replica = await bad(stand)
+        del stand.replicas[variant(1).digest]
         replica.held = True
         asking = asyncio.create_task(stand.client.post("/predict/tiny", json={"text": "beta"}))
         while not replica.kept:
@@ -319,6 +319,15 @@ def test_a_request_whose_arm_leaves_the_routes_goes_the_new_way() -> None:
         assert answer.headers["x-slipway-generation"] == "2"
 
     in_stand(work)
+
+
+async def bad(stand: Stand) -> BadReplica:
+    """Serve the first version, with a replica that can be told to be bad."""
+    replica = stand.replicas[DIGEST] = BadReplica(DIGEST)
+    path = str(stand.folder / DIGEST[-6:])
+    stand._servers.append(await Address.parse(path).listen(lambda: replica.frames))
+    await stand.serve(variant(1))
+    return replica
 
 
 def in_stand(work: Callable[[Stand], Awaitable[None]]) -> None:
