@@ -151,7 +151,9 @@ def test_a_replica_grows_to_its_limit(tiny: Tiny, tmp_path: Path) -> None:
             until(lambda: host.ready(digest) == 2, 40)
             until(lambda: len(host.of(digest)) == 2, 40)
         sound(found)
-        assert "died" not in "".join(one.message for one in host.ledger.replicas("tiny"))
+        now = until(lambda: all_ready(host) and host.ledger.replicas("tiny"), 20)
+        assert pid not in [one.pid for one in now]
+        assert [one.restarts for one in now] == [0, 0]
 
 
 def all_ready(host: Host) -> bool:

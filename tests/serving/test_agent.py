@@ -9,6 +9,10 @@ import psutil
 import pytest
 
 from release.releases import Desired
+from release.routes import Serving
+from serving.agent.replica import Replica
+from serving.replica.messages import Load, Status
+from tests.fakes.wire_replica import variant
 from tests.serving.conftest import Tiny
 from tests.serving.host import Host, serving
 from tests.serving.tier import until
@@ -139,3 +143,29 @@ def test_a_gateway_that_is_told_to_end_is_replaced_while_it_drains(wide: Host) -
     assert [wide.ask().status_code for _ in range(10)] == [200] * 10
     until(lambda: first not in wide.processes("gateway.main"), 20)
     until(lambda: len(wide.processes("gateway.main")) == 2, 20)
+
+
+def test_a_limit_that_a_fresh_replica_does_not_keep_replaces_nobody() -> None:
+    taken = Status(
+        id=1,
+        digest="d",
+        ready=True,
+        pid=1,
+        task="t",
+        labels=[],
+        longest_input=1,
+        load=Load(memory_bytes=300 * 2**20),
+    )
+    grown = {
+        (limit, first): Replica(
+            variant=variant(1),
+            number=1,
+            name="x",
+            address="x",
+            serving=Serving(memory_mb=limit),
+            status=taken,
+            first_bytes=first * 2**20,
+        ).grown()
+        for limit, first in ((0, 100), (299, 100), (300, 100), (200, 300), (200, 290))
+    }
+    assert list(grown.values()) == [False, True, False, False, True]
