@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.processes import free_port
+from serving.gateway.link import MOST_FAILURES
 from serving.gateway.pool import MOST_BREAKS, Pool, Standing
 from serving.replica.address import Address
 from serving.replica.messages import Answer, Classes, Kind
@@ -241,6 +242,39 @@ def test_one_that_is_stopping_is_left_and_asked_again_later() -> None:
         assert len(stopping.asked) == 1
         stopping.fails = None
         await fleet.until(lambda: fleet.standing()[0].ready)
+
+    with_fleet(work)
+
+
+def test_a_replica_that_only_fails_does_not_draw_everybody() -> None:
+    async def work(fleet: Fleet) -> None:
+        failing, good = BadReplica(DIGEST, Kind.INTERNAL), BadReplica(DIGEST)
+        good.held = True
+        await fleet.start(failing, good)
+        owed = fleet.infer("beta" * 400)
+        while not good.kept:
+            with suppress(ReplicaProblem):
+                await fleet.infer("beta")
+        for _ in range(MOST_FAILURES):
+            with suppress(ReplicaProblem, TimeoutError):
+                await fleet.infer("beta", seconds=0.05)
+        assert [one.ready for one in fleet.standing()] == [False, True]
+        assert "failed 5 times in a row" in fleet.standing()[0].trouble
+        good.let_go()
+        failing.fails = None
+        assert label(await owed) == "beta"
+        await fleet.until(lambda: fleet.standing()[0].ready)
+
+    with_fleet(work)
+
+
+def test_the_last_replica_is_asked_however_it_fails() -> None:
+    async def work(fleet: Fleet) -> None:
+        await fleet.start(BadReplica(DIGEST, Kind.INTERNAL))
+        for _ in range(2 * MOST_FAILURES):
+            with pytest.raises(ReplicaProblem):
+                await fleet.infer("beta")
+        assert fleet.standing()[0].ready
 
     with_fleet(work)
 
