@@ -1,6 +1,7 @@
 """What serves, what is being released, what was: for people and as JSON."""
 
 import json
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -172,8 +173,21 @@ def _parts(here: House) -> dict[str, str]:
         return {"parts": said or "down (slipway up starts them)"}
     return {
         "gateway": _said(addresses.gateway, up=gateway_answers(addresses.gateway)),
+        **_grpc(here),
         "prefect": _said(addresses.prefect, up=Prefect(addresses.prefect).healthy()),
     }
+
+
+def _grpc(here: House) -> dict[str, str]:
+    """Where gateways speak gRPC, once an agent has found the port for it."""
+    kept = here.settings.run / "grpc-port"
+    if not kept.exists():
+        return {}
+    host, port = here.settings.host, int(kept.read_text())
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        up = probe.connect_ex((host, port)) == 0
+    return {"grpc": _said(f"{host}:{port}", up=up)}
 
 
 def _said(address: str, *, up: bool) -> str:

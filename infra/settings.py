@@ -37,6 +37,12 @@ class Settings(BaseSettings):
     port: int = Field(default=0, ge=0, le=65535)
     """Port of the gateway; 0 finds a free one once and keeps it."""
 
+    grpc_port: int = Field(default=0, ge=0, le=65535)
+    """Port of the gateways' gRPC; 0 finds a free one once and keeps it."""
+
+    gateways: int = Field(default=1, ge=1, le=16)
+    """Gateway processes of a host."""
+
     threads: int = Field(default=1, ge=1, le=256)
     """Compute threads of a replica."""
 

@@ -1,36 +1,61 @@
-"""Holds the listening socket and keeps a gateway process on it."""
+"""Holds the listening socket and keeps gateway processes on it."""
 
 import json
 import socket
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from infra.files import write_atomic
-from infra.processes import Process, Records, alive, start, stop
+from infra.processes import Process, Records, alive, ask_to_end, start, stop
 from infra.settings import Settings, inherited_by_serving
-from release.errors import Conflict
 from release.releases import GatewayStatus
 from serving.agent.places import Places
+from serving.agent.ports import held
 from serving.journal import JournalWriter
 
 BACKLOG = 2_048
-"""Connections that may wait while a gateway is restarted."""
+"""Connections that may wait while gateways are restarted."""
 
 ASK_SECONDS = 0.3
 DRAIN_SECONDS = 12.0
 HUNG_SECONDS = 15.0
 """A gateway that has not said how it is for so long is killed and started anew."""
 
+PREFIX = "gateway-"
+
+
+@dataclass(slots=True, kw_only=True)
+class _Gateway:
+    name: str
+    """Such as g1; its journal's too, and a journal has one writer."""
+
+    process: Process | None = None
+    draining: bool = False
+    """Whether somebody has told it to end: it finishes what it has and takes nothing new."""
+
+    heard: dict[str, GatewayStatus] = field(default_factory=dict)
+    heard_at: float = 0.0
+    answers: bool = False
+    """Whether it said last time how it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Leaving:
+    """A gateway that finishes what it has."""
+
+    process: Process
+    since: float
+
 
 class Gateways:
-    """The gateway of one host, and those that an agent before us left.
+    """The gateways of one host, and those that an agent before us left.
 
     Args:
-        settings: address, journal and logs.
+        settings: how many, address, journal and logs.
         places: where records and sockets lie.
         agent: name of this agent.
     """
@@ -41,45 +66,71 @@ class Gateways:
         self._agent = agent
         self._records = Records(places.records)
         self._old = [
-            one for one in self._records.load() if one.name.startswith("gateway-") and alive(one)
+            one for one in self._records.load() if one.name.startswith(PREFIX) and alive(one)
         ]
-        self._socket = self._listen()
-        self._name = self._free_name()
-        self._process: Process | None = None
-        self._heard: dict[str, GatewayStatus] = {}
-        self._heard_at = 0.0
-        self.deaths = 0
+        self._leaving: list[_Leaving] = []
+        host, shared = settings.host, bool(self._old)
+        self._socket = held(host, settings.port, places.port, "SLIPWAY_PORT", shared=shared)
+        self._socket.listen(BACKLOG)
+        self._grpc = held(
+            host, settings.grpc_port, places.grpc_port, "SLIPWAY_GRPC_PORT", shared=shared
+        )
+        self._mine: list[_Gateway] = []
+        for _ in range(settings.gateways):
+            self._mine.append(_Gateway(name=self._free_name()))
+        self._sum_up()
 
     def keep(self) -> None:
-        """Start the gateway if it does not run; let the old ones go once it serves."""
+        """Start what does not run; let old ones go once all of ours serve."""
         now = time.monotonic()
-        if self._process is not None and now - self._heard_at > HUNG_SECONDS:
-            stop([self._process], grace=0)
-        if self._process is None or not alive(self._process):
-            self.deaths += self._process is not None
-            self._process, self._heard_at = self._start(), now
-        elif self._old and self._ask() is not None:
-            stop(self._old, grace=DRAIN_SECONDS)
-            for one in self._old:
-                self._records.remove(one.name)
+        for place, one in enumerate(self._mine):
+            if one.draining and one.process is not None and alive(one.process):
+                # Another takes its place at once; its name stays with its journal.
+                self._leaving.append(_Leaving(process=one.process, since=now))
+                self._mine[place] = _Gateway(name=self._free_name())
+            self._keep(self._mine[place], now)
+        if self._old and all(one.answers for one in self._mine):
+            for process in self._old:
+                ask_to_end(process)
+                self._leaving.append(_Leaving(process=process, since=now))
             self._old = []
+        self._leaving = [one for one in self._leaving if not self._gone(one, now)]
+
+    def _keep(self, one: _Gateway, now: float) -> None:
+        if one.process is not None and now - one.heard_at > HUNG_SECONDS:
+            stop([one.process], grace=0)
+        if one.process is None or not alive(one.process):
+            one.process, one.heard_at = self._start(one.name), now
+            one.draining = one.answers = False
+
+    def _gone(self, one: _Leaving, now: float) -> bool:
+        if alive(one.process):
+            if now - one.since < DRAIN_SECONDS:
+                return False
+            stop([one.process], grace=0)
+        self._records.remove(one.process.name)
+        return True
 
     def statuses(self, endpoints: Iterable[str]) -> list[GatewayStatus]:
-        """What the gateway serves of these endpoints; what was heard last where it is silent."""
-        said = self._ask()
-        if said is not None:
-            self._heard_at = time.monotonic()
-            now = time.time()
-            found = {one["endpoint"]: one for one in said["endpoints"]}
-            self._heard = {
-                endpoint: self._status(endpoint, found.get(endpoint, {}), now)
-                for endpoint in endpoints
+        """What gateways serve of these endpoints; what was heard last where one is silent."""
+        named = list(endpoints)
+        for one in self._mine:
+            said = self._ask(one.name)
+            one.answers = said is not None
+            if said is None:
+                continue
+            one.heard_at, now = time.monotonic(), time.time()
+            one.draining = bool(said.get("draining"))
+            found = {entry["endpoint"]: entry for entry in said["endpoints"]}
+            one.heard = {
+                endpoint: self._status(one.name, endpoint, found.get(endpoint, {}), now)
+                for endpoint in named
             }
-        return list(self._heard.values())
+        return [status for one in self._mine for status in one.heard.values()]
 
-    def _status(self, endpoint: str, said: dict[str, Any], now: float) -> GatewayStatus:
+    def _status(self, name: str, endpoint: str, said: dict[str, Any], now: float) -> GatewayStatus:
         bare = GatewayStatus(
-            gateway=f"{self._agent}/{self._name}", endpoint=endpoint, generation=0, at=now
+            gateway=f"{self._agent}/{name}", endpoint=endpoint, generation=0, at=now
         )
         if not said:
             return bare
@@ -89,77 +140,56 @@ class Gateways:
 
     def stop(self) -> None:
         """Let every gateway finish what is under way, and end."""
-        stop([*self._old, *([self._process] if self._process else [])], grace=DRAIN_SECONDS)
+        everyone = [
+            *self._old,
+            *(one.process for one in self._leaving),
+            *(one.process for one in self._mine if one.process),
+        ]
+        stop(everyone, grace=DRAIN_SECONDS)
         self._socket.close()
-        for one in [*self._old, *([self._process] if self._process else [])]:
-            self._records.remove(one.name)
-
-    def _listen(self) -> socket.socket:
-        """Listen on the port that was asked for, the one kept from before, or a free one."""
-        kept = self._places.run / "port"
-        before = int(kept.read_text()) if kept.exists() and kept.read_text().isdigit() else 0
-        wanted = self._settings.port or before
-        if wanted and not self._old and not self._is_free(wanted):
-            if self._settings.port:
-                raise Conflict(
-                    f"Port {wanted} on {self._settings.host} is taken by another process.",
-                    "choose another with SLIPWAY_PORT, or none to find a free one",
-                )
-            wanted = 0
-        listening = socket.socket()
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # An agent that takes over from one that was killed shares the port with the old gateway
-        # until the new one serves.
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listening.bind((self._settings.host, wanted))
-        listening.listen(BACKLOG)
-        write_atomic(kept, str(listening.getsockname()[1]).encode())
-        return listening
-
-    def _is_free(self, port: int) -> bool:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((self._settings.host, port))
-            except OSError:
-                return False
-        return True
+        self._grpc.close()
+        for process in everyone:
+            self._records.remove(process.name)
 
     def _free_name(self) -> str:
-        """Choose a name that no living gateway has: a journal has one writer."""
-        taken = {one.name.removeprefix("gateway-") for one in self._old}
-        number = 1
-        while f"g{number}" in taken:
-            number += 1
+        """Choose a name that no living gateway has."""
+        running = [*self._old, *(one.process for one in self._leaving)]
+        taken = {one.name.removeprefix(PREFIX) for one in running}
+        taken |= {one.name for one in self._mine}
+        return next(name for number in count(1) if (name := f"g{number}") not in taken)
+
+    def _sum_up(self) -> None:
+        """Sum up in the journals what gateways that were killed could not."""
+        writing = {one.name.removeprefix(PREFIX) for one in self._old}
+        writing |= {one.name for one in self._mine}
         for path in self._settings.journal.glob(f"{self._agent}_g*"):
             name = path.name.removeprefix(f"{self._agent}_")
-            if name not in taken and name != f"g{number}":
-                # What a killed gateway could not sum up is summed up now.
+            if name not in writing:
                 JournalWriter(self._settings.journal, f"{self._agent}/{name}").close()
-        return f"g{number}"
 
-    def _start(self) -> Process:
+    def _start(self, name: str) -> Process:
         fd = self._socket.fileno()
+        host, port = self._grpc.getsockname()
         command = [
             *(sys.executable, "-m", "serving.gateway.main"),
-            *("--fd", str(fd), "--name", f"{self._agent}/{self._name}"),
-            *("--folder", str(self._places.run), "--status", str(self._status_socket())),
-            *("--journal", str(self._settings.journal)),
+            *("--fd", str(fd), "--name", f"{self._agent}/{name}"),
+            *("--folder", str(self._places.run), "--status", str(self._status_socket(name))),
+            *("--journal", str(self._settings.journal), "--grpc", f"{host}:{port}"),
         ]
-        log = self._settings.logs / f"gateway-{self._name}.log"
-        name = f"gateway-{self._name}"
-        process = start(name, command, env=inherited_by_serving(), log=log, pass_fds=[fd])
+        log = self._settings.logs / f"{PREFIX}{name}.log"
+        env = inherited_by_serving()
+        process = start(f"{PREFIX}{name}", command, env=env, log=log, pass_fds=[fd])
         self._records.save(process)
         return process
 
-    def _status_socket(self) -> Path:
-        return self._places.sockets / f"gateway-{self._name}.sock"
+    def _status_socket(self, name: str) -> Path:
+        return self._places.sockets / f"{PREFIX}{name}.sock"
 
-    def _ask(self) -> dict[str, Any] | None:
+    def _ask(self, name: str) -> dict[str, Any] | None:
         try:
             with socket.socket(socket.AF_UNIX) as line:
                 line.settimeout(ASK_SECONDS)
-                line.connect(str(self._status_socket()))
+                line.connect(str(self._status_socket(name)))
                 parts = b""
                 while part := line.recv(65_536):
                     parts += part

@@ -22,6 +22,16 @@ class Places:
     records: Path
     sockets: Path
 
+    @property
+    def port(self) -> Path:
+        """Remembers the gateways' port."""
+        return self.run / "port"
+
+    @property
+    def grpc_port(self) -> Path:
+        """Remembers the port of their gRPC."""
+        return self.run / "grpc-port"
+
     @classmethod
     def under(cls, run: Path) -> "Places":
         """Lay them out under a folder; sockets go elsewhere where that is too deep for them."""

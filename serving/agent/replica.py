@@ -17,8 +17,8 @@ from serving.replica.messages import LENGTH, LONGEST_FRAME, Ask, Status, frame, 
 
 FIRST_BACKOFF = 0.5
 LONGEST_BACKOFF = 30.0
-STEADY_SECONDS = 30.0
-"""A replica that lived this long has earned a quick restart again."""
+STEADY_SECONDS = 2.5
+"""A replica that was ready for so long has earned a quick restart again."""
 
 LINGER_SECONDS = 2.0
 """How long a replica that is no longer wanted stays: until no gateway asks it any more."""
@@ -61,6 +61,7 @@ class Replica:
     served: bool = False
     """Whether it has been ready since it was started."""
 
+    served_since: float = 0.0
     first_bytes: int = 0
     """Memory that it took when it first was ready."""
 
@@ -154,7 +155,8 @@ class Care:
         if status.ready or not replica.served:
             replica.heard = now
         if status.ready and not replica.served:
-            replica.served, replica.first_bytes = True, status.load.memory_bytes
+            replica.served, replica.served_since = True, now
+            replica.first_bytes = status.load.memory_bytes
 
     def _start(self, replica: Replica, now: float) -> None:
         digest, serving = replica.variant.digest, replica.serving
@@ -176,7 +178,8 @@ class Care:
     def _mourn(self, replica: Replica, now: float, why: str = "") -> None:
         """Note a death, and when to try again: later each time, unless it had lived long."""
         words = " ".join(tail(self._log(replica), 1))
-        replica.deaths = 1 if now - replica.started > STEADY_SECONDS else replica.deaths + 1
+        steady = replica.served and now - replica.served_since > STEADY_SECONDS
+        replica.deaths = 1 if steady else replica.deaths + 1
         pause = min(FIRST_BACKOFF * 2 ** (replica.deaths - 1), LONGEST_BACKOFF)
         replica.message = f"died {replica.deaths} times: {why or words or 'no last words'}"
         replica.process = replica.status = None

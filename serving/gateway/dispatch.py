@@ -1,21 +1,22 @@
 """The way of one request: choose an arm, ask it, let the champion answer for a failing canary."""
 
 import asyncio
-import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from release.errors import SlipwayError
 from release.variants import Variant
 from serving.gateway.metrics import Metrics
 from serving.gateway.pool import Pool
+from serving.gateway.refusing import Failure, Refusal, refusal_of
 from serving.gateway.table import Endpoint
 from serving.journal import Counted, Record
-from serving.replica.messages import CLIENTS_FAULT, Answer, Kind
+from serving.replica.messages import Answer
 from serving.replica.wire import ReplicaGone, ReplicaProblem
+
+__all__ = ["Call", "Dispatcher", "Refusal", "Reply"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,31 +48,7 @@ class Reply:
     rescued: bool = False
 
 
-class Refusal(SlipwayError):
-    """Why a client gets no answer, with the HTTP status that says so."""
-
-    def __init__(self, status: int, message: str, hint: str = "", *, retry: float = 0) -> None:
-        super().__init__(message, hint)
-        self.status = status
-        self.retry = retry
-        """Seconds after which to try again; 0 says nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Failure:
-    """How an arm failed to answer."""
-
-    kind: str
-    message: str
-    wait: float = 0.0
-    """Seconds after which it may go better, as far as is known."""
-
-    @property
-    def clients_fault(self) -> bool:
-        return self.kind in CLIENTS_FAULT
-
-
-_Outcome = Answer | _Failure
+_Outcome = Answer | Failure
 
 
 class _Moved(Exception):
@@ -159,7 +136,7 @@ class _Way:
             return
         if arm == self._route.canary:
             self._endpoint.learn(self._route.generation, failed=True)
-        said = _Failure(kind="abandoned", message=f"the client left while {arm.ref} was asked")
+        said = Failure(kind="abandoned", message=f"the client left while {arm.ref} was asked")
         self._write(arm, said, counted=(Counted(digest=arm.digest, requests=1, failures=1),))
 
     def _choose(self) -> Variant:
@@ -194,12 +171,12 @@ class _Way:
         except ReplicaGone as error:
             if self._endpoint.route.generation != self._route.generation and self._left() > 0:
                 raise _Moved from error
-            return _Failure(kind="gone", message=error.message)
+            return Failure(kind="gone", message=error.message)
         except ReplicaProblem as error:
-            return _Failure(kind=error.kind, message=error.message, wait=error.wait_seconds)
+            return Failure(kind=error.kind, message=error.message, wait=error.wait_seconds)
         except TimeoutError:
             said = f"{arm.ref} did not answer within {seconds * 1e3:.0f} ms."
-            return _Failure(kind="timeout", message=said)
+            return Failure(kind="timeout", message=said)
 
     async def _through_canary(self, canary: Variant) -> Reply:
         budget = self._guard.canary_ms / 1e3
@@ -215,10 +192,10 @@ class _Way:
         return self._rescue(canary, champion, first, second)
 
     def _rescue(
-        self, canary: Variant, champion: Variant, first: _Failure, second: _Outcome
+        self, canary: Variant, champion: Variant, first: Failure, second: _Outcome
     ) -> Reply:
         """Let the champion's answer decide whose fault it was."""
-        both_refuse = isinstance(second, _Failure) and second.clients_fault and first.clients_fault
+        both_refuse = isinstance(second, Failure) and second.clients_fault and first.clients_fault
         if both_refuse:
             return self._finish(champion, second, counted=())
         self._endpoint.learn(self._route.generation, failed=True)
@@ -232,7 +209,7 @@ class _Way:
         )
 
     def _count(self, arm: Variant, outcome: _Outcome) -> tuple[Counted, ...]:
-        if isinstance(outcome, _Failure):
+        if isinstance(outcome, Failure):
             if outcome.clients_fault:
                 return ()
             return (Counted(digest=arm.digest, requests=1, failures=1),)
@@ -252,7 +229,7 @@ class _Way:
         if isinstance(outcome, Answer):
             generation = self._route.generation
             return Reply(answer=outcome, arm=arm, generation=generation, rescued=rescued)
-        raise _refusal(outcome)
+        raise refusal_of(outcome)
 
     def _write(
         self, arm: Variant, outcome: _Outcome, *, counted: tuple[Counted, ...], why: str = ""
@@ -284,22 +261,3 @@ class _Way:
         else:
             failed = not outcome.clients_fault
             self._metrics.unanswered(name, arm, outcome.kind, seconds=seconds, failed=failed)
-
-
-_STATUS = {
-    Kind.TOO_LONG: 400,
-    Kind.INVALID: 400,
-    Kind.OVERLOADED: 429,
-    Kind.NOT_READY: 503,
-    Kind.EXPIRED: 504,
-    Kind.INTERNAL: 500,
-    "gone": 503,
-    "timeout": 504,
-}
-
-
-def _refusal(failure: _Failure) -> Refusal:
-    status = _STATUS.get(failure.kind, 500)
-    # A client that comes back sooner than that only makes it later.
-    retry = max(1, math.ceil(failure.wait)) if status in (429, 503) else 0
-    return Refusal(status, failure.message, retry=retry)

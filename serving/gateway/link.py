@@ -22,6 +22,10 @@ ALONE_SECONDS = 2.0
 """The same where no other replica could answer instead: then haste only costs."""
 
 
+MOST_FAILURES = 5
+"""Failures in a row after which a replica is left, where another can answer."""
+
+
 class Link:
     """The connection to one replica.
 
@@ -54,6 +58,7 @@ class Link:
         self._changed = changed
         self._elsewhere = elsewhere
         self._admitted = False
+        self._failures = 0
         self._rest = Rest()
         self._status: Status | None = None
         self._keeper = asyncio.create_task(self._keep())
@@ -76,6 +81,13 @@ class Link:
     def set_aside(self, why: str) -> None:
         """Ask it no more until it says again that it is ready."""
         self._admitted, self.trouble = False, why
+
+    def note(self, *, failed: bool) -> None:
+        """Count failures in a row: one that fails at once owes the least, and would draw all."""
+        self._failures = self._failures + 1 if failed else 0
+        if self._failures >= MOST_FAILURES and self._elsewhere(self):
+            self._failures = 0
+            self.set_aside(f"it failed {MOST_FAILURES} times in a row")
 
     def spoil(self, why: str) -> None:
         """Eject it for what it answered: whatever else it says on this connection is worth no more.

@@ -40,6 +40,9 @@ class Process:
     grpc: str = ""
     """Where gRPC is served, HOST:PORT; empty where it is not."""
 
+    draining: Callable[[], bool] = lambda: False
+    """Whether it was told to end, and finishes what it has."""
+
     def note(self, record: Record) -> None:
         """Write a request down."""
         self.journal.write(record)
@@ -51,6 +54,7 @@ class Process:
             "gateway": self.name,
             "pid": os.getpid(),
             "grpc": self.grpc,
+            "draining": self.draining(),
             "number": current.routes.number if current else 0,
             "broken_snapshots": self.watch.broken,
             "dropped_records": self.journal.dropped,
@@ -93,6 +97,7 @@ async def serve(given: argparse.Namespace) -> None:
     given.status.unlink(missing_ok=True)
     local = await asyncio.start_unix_server(_tell(process), str(given.status))
     server = Server(configured(app))
+    process.draining = lambda: server.should_exit
     if given.grpc:
         # Imported here: a gateway that serves none is spared 12 MB.
         from serving.gateway.grpc.server import GrpcServer

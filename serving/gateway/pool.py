@@ -235,6 +235,7 @@ class Pool:
             return None
         except ReplicaProblem as error:
             if error.kind not in _ELSEWHERE:
+                link.note(failed=error.kind == Kind.INTERNAL)
                 raise
             way.refused.append(error)
             if error.kind == Kind.NOT_READY:
@@ -246,6 +247,7 @@ class Pool:
             link.spoil(why)
             way.broke.append(ReplicaGone(f"A replica's answer was none: {why}."))
             return None
+        link.note(failed=False)
         if not way.ids:
             group.estimate.learn(way.items, way.size, answer.tokens)
         return answer

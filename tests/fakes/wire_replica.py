@@ -3,15 +3,15 @@
 import asyncio
 import re
 import struct
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
-import msgspec
 
 from release.routes import Guard, Route
 from release.variants import Variant
@@ -55,89 +55,37 @@ def variant(version: int, model: str = "tiny") -> Variant:
     return Variant(model=model, version=version, recipe="onnx-int8", digest=f"sha256:{version:064}")
 
 
-NAN = float("nan")
-
-LIES: dict[str, Callable[[Answer], object]] = {
-    "noise": lambda _: b"\x05\x00\x00\x00noise",
-    "too few labels": lambda answer: _found(answer, Classes(labels=[], scores=[[0.5, 0.5]])),
-    "too few rows": lambda answer: _found(answer, Classes(labels=["alpha"], scores=[])),
-    "short rows": lambda answer: _found(answer, Classes(labels=["alpha"], scores=[[1.0]])),
-    "no number": lambda answer: _found(answer, Classes(labels=["alpha"], scores=[[0.5, NAN]])),
-    "beyond one": lambda answer: _found(answer, Classes(labels=["alpha"], scores=[[7.0, 0.5]])),
-    "a strange label": lambda answer: _found(answer, Classes(labels=["x"], scores=[[0.5, 0.5]])),
-    "another task": lambda answer: _found(answer, Vectors(width=2, data=bytes(8))),
-    "another question": lambda answer: msgspec.structs.replace(answer, id=answer.id + 1000),
-    "no answer": lambda answer: Status(
-        id=answer.id, digest="", ready=True, pid=1, task="", labels=[], longest_input=1
-    ),
-}
-"""What a replica that is out of its mind sends instead of an answer to one text."""
-
-
-def _found(answer: Answer, found: Classes | Vectors) -> Answer:
-    return msgspec.structs.replace(answer, found=found)
-
-
 class WireReplica:
     """Finds `beta` in what holds it and `alpha` elsewhere; more than 16 words are too long.
 
     A tagger names every `beta`; an embedder counts tokens, betas, and adds a quarter. `fails` says
-    how it fails at everything, `lies` what it sends instead of answers, `slow` how many seconds it
-    takes. While it is `held` it answers nothing but how it is, while it is `hung` nothing at all;
-    what it was asked meanwhile it answers when it is let go.
+    how it fails at everything, if it does; `slow` how many seconds it takes.
     """
 
     def __init__(
-        self,
-        digest: str,
-        fails: Kind | None = None,
-        *,
-        task: str = CLASSIFIES,
-        slow: float = 0.0,
-        lies: str = "",
+        self, digest: str, fails: Kind | None = None, *, task: str = CLASSIFIES, slow: float = 0.0
     ) -> None:
         self.digest = digest
         self.fails = fails
         self.task = task
         self.slow = slow
-        self.lies = lies
-        self.wait = 0.0
-        self.hung = self.held = self.drops = False
         self.asked: list[list[str]] = []
+        self.budgets: list[float] = []
         self.cancelled: list[int] = []
-        self.kept: list[Infer | Ask] = []
         self.frames = Frames(self._heard, lambda: None)
 
     def _heard(self, body: bytes) -> None:
         question = read_question(body)
+        if isinstance(question, Infer):
+            self.budgets.append(question.budget_ms)
         if isinstance(question, Cancel):
             self.cancelled.append(question.id)
-        elif self.hung or (self.held and isinstance(question, Infer)):
-            self.kept.append(question)
-        elif self.drops and isinstance(question, Infer):
-            self.frames.close()
         elif self.slow and isinstance(question, Infer):
-            loop = asyncio.get_running_loop()
-            loop.call_later(self.slow, lambda: self._say(self._reply(question)))
+            asyncio.get_running_loop().call_later(
+                self.slow, lambda: self.frames.send(self._reply(question))
+            )
         else:
-            self._say(self._reply(question))
-
-    def let_go(self) -> None:
-        self.hung = self.held = False
-        kept, self.kept = self.kept, []
-        for question in kept:
-            if question.id not in self.cancelled:
-                self._say(self._reply(question))
-
-    def _say(self, reply: Reply) -> None:
-        if isinstance(reply, Answer) and self.lies:
-            lie = LIES[self.lies](reply)
-            if isinstance(lie, bytes) and self.frames.transport is not None:
-                self.frames.transport.write(lie)
-            elif not isinstance(lie, bytes):
-                self.frames.send(cast("Reply", lie))
-            return
-        self.frames.send(reply)
+            self.frames.send(self._reply(question))
 
     def _reply(self, question: Infer | Ask) -> Reply:
         if isinstance(question, Ask):
@@ -154,9 +102,7 @@ class WireReplica:
             )
         self.asked.append(question.texts)
         if self.fails:
-            said = "It fails, as it should."
-            wait = self.wait
-            return Problem(id=question.id, kind=self.fails, message=said, wait_seconds=wait)
+            return Problem(id=question.id, kind=self.fails, message="It fails, as it should.")
         ids = question.ids or [_ids(text) for text in question.texts]
         if (most := max(len(row) for row in ids)) > LONGEST:
             said = f"A text has {most} tokens, of {LONGEST} at most."
@@ -269,3 +215,13 @@ async def standing(clock: Callable[[], float] = lambda: 0.0) -> AsyncIterator[St
             yield stand
         finally:
             await stand.close()
+
+
+async def _serve(address: str, digest: str, task: str) -> None:
+    loop = asyncio.get_running_loop()
+    await loop.create_unix_server(lambda: WireReplica(digest, task=task).frames, address)
+    await loop.create_future()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(*sys.argv[1:]))

@@ -8,15 +8,22 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from infra.ledger import Ledger, schema
+from infra.ledger.database import Database
 from infra.ledger.migrate import MIGRATIONS
+from infra.ledger.rows import desired_row
 from infra.processes import free_port
 from infra.settings import inherited
 from release.errors import Conflict, Invalid, Unavailable
+from release.releases import Desired, ReplicaStatus
+from release.routes import Serving
+from tests.fakes.nouns import POLICY
 from tests.infra.world import an_event, opened
 
 
@@ -25,6 +32,29 @@ def test_migrations_lead_to_the_schema_of_the_code(ledger: Ledger) -> None:
         context = MigrationContext.configure(connection)
         assert compare_metadata(context, schema.metadata) == []
     assert ScriptDirectory(str(MIGRATIONS)).get_current_head() == schema.HEAD
+
+
+def test_a_ledger_of_before_is_brought_along(url: str) -> None:
+    database = Database(url)
+    if database.is_sqlite:
+        database.path.parent.mkdir(parents=True, exist_ok=True)
+    with database.write() as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(MIGRATIONS))
+        command.upgrade(config, "0001")
+        row = desired_row(Desired(model="docs", generation=3, policy_text=POLICY))
+        owner = {"model": "docs", "epoch": 1, "owner": "", "owner_until": 0.0, "changed_at": 0.0}
+        connection.execute(sa.insert(schema.desired).values(**row, **owner))
+    database.close()
+    ledger = Ledger.open(url)
+    assert ledger.desired("docs").route().serving == Serving()
+    rows = [
+        ReplicaStatus(agent="a", endpoint="docs", digest="d", ready=True, number=number)
+        for number in (1, 2)
+    ]
+    ledger.observe([], rows, "a")
+    assert ledger.replicas("docs") == rows
+    ledger.close()
 
 
 def test_a_ledger_survives_being_closed(url: str) -> None:

@@ -2,6 +2,8 @@ import pytest
 
 from release.errors import Invalid
 from release.policy import Policy
+from release.releases import Desired
+from release.routes import Serving
 from tests.fakes.nouns import POLICY
 
 
@@ -23,7 +25,36 @@ def test_the_floor_can_only_make_a_policy_stricter() -> None:
     assert lower.approval.count == 1
 
 
+def test_how_a_variant_is_served_is_part_of_it() -> None:
+    assert Policy.parse(POLICY).serving == Serving()
+    text = POLICY + '\n[serving]\nreplicas = 3\ntune = "latency"\nthreads = 2\nmemory_mb = 900\n'
+    asked = Serving(replicas=3, tune="latency", threads=2, memory_mb=900)
+    assert Policy.frozen(Policy.parse(text).text).serving == asked
+    assert Desired(model="docs", policy_text=text).route().serving == asked
+    assert Desired(model="docs").route().serving == Serving()
+
+
 BAD = {
+    "no replica": (
+        POLICY + "\n[serving]\nreplicas = 0\n",
+        "[serving] replicas must be within 1..64, not 0",
+    ),
+    "half a replica": (
+        POLICY + "\n[serving]\nreplicas = 1.5\n",
+        "[serving] replicas must be a whole number",
+    ),
+    "a tune of another kind": (
+        POLICY + "\n[serving]\ntune = 3\n",
+        "[serving] tune cannot be 3. (it is throughput or latency)",
+    ),
+    "too many threads": (
+        POLICY + "\n[serving]\nthreads = 257\n",
+        "[serving] threads must be within 0..256, not 257",
+    ),
+    "an unknown name of serving": (
+        POLICY + "\n[serving]\ncopies = 2\n",
+        "[serving] has no 'copies'",
+    ),
     "not toml": ("[[[", "The policy is not TOML"),
     "unknown table": (POLICY + "\n[gate]\nx=1\n", "policy has no 'gate'"),
     "unknown metric": (

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from release.errors import Invalid
-from release.routes import Route, Routes
+from release.routes import Route, Routes, Serving
 from tests.fakes.nouns import variant
 
 KEYS = [f"user-{number}" for number in range(20_000)]
@@ -72,3 +72,12 @@ def test_a_share_for_nobody_is_refused() -> None:
 def test_a_snapshot_reads_back() -> None:
     routes = Routes(number=7, routes={"docs-router": route(25)})
     assert Routes.from_json(json.loads(json.dumps(routes.as_json()))) == routes
+
+
+def test_routes_of_before_there_was_serving_are_read() -> None:
+    routes = Routes(number=1, routes={"docs-router": route(5)})
+    plain = json.loads(json.dumps(routes.as_json()))
+    del plain["routes"]["docs-router"]["serving"]
+    assert Routes.from_json(plain) == routes
+    plain["routes"]["docs-router"]["serving"] = {"replicas": 2}
+    assert Routes.from_json(plain).routes["docs-router"].serving == Serving(replicas=2)

@@ -1,58 +1,24 @@
 """The agent over a real ledger: what dies is started again, and what is lost stops nothing."""
 
 import os
-import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import psutil
 import pytest
 
-from infra.ledger import Change, Ledger
-from infra.processes import start, stop
-from infra.settings import Settings, inherited
 from release.releases import Desired
-from tests.serving.conftest import ROOT, Tiny
-from tests.serving.tier import body, until
+from release.routes import Serving
+from serving.agent.replica import Replica
+from serving.replica.messages import Load, Status
+from tests.fakes.wire_replica import variant
+from tests.serving.conftest import Tiny
+from tests.serving.host import Host, serving
+from tests.serving.tier import until
 from tests.system.home import Home
 
-
-class Host:
-    """A home with an agent, whose ledger the test writes itself."""
-
-    def __init__(self, home: Home, tiny: Tiny) -> None:
-        self.home = home
-        self.settings = Settings(home=home.root)
-        shutil.copytree(tiny.root / "store", self.settings.store)
-        self.ledger = Ledger.open(self.settings.ledger)
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "serving.agent.main"]
-        env = inherited(SLIPWAY_HOME=str(self.home.root))
-        self.agent = start("agent", command, env=env, log=self.home.root / "agent.log", cwd=ROOT)
-
-    def serve(self, desired: Desired) -> None:
-        claim = self.ledger.claim(desired.model, "test", 60, 0.0)
-        before = self.ledger.desired(desired.model).generation
-        self.ledger.commit(claim, Change(desired=desired, expected=before), 0.0)
-
-    def ask(self, word: str = "beta") -> httpx.Response:
-        port = (self.settings.run / "port").read_text()
-        url = f"http://127.0.0.1:{port}/v2/models/tiny/infer"
-        return httpx.post(url, json=body(f"the word {word}"), timeout=20)
-
-    def serves(self) -> bool:
-        try:
-            return self.ask().status_code == httpx.codes.OK
-        except (httpx.TransportError, OSError):
-            return False
-
-    def processes(self, kind: str) -> list[int]:
-        module = f"serving.{kind}"
-        return [one.pid for one in self.home.processes() if module in one.cmdline()]
+RECIPE = "onnx-int8"
 
 
 @pytest.fixture
@@ -61,9 +27,7 @@ def host(tiny: Tiny, tmp_path: Path) -> Iterator[Host]:
     made.serve(Desired(model="tiny", champion=tiny.variant(1)))
     until(made.serves, 60)
     yield made
-    made.ledger.close()
-    stop([made.agent], grace=20)
-    assert made.home.processes() == []
+    made.close()
 
 
 def test_a_champion_whose_replica_is_killed_is_waited_for(host: Host) -> None:
@@ -113,3 +77,95 @@ def test_what_nobody_wants_any_more_is_ended(host: Host, tiny: Tiny) -> None:
     host.start()
     until(lambda: len(host.processes("replica.worker")) == 1, 30)
     assert host.ask().status_code == 200
+
+
+def test_as_many_replicas_as_the_policy_asks_for(host: Host, tiny: Tiny) -> None:
+    champion = tiny.variant(1)
+    host.serve(Desired(model="tiny", champion=champion, policy_text=serving(replicas=3)))
+    until(lambda: host.ready(champion.digest) == 3, 40)
+    rows = until(lambda: (found := host.ledger.replicas("tiny")) and len(found) == 3 and found)
+    assert [one.number for one in rows] == [1, 2, 3]
+    assert len({one.pid for one in rows}) == 3
+    before = host.of(champion.digest)
+    os.kill(host.agent.pid, signal.SIGKILL)
+    host.start()
+    host.serve(Desired(model="tiny", champion=champion, policy_text=serving(replicas=2)))
+    until(lambda: len(host.of(champion.digest)) == 2, 40)
+    assert set(host.of(champion.digest)) < set(before)
+    assert host.ask().status_code == 200
+
+
+def test_threads_are_those_of_the_policy(host: Host, tiny: Tiny) -> None:
+    champion = tiny.variant(2)
+    policy = serving(threads=2, tune="throughput")
+    host.serve(Desired(model="tiny", champion=champion, policy_text=policy))
+    (pid,) = until(lambda: host.of(champion.digest), 20)
+    command = psutil.Process(pid).cmdline()
+    assert command[command.index("--threads") + 1] == "2"
+    assert "--tune" not in command
+
+
+@pytest.fixture
+def wide(tiny: Tiny, tmp_path: Path) -> Iterator[Host]:
+    """Two gateways on one port."""
+    made = Host(Home(tmp_path), tiny, SLIPWAY_GATEWAYS="2")
+    made.serve(Desired(model="tiny", champion=tiny.variant(1, RECIPE)))
+    until(made.serves, 60)
+    until(lambda: made.status("g2"), 30)
+    yield made
+    made.close()
+
+
+def test_several_gateways_share_a_port_and_each_is_reported(wide: Host) -> None:
+    seen = until(
+        lambda: (
+            (found := wide.ledger.gateways("tiny"))
+            and all(one.generation == 1 for one in found)
+            and len(found) == 2
+            and found
+        )
+    )
+    assert [one.gateway.rpartition("/")[2] for one in seen] == ["g1", "g2"]
+    for name in ("g1", "g2"):
+        assert list(wide.settings.journal.glob(f"*_{name}"))
+    port = int((wide.settings.run / "grpc-port").read_text())
+    commands = [psutil.Process(pid).cmdline() for pid in wide.processes("gateway.main")]
+    assert {one[one.index("--grpc") + 1] for one in commands} == {f"127.0.0.1:{port}"}
+    first = wide.status("g1")["pid"]
+    os.kill(first, signal.SIGKILL)
+    assert [wide.ask().status_code for _ in range(10)] == [200] * 10
+    until(lambda: wide.status("g1").get("pid") not in (None, first), 20)
+
+
+def test_a_gateway_that_is_told_to_end_is_replaced_while_it_drains(wide: Host) -> None:
+    first = wide.status("g1")["pid"]
+    os.kill(first, signal.SIGTERM)
+    assert [wide.ask().status_code for _ in range(10)] == [200] * 10
+    until(lambda: first not in wide.processes("gateway.main"), 20)
+    until(lambda: len(wide.processes("gateway.main")) == 2, 20)
+
+
+def test_a_limit_that_a_fresh_replica_does_not_keep_replaces_nobody() -> None:
+    taken = Status(
+        id=1,
+        digest="d",
+        ready=True,
+        pid=1,
+        task="t",
+        labels=[],
+        longest_input=1,
+        load=Load(memory_bytes=300 * 2**20),
+    )
+    grown = {
+        (limit, first): Replica(
+            variant=variant(1),
+            number=1,
+            name="x",
+            address="x",
+            serving=Serving(memory_mb=limit),
+            status=taken,
+            first_bytes=first * 2**20,
+        ).grown()
+        for limit, first in ((0, 100), (299, 100), (300, 100), (200, 300), (200, 290))
+    }
+    assert list(grown.values()) == [False, True, False, False, True]

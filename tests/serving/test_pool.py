@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from infra.processes import free_port
+from serving.gateway.link import MOST_FAILURES
 from serving.gateway.pool import MOST_BREAKS, Pool, Standing
 from serving.replica.address import Address
 from serving.replica.messages import Answer, Classes, Kind
 from serving.replica.wire import ReplicaGone, ReplicaProblem
-from tests.fakes.wire_replica import LIES, Stand, WireReplica, standing, variant
+from tests.fakes.bad_replica import LIES, BadReplica
+from tests.fakes.wire_replica import Stand, standing, variant
 
 DIGEST = variant(1).digest
 EJECTED_SECONDS = 1.2
@@ -27,10 +29,10 @@ class Fleet:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.pool = Pool()
-        self.replicas: list[WireReplica] = []
+        self.replicas: list[BadReplica] = []
         self.servers: list[asyncio.Server] = []
 
-    async def start(self, *replicas: WireReplica, tcp: bool = False) -> None:
+    async def start(self, *replicas: BadReplica, tcp: bool = False) -> None:
         for replica in replicas:
             self.replicas.append(replica)
             port = free_port("127.0.0.1")
@@ -79,8 +81,8 @@ def label(answer: Answer) -> str:
     return answer.found.labels[0]
 
 
-def replicas(count: int, **how: str) -> list[WireReplica]:
-    return [WireReplica(DIGEST, **how) for _ in range(count)]  # type: ignore[arg-type]
+def replicas(count: int, **how: str) -> list[BadReplica]:
+    return [BadReplica(DIGEST, **how) for _ in range(count)]  # type: ignore[arg-type]
 
 
 def test_a_long_text_keeps_short_ones_away() -> None:
@@ -116,6 +118,9 @@ def test_equal_requests_are_shared_equally() -> None:
         for one in three:
             one.let_go()
         assert {label(await task) for task in tasks} == {"beta"}
+        for _ in range(3):
+            await fleet.infer("beta")
+        assert [len(one.asked) for one in three] == [4, 4, 4]
 
     with_fleet(work)
 
@@ -138,7 +143,7 @@ def test_what_a_broken_replica_owed_is_asked_elsewhere() -> None:
 @pytest.mark.parametrize("lie", LIES)
 def test_what_can_be_no_answer_is_never_passed_on(lie: str) -> None:
     async def work(fleet: Fleet) -> None:
-        liar, good = WireReplica(DIGEST, lies=lie), WireReplica(DIGEST)
+        liar, good = BadReplica(DIGEST, lies=lie), BadReplica(DIGEST)
         await fleet.start(liar, good)
         for _ in range(20):
             assert label(await fleet.infer("beta")) == "beta"
@@ -216,7 +221,7 @@ def test_what_the_only_replica_owes_may_still_come() -> None:
 
 def test_a_full_replica_is_passed_by() -> None:
     async def work(fleet: Fleet) -> None:
-        full, other = WireReplica(DIGEST, Kind.OVERLOADED), WireReplica(DIGEST)
+        full, other = BadReplica(DIGEST, Kind.OVERLOADED), BadReplica(DIGEST)
         full.wait, other.wait = 7.5, 2.25
         await fleet.start(full, other)
         assert {label(await fleet.infer("beta")) for _ in range(4)} == {"beta"}
@@ -231,12 +236,45 @@ def test_a_full_replica_is_passed_by() -> None:
 
 def test_one_that_is_stopping_is_left_and_asked_again_later() -> None:
     async def work(fleet: Fleet) -> None:
-        stopping, other = WireReplica(DIGEST, Kind.NOT_READY), WireReplica(DIGEST)
+        stopping, other = BadReplica(DIGEST, Kind.NOT_READY), BadReplica(DIGEST)
         await fleet.start(stopping, other)
         assert {label(await fleet.infer("beta")) for _ in range(4)} == {"beta"}
         assert len(stopping.asked) == 1
         stopping.fails = None
         await fleet.until(lambda: fleet.standing()[0].ready)
+
+    with_fleet(work)
+
+
+def test_a_replica_that_only_fails_does_not_draw_everybody() -> None:
+    async def work(fleet: Fleet) -> None:
+        failing, good = BadReplica(DIGEST, Kind.INTERNAL), BadReplica(DIGEST)
+        good.held = True
+        await fleet.start(failing, good)
+        owed = fleet.infer("beta" * 400)
+        while not good.kept:
+            with suppress(ReplicaProblem):
+                await fleet.infer("beta")
+        for _ in range(MOST_FAILURES):
+            with suppress(ReplicaProblem, TimeoutError):
+                await fleet.infer("beta", seconds=0.05)
+        assert [one.ready for one in fleet.standing()] == [False, True]
+        assert "failed 5 times in a row" in fleet.standing()[0].trouble
+        good.let_go()
+        failing.fails = None
+        assert label(await owed) == "beta"
+        await fleet.until(lambda: fleet.standing()[0].ready)
+
+    with_fleet(work)
+
+
+def test_the_last_replica_is_asked_however_it_fails() -> None:
+    async def work(fleet: Fleet) -> None:
+        await fleet.start(BadReplica(DIGEST, Kind.INTERNAL))
+        for _ in range(2 * MOST_FAILURES):
+            with pytest.raises(ReplicaProblem):
+                await fleet.infer("beta")
+        assert fleet.standing()[0].ready
 
     with_fleet(work)
 
@@ -292,8 +330,7 @@ def test_numbers_are_few_and_kept() -> None:
 
 def test_a_full_variant_says_when_to_come_back() -> None:
     async def work(stand: Stand) -> None:
-        await stand.serve(variant(1))
-        replica = stand.replicas[variant(1).digest]
+        replica = await bad(stand)
         replica.fails, replica.wait = Kind.OVERLOADED, 2.25
         answer = await stand.client.post("/predict/tiny", json={"text": "beta"})
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "3")
@@ -303,8 +340,8 @@ def test_a_full_variant_says_when_to_come_back() -> None:
 
 def test_a_request_whose_arm_leaves_the_routes_goes_the_new_way() -> None:
     async def work(stand: Stand) -> None:
-        await stand.serve(variant(1))
-        replica = stand.replicas.pop(variant(1).digest)
+        replica = await bad(stand)
+        del stand.replicas[variant(1).digest]
         replica.held = True
         asking = asyncio.create_task(stand.client.post("/predict/tiny", json={"text": "beta"}))
         while not replica.kept:
@@ -316,6 +353,15 @@ def test_a_request_whose_arm_leaves_the_routes_goes_the_new_way() -> None:
         assert answer.headers["x-slipway-generation"] == "2"
 
     in_stand(work)
+
+
+async def bad(stand: Stand) -> BadReplica:
+    """Serve the first version, with a replica that can be told to be bad."""
+    replica = stand.replicas[DIGEST] = BadReplica(DIGEST)
+    path = str(stand.folder / DIGEST[-6:])
+    stand._servers.append(await Address.parse(path).listen(lambda: replica.frames))
+    await stand.serve(variant(1))
+    return replica
 
 
 def in_stand(work: Callable[[Stand], Awaitable[None]]) -> None:

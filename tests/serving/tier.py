@@ -48,6 +48,9 @@ class Tier:
     number: int = 0
     routes: dict[str, Route] = field(default_factory=dict)
     replicas: dict[str, Process] = field(default_factory=dict)
+    more: dict[str, list[str]] = field(default_factory=dict)
+    """Addresses of further replicas, by digest."""
+
     processes: list[Process] = field(default_factory=list)
     gateway: Process | None = None
     listening: socket.socket | None = None
@@ -65,11 +68,29 @@ class Tier:
         self.processes.append(process)
         return process
 
+    def beside(self, variant: Variant, *command: str) -> Process:
+        """Start another process that calls itself a replica of a variant.
+
+        Args:
+            variant: which.
+            command: arguments of Python; `{address}` stands for where it is to listen.
+        """
+        mine = self.more.setdefault(variant.digest, [])
+        address = str(self.sockets / f"{variant.digest[-12:]}-{len(mine)}")
+        mine.append(address)
+        named = [sys.executable, *(part.format(address=address) for part in command)]
+        process = start("beside", named, env=inherited(), log=self.folder / "beside.log")
+        self.processes.append(process)
+        return process
+
     def serve(self, *routes: Route) -> None:
         """Publish routes, and start the gateway if there is none."""
         self.number += 1
         self.routes |= {route.endpoint: route for route in routes}
-        addresses = {digest: (str(self.sockets / digest[-12:]),) for digest in self.replicas}
+        addresses = {
+            digest: (str(self.sockets / digest[-12:]), *self.more.get(digest, []))
+            for digest in self.replicas
+        }
         snapshot = Routes(number=self.number, routes=self.routes)
         Snapshot(routes=snapshot, replicas=addresses).save(self.folder)
         if self.gateway is None:

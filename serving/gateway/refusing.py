@@ -1,0 +1,52 @@
+"""Why a client gets no answer, and the status that says so. Pure."""
+
+import math
+from dataclasses import dataclass
+
+from release.errors import SlipwayError
+from serving.replica.messages import CLIENTS_FAULT, Kind
+
+
+class Refusal(SlipwayError):
+    """Why a client gets no answer, with the HTTP status that says so."""
+
+    def __init__(self, status: int, message: str, hint: str = "", *, retry: float = 0) -> None:
+        super().__init__(message, hint)
+        self.status = status
+        self.retry = retry
+        """Seconds after which to try again; 0 says nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """How an arm failed to answer."""
+
+    kind: str
+    message: str
+    wait: float = 0.0
+    """Seconds after which it may go better, as far as is known."""
+
+    @property
+    def clients_fault(self) -> bool:
+        """Whether no arm would have answered."""
+        return self.kind in CLIENTS_FAULT
+
+
+_STATUS = {
+    Kind.TOO_LONG: 400,
+    Kind.INVALID: 400,
+    Kind.OVERLOADED: 429,
+    Kind.NOT_READY: 503,
+    Kind.EXPIRED: 504,
+    Kind.INTERNAL: 500,
+    "gone": 503,
+    "timeout": 504,
+}
+
+
+def refusal_of(failure: Failure) -> Refusal:
+    """Give the refusal that a failure means to a client."""
+    status = _STATUS.get(failure.kind, 500)
+    # A client that comes back sooner than that only makes it later.
+    retry = max(1, math.ceil(failure.wait)) if status in (429, 503) else 0
+    return Refusal(status, failure.message, retry=retry)
