@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serving.replica.choosing import Layout, Waiting, choose, passed_over
+from serving.replica.choosing import Layout, choose, passed_over
 from serving.replica.jobs import Job, Text
 from serving.replica.messages import Kind, Problem
 
@@ -160,8 +160,7 @@ class Backlog:
 
     def _choose(self) -> list[Text]:
         window = self._waiting[:WINDOW]
-        seen = [Waiting(tokens=text.tokens, passed=text.passed) for text in window]
-        places = choose(seen, self._layout)
+        places = choose(window, self._layout)
         for place in passed_over(len(window), places):
             window[place].passed += 1
         chosen = set(places)

@@ -119,7 +119,10 @@ class Scheduler:
                 self._refuse(job, error.kind, str(error))
                 continue
             job.tokenized = time.monotonic()
-            texts = [Text(job=job, place=place, item=item) for place, item in enumerate(items)]
+            texts = [
+                Text(job=job, place=place, item=item, tokens=len(item.ids))
+                for place, item in enumerate(items)
+            ]
             self._backlog.add(job, texts)
 
     def _items(self, job: Job) -> list[Item]:

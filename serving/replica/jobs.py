@@ -73,9 +73,6 @@ class Text:
     job: Job
     place: int
     item: Item
+    tokens: int
     passed: int = 0
-
-    @property
-    def tokens(self) -> int:
-        """How many it has."""
-        return len(self.item.ids)
+    """Batches with a younger text that have left before it."""
