@@ -116,7 +116,9 @@ def inherited(**more: str) -> dict[str, str]:
 def inherited_by_serving() -> dict[str, str]:
     """Environment for gateways and replicas, which need no secret of ours and get none."""
     secrets = {"SLIPWAY_TOKEN", "SLIPWAY_LEDGER_URL", "SLIPWAY_REGISTRY_URI"}
-    return {name: value for name, value in inherited().items() if name not in secrets}
+    # A replica has one thread that tokenises; more would take cores from those that compute.
+    alone = {"TOKENIZERS_PARALLELISM": "false"}
+    return alone | {name: value for name, value in inherited().items() if name not in secrets}
 
 
 def inherited_by_training(**more: str) -> dict[str, str]:

@@ -34,6 +34,34 @@ class Candidate:
         return f"{self.model}@{self.version}"
 
 
+class Task(StrEnum):
+    """What a model does with a text, named as transformers does."""
+
+    TEXT_CLASSIFICATION = "text-classification"
+    TOKEN_CLASSIFICATION = "token-classification"  # noqa: S105, no secret
+    FEATURE_EXTRACTION = "feature-extraction"
+
+
+class Pooling(StrEnum):
+    """How the vectors of a text's tokens become one."""
+
+    MEAN = "mean"
+    CLS = "cls"
+    """That of its first token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purpose:
+    """What is to be made of an encoder's output."""
+
+    task: Task = Task.TEXT_CLASSIFICATION
+    pooling: Pooling = Pooling.MEAN
+    """Of feature extraction alone, as is `normalize`."""
+
+    normalize: bool = True
+    """Whether vectors are given a length of one."""
+
+
 class Engine(StrEnum):
     """What runs the weights."""
 
@@ -99,8 +127,10 @@ class Manifest:
     """Label of the recipe."""
 
     recipe_digest: str
-    task: str
+    task: Task
     labels: tuple[str, ...]
+    """In the order of the logits; none where the task has none."""
+
     longest_input: int
     """Most tokens of one text, special tokens included; a longer text is refused, never cut."""
 
@@ -108,14 +138,30 @@ class Manifest:
     """Relative path to `sha256:…` of every file, the tokenizer's among them."""
 
     parity: Mapping[str, float] = field(default_factory=dict)
-    """How far the variant is from its parent on calibration texts: `max_logit_error`,
-    `argmax_agreement` (0..1), `texts`; where they are packed, also `packing_error`."""
+    """How far the variant is from its parent on calibration texts: `max_logit_error` and
+    `argmax_agreement` (0..1), or of vectors `max_vector_error` and `min_cosine`; `texts`; where
+    these are packed, also `packing_error`."""
 
     device: str = "cpu"
+    """What it needs to run on."""
 
     rows: tuple[int, ...] = ()
     """Sizes in tokens, smallest first, of the rows into which its texts are packed; empty where
     each text has a row of its own."""
+
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """Label to the probability, 0..1, that it needs before it is given. Where it has less, the most
+    probable of the labels that have what they need is; one label at least needs nothing."""
+
+    pooling: Pooling = Pooling.MEAN
+    normalize: bool = True
+    width: int = 0
+    """Numbers in a vector; 0 where the task makes none."""
+
+    @property
+    def purpose(self) -> Purpose:
+        """What is to be made of its encoder's output."""
+        return Purpose(task=self.task, pooling=self.pooling, normalize=self.normalize)
 
     @property
     def digest(self) -> str:
@@ -123,17 +169,33 @@ class Manifest:
         return digest_of(self.as_json())
 
     def as_json(self) -> dict[str, Any]:
-        """Give plain JSON data; without rows there is no word of them, as before there were any."""
-        plain = asdict(self)
-        if not self.rows:
-            del plain["rows"]
-        return plain
+        """Give plain JSON data.
+
+        There is no word of what came later and is as it was before it came, so that digests stay.
+        """
+        return {name: one for name, one in asdict(self).items() if one != _LATER.get(name, _NEVER)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Read what `as_json` gave."""
-        rows = tuple(map(int, data.get("rows", ())))
-        return cls(**{**data, "labels": tuple(data["labels"]), "rows": rows})
+        typed = {
+            "task": Task(data["task"]),
+            "labels": tuple(data["labels"]),
+            "rows": tuple(map(int, data.get("rows", ()))),
+            "pooling": Pooling(data.get("pooling", Pooling.MEAN)),
+        }
+        return cls(**{**data, **typed})
+
+
+_NEVER = object()
+_LATER: Mapping[str, object] = {
+    "rows": (),
+    "thresholds": {},
+    "pooling": Pooling.MEAN,
+    "normalize": True,
+    "width": 0,
+}
+"""Fields of a manifest that its first kind had not, and what they are where nothing is said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,243 +1,211 @@
-"""Who is computed next: oldest first, of like length, no timer, no unbounded queue.
+"""Threads that tokenise and compute what waits: no timer, nothing held back.
 
-Whenever the engine is free, it takes what waits, as `choosing` says, text by text: the texts of one
-request may go in several batches. What has expired or was cancelled is dropped before it costs
-anything.
+    submit → tokenizer → runners → hand → answer
+
+One thread tokenises ahead of the engines, so far and no further. Whenever a runner's engine is
+free, it takes what waits, as `choosing` says, text by text: the texts of one request may go in
+several batches. What has expired or was cancelled is dropped before it costs anything.
 """
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
-from serving.replica.choosing import Waiting, choose, passed_over
-from serving.replica.engines import Engine, Logits, Tokens, finite, softmax
-from serving.replica.messages import Answer, Classes, Kind, Problem
+from serving.replica.answers import Reader
+from serving.replica.backlog import Backlog, Limits
+from serving.replica.engines import Engine, Outputs, Tokens, finite
+from serving.replica.engines.tokens import Item
+from serving.replica.jobs import Job, Text
+from serving.replica.messages import Answer, Kind, Load, Problem
 
 STUCK_SECONDS = 20.0
 """A batch that takes longer than this has hung the engine."""
 
-WINDOW = 256
-"""How many of the oldest texts a batch is chosen from."""
-
-MEMORY = 0.9
-"""How much of what a text took before stays in the estimate with each batch."""
+LATE = "Its deadline passed before it was computed."
 
 
-@dataclass(slots=True, kw_only=True)
-class Job:
-    """A request under way."""
+class Unfit(Exception):
+    """A request that the model cannot take."""
 
-    id: int
-    texts: list[str]
-    deadline: float
-    """On the monotonic clock."""
-
-    answer: Callable[[Answer | Problem], None]
-    """Called once, from the compute thread."""
-
-    arrived: float = field(default_factory=time.monotonic)
-    tokenized: float = 0.0
-    started: float = 0.0
-    """When the first of its texts was computed."""
-
-    cancelled: bool = False
-    tokens: int = 0
-    scores: dict[int, Logits] = field(default_factory=dict)
-    """Place among its texts to probabilities."""
-
-    done: bool = False
-    """It was answered."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Text:
-    """One text of a request, tokenised."""
-
-    job: Job
-    place: int
-    ids: list[int]
-    passed: int = 0
+    def __init__(self, kind: Kind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Scheduler:
-    """One thread that tokenises and computes what waits.
+    """A thread that tokenises, and one for each engine that computes.
 
     Args:
-        engine: a loaded model.
+        engines: a loaded model, and its twins.
         tokens: its tokenizer.
-        labels: names of the logits, in order.
-        limit: texts that may wait; more are refused.
+        reader: what makes answers of numbers.
+        limits: what may wait.
+        hand: runs what it is given, one after the other, wherever answers are to be made.
     """
 
     def __init__(
-        self, engine: Engine, tokens: Tokens, labels: Sequence[str], *, limit: int = 1_024
+        self,
+        engines: Sequence[Engine],
+        tokens: Tokens,
+        reader: Reader[Any],
+        *,
+        limits: Limits = Limits(),  # noqa: B008, it is frozen
+        hand: Callable[[Callable[[], None]], object] = lambda work: work(),
     ) -> None:
-        self._engine = engine
         self._tokens = tokens
-        self._labels = list(labels)
-        self._limit = limit
-        self._fresh: deque[Job] = deque()
-        self._waiting: list[Text] = []
-        """Only the compute thread's, the oldest first."""
+        self._reader = reader
+        self._hand = hand
+        self._backlog = Backlog(tokens.layout, limits, len(engines))
+        self._since = [0.0] * len(engines)
+        """When each runner began its batch; 0 where it has none."""
 
-        self._changed = threading.Condition()
-        self._queued = 0
-        self._pace = 0.0
-        """Seconds that a text took of late."""
+        self._counted = [Load()] * len(engines)
+        """What each runner has done; each writes its own."""
 
-        self._busy = False
-        self._busy_since = 0.0
-        self._stopped = False
-        self._thread = threading.Thread(target=self._run, name="compute", daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._tokenize_all, name="tokenize", daemon=True)]
+        self._threads += (
+            threading.Thread(target=self._run, args=one, name=f"compute-{one[0]}", daemon=True)
+            for one in enumerate(engines)
+        )
+        for thread in self._threads:
+            thread.start()
 
     @property
     def alive(self) -> bool:
-        """Whether the compute thread runs, and is not stuck in a batch."""
-        stuck = self._busy and time.monotonic() - self._busy_since > STUCK_SECONDS
-        return self._thread.is_alive() and not stuck
+        """Whether every thread runs, and none is stuck in a batch."""
+        now = time.monotonic()
+        stuck = any(since and now - since > STUCK_SECONDS for since in self._since)
+        return all(thread.is_alive() for thread in self._threads) and not stuck
 
     @property
     def queued(self) -> int:
         """Texts that wait."""
-        return self._queued
+        return self._backlog.texts
+
+    def load(self) -> Load:
+        """Say what it has done and what waits; nothing of memory and processor."""
+        return Load(
+            batches=sum(one.batches for one in self._counted),
+            texts=sum(one.texts for one in self._counted),
+            tokens=sum(one.tokens for one in self._counted),
+            slots=sum(one.slots for one in self._counted),
+            queued_texts=self._backlog.texts,
+            queued_tokens=self._backlog.tokens,
+        )
 
     def submit(self, job: Job) -> Problem | None:
-        """Take a job, or say at once why not; where too many wait, with how long they will take."""
-        with self._changed:
-            if self._stopped:
-                return Problem(id=job.id, kind=Kind.NOT_READY, message="The replica is stopping.")
-            if self._queued + len(job.texts) > self._limit:
-                return self._too_many(job)
-            self._fresh.append(job)
-            self._queued += len(job.texts)
-            self._changed.notify()
-        return None
-
-    def _too_many(self, job: Job) -> Problem:
-        wait = self._queued * self._pace
-        said = (
-            f"{self._queued} texts wait already, of {self._limit} at most; "
-            f"they take about {wait:.1f} s."
-        )
-        return Problem(id=job.id, kind=Kind.OVERLOADED, message=said, wait_seconds=wait)
+        """Take a job, or say at once why not; where too much waits, with how long it will take."""
+        return self._backlog.put(job)
 
     def drain(self, seconds: float) -> None:
         """Take nothing more, finish what is here, for at most so long."""
         deadline = time.monotonic() + seconds
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
-            while (self._queued or self._busy) and time.monotonic() < deadline:
-                self._changed.wait(0.1)
-        self._thread.join(max(0.0, deadline - time.monotonic()))
+        self._backlog.close()
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._queued and not self._stopped:
-                    self._changed.wait()
-                if not self._queued:
-                    return
-                fresh = list(self._fresh)
-                self._fresh.clear()
-                self._busy, self._busy_since = True, time.monotonic()
-            for job in fresh:
-                self._tokenize(job)
-            if batch := self._take():
-                self._compute(batch)
-                self._learn(len(batch))
-            with self._changed:
-                self._busy = False
-                self._changed.notify_all()
+    def _tokenize_all(self) -> None:
+        while job := self._backlog.fetch():
+            if job.is_over(time.monotonic()):
+                self._backlog.drop(job)
+                self._refuse(job, Kind.EXPIRED, LATE)
+                continue
+            try:
+                items = self._items(job)
+            except Unfit as error:
+                self._backlog.drop(job)
+                self._refuse(job, error.kind, str(error))
+                continue
+            job.tokenized = time.monotonic()
+            texts = [
+                Text(job=job, place=place, item=item, tokens=len(item.ids))
+                for place, item in enumerate(items)
+            ]
+            self._backlog.add(job, texts)
 
-    def _tokenize(self, job: Job) -> None:
+    def _items(self, job: Job) -> list[Item]:
         """Count tokens; refuse, and never cut, what is longer than the model may take."""
+        spans = self._reader.spans
         try:
-            ids = self._tokens.encode(job.texts)
+            if job.texts:
+                items = self._tokens.items(job.texts, spans=spans)
+            else:
+                items = self._tokens.given(job.ids, spans=spans)
         except Exception as error:  # the library raises plain exceptions
-            self._unqueue(len(job.texts))
-            _refuse(job, Kind.INVALID, f"A text cannot be tokenised: {error}.")
-            return
-        longest = max(map(len, ids))
+            what = "A text cannot be tokenised" if job.texts else "The token ids cannot be taken"
+            raise Unfit(Kind.INVALID, f"{what}: {error}.") from error
+        longest = max(len(item.ids) for item in items)
         if longest > self._tokens.longest:
-            self._unqueue(len(job.texts))
             said = f"A text has {longest} tokens, of {self._tokens.longest} at most."
-            _refuse(job, Kind.TOO_LONG, said)
-            return
-        job.tokenized = time.monotonic()
-        job.tokens = sum(map(len, ids))
-        self._waiting += (Text(job=job, place=place, ids=one) for place, one in enumerate(ids))
+            raise Unfit(Kind.TOO_LONG, said)
+        return items
 
-    def _unqueue(self, texts: int) -> None:
-        with self._changed:
-            self._queued -= texts
+    def _run(self, number: int, engine: Engine) -> None:
+        while taken := self._backlog.take():
+            batch, over = taken
+            for job in over:
+                self._refuse(job, Kind.EXPIRED, LATE)
+            if batch:
+                started = self._since[number] = time.monotonic()
+                self._compute(number, engine, batch, started)
+                tokens = sum(text.tokens for text in batch)
+                self._backlog.learn(tokens, time.monotonic() - started)
+                self._since[number] = 0.0
 
-    def _take(self) -> list[Text]:
-        """Drop what nobody waits for any more, and choose of the rest."""
-        now, before = time.monotonic(), len(self._waiting)
-        for job in [text.job for text in self._waiting]:
-            if not job.done and (job.cancelled or job.deadline <= now):
-                _refuse(job, Kind.EXPIRED, "Its deadline passed before it was computed.")
-        self._waiting = [text for text in self._waiting if not text.job.done]
-        window = [
-            Waiting(tokens=len(text.ids), passed=text.passed) for text in self._waiting[:WINDOW]
-        ]
-        places = choose(window, self._tokens.layout)
-        for place in passed_over(len(window), places):
-            self._waiting[place].passed += 1
-        batch = [self._waiting[place] for place in places]
-        for place in reversed(places):
-            del self._waiting[place]
-        self._unqueue(before - len(self._waiting))
-        return batch
-
-    def _learn(self, texts: int) -> None:
-        took = (time.monotonic() - self._busy_since) / texts
-        self._pace = MEMORY * self._pace + (1 - MEMORY) * took if self._pace else took
-
-    def _compute(self, batch: Sequence[Text]) -> None:
-        started = time.monotonic()
+    def _compute(self, number: int, engine: Engine, batch: Sequence[Text], started: float) -> None:
+        """Compute a batch; where it fails, halve it until only the poison has failed."""
+        ids = [text.item.ids for text in batch]
         for text in batch:
             text.job.started = text.job.started or started
         try:
-            logits = self._engine.predict(self._tokens.lay([text.ids for text in batch]))
-            scores = softmax(finite(logits[: len(batch)]))
+            inputs = self._tokens.lay(ids)
+            found = engine.predict(inputs)
+            shares = [finite(share) for share in self._tokens.shares(ids, found)]
         except Exception as error:  # whatever an engine raises, only the poison item may fail
             if len(batch) == 1:
-                _refuse(batch[0].job, Kind.INTERNAL, f"The engine failed: {error}.")
+                self._refuse(batch[0].job, Kind.INTERNAL, f"The engine failed: {error}.")
                 return
             half = len(batch) // 2
-            self._compute(batch[:half])
-            self._compute(batch[half:])
+            self._compute(number, engine, batch[:half], started)
+            self._compute(number, engine, batch[half:], started)
             return
-        for text, mine in zip(batch, scores, strict=True):
-            text.job.scores[text.place] = mine
-            if len(text.job.scores) == len(text.job.texts):
-                self._answer(text.job)
+        before = self._counted[number]
+        self._counted[number] = Load(
+            batches=before.batches + 1,
+            texts=before.texts + len(batch),
+            tokens=before.tokens + sum(map(len, ids)),
+            slots=before.slots + inputs["input_ids"].size,
+        )
+        self._hand(partial(self._tell, batch, shares, time.monotonic()))
 
-    def _answer(self, job: Job) -> None:
-        job.done = True
-        rows = [job.scores[place] for place in range(len(job.texts))]
-        job.answer(
-            Answer(
-                id=job.id,
-                found=Classes(
-                    labels=[self._labels[int(row.argmax())] for row in rows],
-                    scores=[row.tolist() for row in rows],
-                ),
-                tokens=job.tokens,
-                queue_ms=(job.started - job.arrived) * 1e3,
-                tokenize_ms=max(0.0, job.tokenized - job.arrived) * 1e3,
-                compute_ms=(time.monotonic() - job.started) * 1e3,
-            )
+    def _tell(self, batch: Sequence[Text], shares: Sequence[Outputs], computed: float) -> None:
+        """Answer the jobs of which this was the last."""
+        try:
+            parts = self._reader.read([text.item for text in batch], shares)
+        except Exception as error:  # numbers that nobody foresaw must not leave a client waiting
+            for text in batch:
+                said = f"The answer cannot be read: {error}."
+                text.job.settle(Problem(id=text.job.id, kind=Kind.INTERNAL, message=said))
+            return
+        for text, part in zip(batch, parts, strict=True):
+            job = text.job
+            job.parts[text.place] = part
+            if len(job.parts) == job.items and not job.done:
+                job.settle(self._answer(job, computed))
+
+    def _answer(self, job: Job, computed: float) -> Answer:
+        return Answer(
+            id=job.id,
+            found=self._reader.gather([job.parts[place] for place in range(job.items)]),
+            tokens=job.tokens,
+            queue_ms=(job.started - job.arrived) * 1e3,
+            tokenize_ms=max(0.0, job.tokenized - job.arrived) * 1e3,
+            compute_ms=(computed - job.started) * 1e3,
         )
 
-
-def _refuse(job: Job, kind: Kind, message: str) -> None:
-    """Answer with a problem, once, whatever comes of its other texts."""
-    if not job.done:
-        job.done = True
-        job.answer(Problem(id=job.id, kind=kind, message=message))
+    def _refuse(self, job: Job, kind: Kind, message: str) -> None:
+        """Answer with a problem; nothing more of it is computed."""
+        job.dropped = True
+        self._hand(partial(job.settle, Problem(id=job.id, kind=kind, message=message)))

@@ -32,20 +32,34 @@ class Waiting:
     """Batches with a younger text that have left before it."""
 
 
+class Waits(Protocol):
+    """Whatever waits like one."""
+
+    @property
+    def tokens(self) -> int:
+        """Of it."""
+        ...
+
+    @property
+    def passed(self) -> int:
+        """Batches with a younger text that have left before it."""
+        ...
+
+
 class Layout(Protocol):
     """How texts lie beside each other in what an engine takes."""
 
-    def preferred(self, oldest: int, others: Iterable[tuple[int, int]]) -> Iterable[int]:
-        """Give the places of the others, the most welcome first.
-
-        Args:
-            oldest: tokens of the text that must be in.
-            others: place and tokens of each other one, the oldest first.
-        """
-        ...
-
     def joins(self, batch: Sequence[int], tokens: int) -> bool:
         """Whether a text may join others, all given by their tokens; `batch` is never empty."""
+        ...
+
+    def fill(self, batch: Sequence[int], others: Iterable[tuple[int, int]]) -> list[int]:
+        """Give the places of those who may join all at once, the most welcome having come first.
+
+        Args:
+            batch: tokens of those who are in, the oldest first; never empty.
+            others: tokens and place of each other one, the oldest first.
+        """
         ...
 
 
@@ -62,16 +76,28 @@ class Padded:
     texts: int = 32
     """Most texts of a batch."""
 
-    def preferred(self, oldest: int, others: Iterable[tuple[int, int]]) -> Iterable[int]:
-        """Those of like length first."""
-        return (place for place, _ in sorted(others, key=lambda one: abs(one[1] - oldest)))
-
     def joins(self, batch: Sequence[int], tokens: int) -> bool:
         """Whether it fits, and costs no more than by itself."""
-        before, after = max(batch), max(*batch, tokens)
-        cost = self.rounded(after) * (len(batch) + 1)
-        apart = self.rounded(before) * len(batch) + self.rounded(tokens) + CALL_TOKENS
-        return len(batch) < self.texts and cost <= min(self.budget, apart)
+        return self._joins(self.rounded(max(batch)), len(batch), self.rounded(tokens))
+
+    def _joins(self, row: int, rows: int, more: int) -> bool:
+        cost = max(row, more) * (rows + 1)
+        apart = row * rows + more + CALL_TOKENS
+        return rows < self.texts and cost <= min(self.budget, apart)
+
+    def fill(self, batch: Sequence[int], others: Iterable[tuple[int, int]]) -> list[int]:
+        """Those of like length first."""
+        oldest = batch[0]
+        found: list[int] = []
+        row, rows = self.rounded(max(batch)), len(batch)
+        for tokens, place in sorted(others, key=lambda one: abs(one[0] - oldest)):
+            if rows >= self.texts:
+                break
+            more = self.rounded(tokens)
+            if self._joins(row, rows, more):
+                row, rows = max(row, more), rows + 1
+                found.append(place)
+        return found
 
     def rounded(self, tokens: int) -> int:
         """Length of a row for so many tokens."""
@@ -85,21 +111,37 @@ class Packed:
     rows: tuple[int, ...]
     """Sizes that a row may have, the smallest first; one is `FULL_ROW`."""
 
-    def preferred(self, oldest: int, others: Iterable[tuple[int, int]]) -> Iterable[int]:
-        """The longest first, which leaves the least of a row empty."""
-        del oldest
-        return (place for place, _ in sorted(others, key=lambda one: -one[1]))
-
     def joins(self, batch: Sequence[int], tokens: int) -> bool:
         """Whether it fits into a full row, or into the larger one that the oldest needs."""
-        size = max(FULL_ROW, self.row(batch[:1]))
+        size = self._size(batch)
         return sum(batch) + tokens <= size and len(batch) < texts_in(size)
+
+    def _size(self, batch: Sequence[int]) -> int:
+        """Of the row that is filled for the sake of the oldest."""
+        return max(FULL_ROW, self.row(batch[:1]))
+
+    def fill(self, batch: Sequence[int], others: Iterable[tuple[int, int]]) -> list[int]:
+        """The longest first, which leaves the least of a row empty."""
+        found: list[int] = []
+        size = self._size(batch)
+        room, places = size - sum(batch), texts_in(size) - len(batch)
+        for tokens, place in sorted(others, key=_longest_first):
+            if len(found) >= places:
+                break
+            if tokens <= room:
+                room -= tokens
+                found.append(place)
+        return found
 
     def row(self, batch: Sequence[int]) -> int:
         """Size of the smallest row for some texts, given by their tokens."""
         tokens, texts = sum(batch), len(batch)
         fits = (size for size in self.rows if size >= tokens and texts_in(size) >= texts)
         return next(fits, self.rows[-1])
+
+
+def _longest_first(one: tuple[int, int]) -> int:
+    return -one[0]
 
 
 def texts_in(row: int) -> int:
@@ -112,7 +154,7 @@ def rounded(tokens: int, shapes: Iterable[int], most: int) -> int:
     return min(next((shape for shape in shapes if shape >= tokens), most), most)
 
 
-def choose(waiting: Sequence[Waiting], layout: Layout) -> list[int]:
+def choose(waiting: Sequence[Waits], layout: Layout) -> list[int]:
     """Choose a batch.
 
     Args:
@@ -124,21 +166,19 @@ def choose(waiting: Sequence[Waiting], layout: Layout) -> list[int]:
     """
     if not waiting:
         return []
-    batch, lengths = [0], [waiting[0].tokens]
-    others = range(1, len(waiting))
-    for place in [place for place in others if waiting[place].passed >= MOST_PASSED]:
+    batch, lengths, end = [0], [waiting[0].tokens], len(waiting)
+    for place in range(1, end):
+        if waiting[place].passed < MOST_PASSED:
+            continue
         if not layout.joins(lengths, waiting[place].tokens):
             # It was passed over often enough: whoever came later than it stays behind it.
-            others = range(1, place)
+            end = place
             break
         batch.append(place)
         lengths.append(waiting[place].tokens)
-    free = [(place, waiting[place].tokens) for place in others if place not in batch]
-    for place in layout.preferred(lengths[0], free):
-        if layout.joins(lengths, waiting[place].tokens):
-            batch.append(place)
-            lengths.append(waiting[place].tokens)
-    return sorted(batch)
+    inside = set(batch)
+    others = [(waiting[place].tokens, place) for place in range(1, end) if place not in inside]
+    return sorted([*batch, *layout.fill(lengths, others)])
 
 
 def passed_over(waiting: int, batch: Sequence[int]) -> list[int]:

@@ -2,24 +2,26 @@
 
 import argparse
 import asyncio
-import json
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 import psutil
+import uvloop
 
 from infra.settings import silence_telemetry
-from release.errors import SlipwayError, Unsafe
+from release.errors import SlipwayError
 from release.variants import Manifest
 from serving.replica.address import Address
-from serving.replica.batching import Job, Scheduler
-from serving.replica.engines import Engine, Tokens, load, translating
+from serving.replica.batching import Scheduler
+from serving.replica.jobs import Job
+from serving.replica.loading import How, schedule
 from serving.replica.messages import (
     Answer,
     Ask,
@@ -32,6 +34,7 @@ from serving.replica.messages import (
     Status,
     read_question,
 )
+from serving.replica.tuning import Aim
 from serving.replica.verify import verify
 from serving.replica.wire import Frames
 
@@ -39,6 +42,12 @@ UNFIT = 3
 """Exit code of a variant that cannot be verified or loaded."""
 
 DRAIN_SECONDS = 10.0
+
+PROCESS = psutil.Process()
+
+SWITCH_SECONDS = 0.0005
+"""How long a thread may keep the interpreter while another waits for it. The default is ten times
+that; a batch would wait as long before it begins."""
 
 
 @dataclass(slots=True)
@@ -53,6 +62,8 @@ class Replica:
 
     def status(self, number: int) -> Status:
         """Say how it is."""
+        took = PROCESS.cpu_times()
+        load = self.scheduler.load() if self.scheduler else Load()
         return Status(
             id=number,
             digest=self.manifest.digest,
@@ -61,9 +72,11 @@ class Replica:
             task=self.manifest.task,
             labels=list(self.manifest.labels),
             longest_input=self.manifest.longest_input,
-            load=Load(
-                queued_texts=self.scheduler.queued if self.scheduler else 0,
-                memory_bytes=int(psutil.Process().memory_info().rss),
+            width=self.manifest.width,
+            load=msgspec.structs.replace(
+                load,
+                memory_bytes=int(PROCESS.memory_info().rss),
+                cpu_seconds=took.user + took.system,
             ),
         )
 
@@ -71,9 +84,8 @@ class Replica:
 class Peer:
     """One connection of a gateway."""
 
-    def __init__(self, replica: Replica, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, replica: Replica) -> None:
         self._replica = replica
-        self._loop = loop
         self._jobs: dict[int, Job] = {}
         self.frames = Frames(self._heard, self._lost)
         replica.peers.add(self)
@@ -98,9 +110,9 @@ class Peer:
                 self._infer(question)
 
     def _infer(self, question: Infer) -> None:
-        if not question.texts:
-            said = Problem(id=question.id, kind=Kind.INVALID, message="There is no text.")
-            self.frames.send(said)
+        if bool(question.texts) == bool(question.ids):
+            one = "There are both texts and ids." if question.texts else "There is no text."
+            self.frames.send(Problem(id=question.id, kind=Kind.INVALID, message=one))
             return
         if self._replica.scheduler is None:
             said = Problem(id=question.id, kind=Kind.NOT_READY, message="The model is loading.")
@@ -109,16 +121,13 @@ class Peer:
         job = Job(
             id=question.id,
             texts=question.texts,
+            ids=question.ids,
             deadline=time.monotonic() + question.budget_ms / 1e3,
-            answer=self._answer_soon,
+            answer=self._answer,
         )
         self._jobs[question.id] = job
         if refused := self._replica.scheduler.submit(job):
             self._answer(refused)
-
-    def _answer_soon(self, reply: Answer | Problem) -> None:
-        with suppress(RuntimeError):  # the loop may have ended while the engine was computing
-            self._loop.call_soon_threadsafe(self._answer, reply)
 
     def _answer(self, reply: Answer | Problem) -> None:
         if self._jobs.pop(reply.id, None) is not None:
@@ -132,7 +141,7 @@ class Peer:
 
 
 async def serve(
-    folder: Path, manifest: Manifest, address: Address, threads: int, parent: int = 0
+    folder: Path, manifest: Manifest, address: Address, how: How, parent: int = 0
 ) -> None:
     """Listen at once, load, and answer until SIGTERM; then finish what is under way.
 
@@ -140,16 +149,21 @@ async def serve(
 
     Raises:
         Unsafe: the variant cannot be loaded.
-        Unavailable: its engine is not installed.
+        Unavailable: its engine or its device is not there.
     """
     loop = asyncio.get_running_loop()
     replica = Replica(manifest)
     stopping = asyncio.Event()
     for told in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(told, stopping.set)
-    server = await address.listen(lambda: Peer(replica, loop).frames)
+    server = await address.listen(lambda: Peer(replica).frames)
     started = time.monotonic()
-    loading = asyncio.create_task(asyncio.to_thread(_load, folder, manifest, threads))
+
+    def hand(work: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop may have ended while the engine was computing
+            loop.call_soon_threadsafe(work)
+
+    loading = asyncio.create_task(asyncio.to_thread(schedule, folder, manifest, how, _say, hand))
     waiting = asyncio.create_task(stopping.wait())
     watching = asyncio.create_task(_follow(parent, stopping))
     await asyncio.wait({loading, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -180,24 +194,6 @@ async def _follow(parent: int, stopping: asyncio.Event) -> None:
         stopping.set()
 
 
-def _load(folder: Path, manifest: Manifest, threads: int) -> Scheduler:
-    with translating(f"{manifest.recipe} in {folder}"):
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        tokens = Tokens(folder, config, manifest.longest_input, manifest.rows)
-        engine = load(folder, manifest, threads)
-        _warm(engine, tokens, len(manifest.labels))
-    return Scheduler(engine, tokens, manifest.labels)
-
-
-def _warm(engine: Engine, tokens: Tokens, labels: int) -> None:
-    """Ask once for each shape, so that no request pays for the first time."""
-    for inputs in tokens.probes():
-        found = engine.predict(inputs)[:1]
-        if found.shape != (1, labels):
-            said = f"The model gives logits of shape {found.shape}, not (1, {labels})."
-            raise Unsafe(said, "the manifest names one label for each")
-
-
 def _say(what: str) -> None:
     sys.stderr.write(f"replica {os.getpid()} {what}\n")
     sys.stderr.flush()
@@ -209,14 +205,18 @@ def main() -> int:
     parser.add_argument("--variant", type=Path, required=True, help="folder of the variant")
     parser.add_argument("--digest", required=True, help="content digest that was approved")
     parser.add_argument("--listen", required=True, help="path of a Unix socket, or tcp://host:port")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="that compute, in all")
+    parser.add_argument("--tune", type=Aim, choices=list(Aim), default=Aim.THROUGHPUT)
+    parser.add_argument("--device", default="", help="such as cpu, cuda or GPU")
     parser.add_argument("--parent", type=int, default=0, help="pid of whom to end with")
     given = parser.parse_args()
     silence_telemetry()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    how = How(threads=max(1, given.threads), aim=given.tune, device=given.device)
     try:
         manifest = verify(given.variant, given.digest)
         address = Address.parse(given.listen)
-        asyncio.run(serve(given.variant, manifest, address, given.threads, given.parent))
+        uvloop.run(serve(given.variant, manifest, address, how, given.parent))
     except SlipwayError as error:
         _say(f"is unfit: {error}")
         return UNFIT

@@ -12,13 +12,13 @@ from release.digests import digest_of
 from release.errors import Invalid
 from release.variants import Candidate, Engine, Manifest, Precision, Recipe, Variant
 from serving.replica.verify import sum_of
-from serving.variants.intake import check_files, parent_digest, read_facts
+from serving.variants.intake import Facts, check_files, parent_digest, read_facts
 from serving.variants.store import Store
 
 BUILDER = 1
 """Rises whenever the same recipe would give something else."""
 
-REVISIONS = {"openvino-int8": 2}
+REVISIONS = {"openvino-int8": 2, "torch-fp32": 1, "torch-bf16": 1, "torch-int8": 1}
 """The same for one recipe alone, by its label; the others keep what they have built."""
 
 _TORCH = ("torch", "transformers", "tokenizers")
@@ -116,7 +116,7 @@ def build(
     facts = read_facts(source)
     place = store.aside()
     try:
-        rows = _make(recipe, source, place, calibration, facts.longest_input)
+        rows = _make(recipe, source, place, calibration, facts)
         from serving.variants.parity import parity
 
         bare = Manifest(
@@ -127,6 +127,10 @@ def build(
             task=facts.task,
             labels=facts.labels,
             longest_input=facts.longest_input,
+            thresholds=facts.thresholds,
+            pooling=facts.pooling,
+            normalize=facts.normalize,
+            width=facts.width,
             rows=rows,
             files={
                 str(path.relative_to(place)): sum_of(path)
@@ -143,7 +147,7 @@ def build(
 
 
 def _make(
-    recipe: Recipe, source: Path, place: Path, calibration: Sequence[str], longest: int
+    recipe: Recipe, source: Path, place: Path, calibration: Sequence[str], facts: Facts
 ) -> tuple[int, ...]:
     """Write a variant's files; give the rows into which its texts are packed, if they are."""
     silence_telemetry()
@@ -151,19 +155,22 @@ def _make(
         shutil.copyfile(source / name, place / name)
     match recipe.engine:
         case Engine.TORCH:
-            _make_weights(recipe.precision, source, place)
+            from serving.variants.packing import torch_rows
+
+            _make_weights(recipe.precision, source, place, facts)
+            return torch_rows(source, calibration, facts.longest_input, facts.purpose)
         case Engine.ONNX:
             from serving.variants.export import export
 
-            export(source, place, longest)
+            export(source, place, facts.longest_input, facts.purpose)
+            return ()
         case Engine.OPENVINO:
             from serving.variants.quantize import quantize
 
-            return quantize(source, place, calibration, longest)
-    return ()
+            return quantize(source, place, calibration, facts.longest_input, facts.purpose)
 
 
-def _make_weights(precision: Precision, source: Path, place: Path) -> None:
+def _make_weights(precision: Precision, source: Path, place: Path, facts: Facts) -> None:
     match precision:
         case Precision.FP32:
             for file in check_files(source):
@@ -176,4 +183,4 @@ def _make_weights(precision: Precision, source: Path, place: Path) -> None:
         case Precision.INT8:
             from serving.variants.weights import quantize_linears
 
-            quantize_linears(source, place)
+            quantize_linears(source, place, facts.purpose)

@@ -11,8 +11,9 @@ import torch
 from onnxruntime.quantization import QuantType, quant_pre_process, quantize_dynamic
 
 from release.errors import Invalid
+from release.variants import Purpose
 from serving.replica.engines import Tokens
-from serving.replica.engines.torch_float import read_model
+from serving.replica.engines.nets import PaddedNet, read_model
 
 MOST_BYTES = 2**31
 """Size of weights that one ONNX message can hold; more would need files beside it."""
@@ -21,13 +22,19 @@ EXAMPLE = [[0] * 8] * 2
 """Two texts: a batch of one would be taken for a constant."""
 
 
-def export(source: Path, place: Path, longest: int) -> None:
+def export(
+    source: Path,
+    place: Path,
+    longest: int,
+    purpose: Purpose = Purpose(),  # noqa: B008, it is frozen
+) -> None:
     """Write `model.onnx` into a folder, for any batch and any length up to the longest.
 
     Args:
         source: candidate, checked.
         place: where the graph is written.
         longest: most tokens of a text.
+        purpose: of the candidate.
 
     Raises:
         Invalid: the candidate is too large.
@@ -38,7 +45,7 @@ def export(source: Path, place: Path, longest: int) -> None:
             f"An ONNX file holds less than {MOST_BYTES / 2**30:g} GiB, not {size / 2**30:.1f} GiB.",
             "take onnx-int8 out of [variants]",
         )
-    graph = _convert(source, longest)
+    graph = _convert(source, longest, purpose)
     with TemporaryDirectory() as aside:
         prepared = Path(aside) / "prepared.onnx"
         # Shapes only: the runtime optimizes whatever it loads.
@@ -54,8 +61,8 @@ def export(source: Path, place: Path, longest: int) -> None:
         )
 
 
-def _convert(source: Path, longest: int) -> onnx.ModelProto:
-    model = read_model(source, torch.float32, attn_implementation="eager")
+def _convert(source: Path, longest: int, purpose: Purpose) -> onnx.ModelProto:
+    model = read_model(source, torch.float32, purpose.task, attn_implementation="eager")
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     example = Tokens(source, config, longest).pad(EXAMPLE)
     free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
@@ -64,9 +71,9 @@ def _convert(source: Path, longest: int) -> onnx.ModelProto:
         # The exporter warns of deprecations in torch itself.
         warnings.simplefilter("ignore")
         made = torch.onnx.export(
-            model,
+            PaddedNet(model, purpose),
             kwargs={name: torch.from_numpy(ids) for name, ids in example.items()},
-            output_names=["logits"],
+            output_names=["found"],
             dynamic_shapes=dict.fromkeys(example, free),
             verbose=False,
         )

@@ -1,118 +1,81 @@
-"""Encoders that take several texts in one row, over the weights of the candidate itself.
+"""Whether a candidate's texts can be packed, several in one row, and into which rows."""
 
-A row is of shape [1, S]. Each text sees only itself, and its positions begin anew, so that it gets
-the logits that it would get alone. Which token is of which text is all that crosses the border: the
-mask of shape [S, S] is made inside the graph.
-"""
-
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
+from release.variants import Engine, Purpose
 from serving.replica.choosing import FULL_ROW, SHAPES, rounded
 from serving.replica.engines import Tokens
-from serving.replica.engines.torch_float import read_model, run
+from serving.replica.engines.nets import HEADS, SLICED, PackedNet, PaddedNet, read_model, run
+from serving.replica.engines.tokens import apart
+from serving.replica.engines.torch_float import without_rest
 
 MOST_ERROR = 1e-4
-"""How far logits of a packed text may be from those of the text alone, in fp32."""
+"""How far an answer for a packed text may be from that for the text alone, in fp32."""
 
 PROBED = 16
 """Texts that are compared before a candidate is packed."""
 
-Head = Callable[[Any, Tensor], Tensor]
+LONG_ROW = 512
+"""Size of the row where the engine pays for its tokens alone, and not for new shapes."""
 
 
-class PackedEncoder(torch.nn.Module):
-    """A classifier that takes packed rows.
-
-    Args:
-        model: of transformers, of a type that `HEADS` names.
-    """
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-        kind = model.config.model_type
-        self._encoder, self._head = getattr(model, kind), HEADS[kind]
-        self._typed = kind in TYPED
-
-    def forward(
-        self, input_ids: Tensor, position_ids: Tensor, segment_ids: Tensor, starts: Tensor
-    ) -> Tensor:
-        """Give logits of shape [texts, labels].
-
-        Args:
-            input_ids: int64 of shape [1, S].
-            position_ids: of each token within its text, int64 of shape [1, S].
-            segment_ids: number of the text that each token is of, int64 of shape [1, S].
-            starts: where each text begins, int64 of shape [texts].
-        """
-        typed = {"token_type_ids": torch.zeros_like(input_ids)} if self._typed else {}
-        hidden = self._encoder(
-            input_ids=input_ids,
-            position_ids=position_ids,
-            attention_mask=segment_ids[:, None, :, None] == segment_ids[:, None, None, :],
-            **typed,
-        ).last_hidden_state
-        return self._head(self.model, hidden[0].index_select(0, starts))
-
-
-def _bert(model: Any, firsts: Tensor) -> Tensor:
-    logits: Tensor = model.classifier(model.bert.pooler(firsts[:, None]))
-    return logits
-
-
-def _distilbert(model: Any, firsts: Tensor) -> Tensor:
-    logits: Tensor = model.classifier(torch.relu(model.pre_classifier(firsts)))
-    return logits
-
-
-HEADS: dict[str, Head] = {"bert": _bert, "distilbert": _distilbert}
-"""Model type to what makes logits of the first tokens; positions of these types are absolute."""
-
-TYPED = frozenset({"bert"})
-"""Model types with token types, all zero for a single text."""
-
-
-def rows_of(longest: int) -> tuple[int, ...]:
+def rows_of(longest: int, engine: Engine = Engine.OPENVINO) -> tuple[int, ...]:
     """Sizes of the rows for texts of at most so many tokens, smallest first."""
+    if engine == Engine.TORCH:
+        return (max(LONG_ROW, longest),)
     most = max(FULL_ROW, rounded(longest, SHAPES, longest if longest > SHAPES[-1] else SHAPES[-1]))
     return tuple(dict.fromkeys([*(shape for shape in SHAPES if shape < most), most]))
 
 
-def packed_encoder(source: Path, tokens: Tokens, ids: Sequence[list[int]]) -> PackedEncoder | None:
-    """Read a candidate as an encoder of packed rows; None where that would change its answers.
+def torch_rows(
+    source: Path, calibration: Sequence[str], longest: int, purpose: Purpose
+) -> tuple[int, ...]:
+    """Give the rows into which torch packs a candidate's texts; none where it may not."""
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    rows = rows_of(longest, Engine.TORCH)
+    tokens = Tokens(source, config, longest, rows)
+    ids = [one for one in tokens.encode(calibration[: 4 * PROBED]) if len(one) <= longest]
+    return rows if packed_net(source, tokens, ids, purpose, SLICED) else ()
+
+
+def packed_net(
+    source: Path, tokens: Tokens, ids: Sequence[list[int]], purpose: Purpose, attention: str
+) -> PackedNet | None:
+    """Read a candidate as a net of packed rows; None where that would change its answers.
 
     Args:
         source: candidate, checked.
         tokens: that pack.
         ids: of texts to compare with.
+        purpose: of the candidate.
+        attention: how it attends.
     """
-    model = read_model(source, torch.float32, attn_implementation="sdpa")
+    model = read_model(source, torch.float32, purpose.task, attn_implementation=attention)
     if model.config.model_type not in HEADS or getattr(model.config, "is_decoder", False):
         return None
-    encoder = PackedEncoder(model).eval()
-    return encoder if _gap(encoder, tokens, ids) <= MOST_ERROR else None
+    net = PackedNet(model, purpose).eval()
+    alone = PaddedNet(read_model(source, torch.float32, purpose.task), purpose).eval()
+    return net if _gap(net, alone, tokens, ids[:PROBED]) <= MOST_ERROR else None
 
 
-def gap(source: Path, tokens: Tokens, ids: Sequence[list[int]]) -> float:
-    """Give how far packing alone, in fp32, moves the logits of a candidate that can be packed."""
-    model = read_model(source, torch.float32, attn_implementation="sdpa")
-    return _gap(PackedEncoder(model).eval(), tokens, ids)
+def gap(source: Path, tokens: Tokens, ids: Sequence[list[int]], purpose: Purpose) -> float:
+    """Give how far packing alone, in fp32, moves the answers of a candidate that can be packed."""
+    model = read_model(source, torch.float32, purpose.task, attn_implementation="sdpa")
+    net, alone = PackedNet(model, purpose).eval(), PaddedNet(model, purpose).eval()
+    return _gap(net, alone, tokens, ids[:PROBED])
 
 
-def _gap(encoder: PackedEncoder, tokens: Tokens, ids: Sequence[list[int]]) -> float:
-    found, batch = 0.0, list(ids[:PROBED])
+def _gap(net: PackedNet, alone: PaddedNet, tokens: Tokens, ids: Sequence[list[int]]) -> float:
+    found, batch = 0.0, list(ids)
     while batch:
         row = tokens.first_row(batch)
         batch = batch[len(row) :]
-        inputs = {name: torch.from_numpy(one) for name, one in tokens.pack(row).items()}
-        with torch.inference_mode():
-            packed = encoder(**inputs).numpy()
-        for place, one in enumerate(row):
-            alone = run(encoder.model, tokens.pad([one]))
-            found = max(found, float(abs(packed[place] - alone[0]).max()))
+        together = tokens.shares(row, run(net, without_rest(tokens.pack(row))))
+        for share, one in zip(together, row, strict=True):
+            (single,) = apart([one], run(alone, tokens.pad([one])))
+            found = max(found, float(abs(share - single).max()))
     return found

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from release.variants import Manifest
-from serving.replica.engines import Engine, Logits, Tokens, load
+from release.variants import Manifest, Task
+from serving.replica.engines import Engine, Outputs, Tokens, load
+from serving.replica.engines.tokens import apart
 from serving.replica.engines.torch_float import TorchFloat
 from serving.variants.packing import gap
 
@@ -18,36 +19,47 @@ TEXTS = 48
 def parity(
     manifest: Manifest, source: Path, place: Path, calibration: Sequence[str]
 ) -> Mapping[str, float]:
-    """Compare a variant's logits, as it is served, with its parent's, each text alone.
+    """Compare what a variant finds, as it is served, with what its parent does, each text alone.
 
     Returns:
-        `max_logit_error`, `argmax_agreement` (0..1) and the number of `texts`; where these are
-        packed also `packing_error`, what packing alone does to the parent's logits in fp32.
+        The number of `texts`, and `max_logit_error` and `argmax_agreement` (0..1), of texts or of
+        tokens; or of vectors `max_vector_error` and `min_cosine`. Where texts are packed also
+        `packing_error`, what packing alone does to the parent's answers in fp32.
     """
     config = json.loads((place / "config.json").read_text(encoding="utf-8"))
     tokens = Tokens(place, config, manifest.longest_input, manifest.rows)
     ids = [one for one in tokens.encode(calibration) if len(one) <= manifest.longest_input]
     ids = ids[-TEXTS:]
-    parent, variant = TorchFloat(source, 1), load(place, manifest, 1)
-    wanted = np.concatenate([parent.predict(tokens.pad([one])) for one in ids])
-    found = _logits(variant, tokens, ids)
+    parent = TorchFloat(source, 1, purpose=manifest.purpose)
+    variant = load(place, manifest, 1)
+    wanted = [apart([one], parent.predict(tokens.pad([one])))[0] for one in ids]
+    found = _found(variant, tokens, ids)
     variant.close()
-    packing = {"packing_error": gap(source, tokens, ids)} if manifest.rows else {}
+    packing = gap(source, tokens, ids, manifest.purpose) if manifest.rows else None
     return {
-        **packing,
-        "max_logit_error": float(np.abs(wanted - found).max()),
-        "argmax_agreement": float((wanted.argmax(axis=1) == found.argmax(axis=1)).mean()),
+        **({} if packing is None else {"packing_error": packing}),
+        **_compared(np.vstack(wanted), np.vstack(found), manifest.purpose.task),
         "texts": float(len(ids)),
     }
 
 
-def _logits(engine: Engine, tokens: Tokens, ids: Sequence[list[int]]) -> Logits:
+def _compared(wanted: Outputs, found: Outputs, task: Task) -> dict[str, float]:
+    """Compare row by row; of token classification a row is a token."""
+    error = float(np.abs(wanted - found).max())
+    if task == Task.FEATURE_EXTRACTION:
+        lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
+        cosines = (wanted * found).sum(axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)
+        return {"max_vector_error": error, "min_cosine": float(cosines.min())}
+    agreed = wanted.argmax(axis=1) == found.argmax(axis=1)
+    return {"max_logit_error": error, "argmax_agreement": float(agreed.mean())}
+
+
+def _found(engine: Engine, tokens: Tokens, ids: Sequence[list[int]]) -> list[Outputs]:
     """Ask for each text alone, or for as many as one row holds where they are packed."""
-    found: list[Logits] = []
+    found: list[Outputs] = []
     left = list(ids)
     while left:
         batch = tokens.first_row(left) if tokens.packs else left[:1]
-        found.append(engine.predict(tokens.lay(batch))[: len(batch)])
+        found += tokens.shares(batch, engine.predict(tokens.lay(batch)))
         left = left[len(batch) :]
-    rows: Logits = np.concatenate(found)
-    return rows
+    return found

@@ -10,9 +10,10 @@ import nncf
 import openvino
 import torch
 
+from release.variants import Purpose
 from serving.replica.engines import Ids, Tokens
-from serving.replica.engines.torch_float import read_model
-from serving.variants.packing import packed_encoder, rows_of
+from serving.replica.engines.nets import PaddedNet, read_model
+from serving.variants.packing import packed_net, rows_of
 
 SUBSET = 64
 """Calibration texts; more of them change the ranges little and cost seconds."""
@@ -23,7 +24,13 @@ ALONE = 16
 
 
 def quantize(
-    source: Path, place: Path, calibration: Sequence[str], longest: int, *, pack: bool = True
+    source: Path,
+    place: Path,
+    calibration: Sequence[str],
+    longest: int,
+    purpose: Purpose = Purpose(),  # noqa: B008, it is frozen
+    *,
+    pack: bool = True,
 ) -> tuple[int, ...]:
     """Write `model.xml` and `model.bin` into a folder.
 
@@ -35,6 +42,7 @@ def quantize(
         place: where the graph is written.
         calibration: texts whose activations set the quantization ranges.
         longest: most tokens of a text; longer calibration texts are left out.
+        purpose: of the candidate.
         pack: whether to pack what can be packed.
 
     Returns:
@@ -44,13 +52,14 @@ def quantize(
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     tokens = Tokens(source, config, longest, rows_of(longest))
     fitting = [ids for ids in tokens.encode(calibration) if len(ids) <= longest][:SUBSET]
-    encoder = packed_encoder(source, tokens, fitting) if pack else None
-    if encoder:
+    net = packed_net(source, tokens, fitting, purpose, "sdpa") if pack else None
+    if net:
         rows = _packed_rows(tokens, fitting)
-        graph = _convert(encoder, rows[0])
+        graph = _convert(net, rows[0])
     else:
         rows = [tokens.pad([ids]) for ids in fitting]
-        graph = _convert(read_model(source, torch.float32, attn_implementation="eager"), rows[0])
+        model = read_model(source, torch.float32, purpose.task, attn_implementation="eager")
+        graph = _convert(PaddedNet(model, purpose), rows[0])
     takes = {name for port in graph.inputs for name in port.get_names()}
     dataset = nncf.Dataset([{name: row[name] for name in takes} for row in rows])
     small = nncf.quantize(
@@ -61,7 +70,7 @@ def quantize(
         fast_bias_correction=True,
     )
     openvino.save_model(small, place / "model.xml", compress_to_fp16=False)
-    return rows_of(longest) if encoder else ()
+    return rows_of(longest) if net else ()
 
 
 def _packed_rows(tokens: Tokens, fitting: Sequence[list[int]]) -> list[dict[str, Ids]]:
@@ -74,12 +83,12 @@ def _packed_rows(tokens: Tokens, fitting: Sequence[list[int]]) -> list[dict[str,
     return rows + [tokens.pack([ids]) for ids in fitting[:ALONE]]
 
 
-def _convert(model: torch.nn.Module, example: dict[str, Ids]) -> openvino.Model:
+def _convert(net: torch.nn.Module, example: dict[str, Ids]) -> openvino.Model:
     inputs = {name: torch.from_numpy(ids) for name, ids in example.items()}
     with torch.inference_mode(), warnings.catch_warnings():
         # Tracing warns of every Python branch; the parity numbers tell whether one mattered.
         warnings.simplefilter("ignore")
-        graph = openvino.convert_model(model, example_input=inputs)
+        graph = openvino.convert_model(net, example_input=inputs)
     names = list(inputs)
     for port, name in zip(graph.inputs, names, strict=True):
         port.get_tensor().set_names({name})

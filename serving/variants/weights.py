@@ -7,7 +7,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from release.errors import Invalid
-from serving.replica.engines.torch_float import read_model
+from release.variants import Purpose
+from serving.replica.engines.nets import read_model
 from serving.replica.engines.torch_int8 import SCALE, linears
 
 WEIGHTS = "model.safetensors"
@@ -34,7 +35,11 @@ def halve(source: Path, place: Path) -> None:
     save_file(small, place / WEIGHTS, PLAIN)
 
 
-def quantize_linears(source: Path, place: Path) -> None:
+def quantize_linears(
+    source: Path,
+    place: Path,
+    purpose: Purpose = Purpose(),  # noqa: B008, it is frozen
+) -> None:
     """Write a candidate's weights, those of its linear layers in int8 with a scale for each output.
 
     Embeddings and norms stay in fp32.
@@ -42,11 +47,12 @@ def quantize_linears(source: Path, place: Path) -> None:
     Args:
         source: candidate, checked.
         place: where `model.safetensors` is written.
+        purpose: of the candidate.
 
     Raises:
         Invalid: a weight is not finite.
     """
-    model = read_model(source, torch.float32)
+    model = read_model(source, torch.float32, purpose.task)
     tensors = dict(model.state_dict())
     for _, _, path, layer in linears(model):
         if not layer.weight.isfinite().all():

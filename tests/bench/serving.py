@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from release.variants import Candidate, Recipe
-from serving.replica.batching import Job, Scheduler
+from serving.replica.answers import ClassReader
+from serving.replica.batching import Scheduler
 from serving.replica.choosing import Layout, Padded, Waiting, choose
 from serving.replica.engines import Engine, Tokens, load
 from serving.replica.engines.openvino_graph import OpenVinoGraph
+from serving.replica.jobs import Job
 from serving.replica.messages import Answer, Problem
 from serving.variants.build import build
 from serving.variants.quantize import quantize
@@ -108,7 +110,7 @@ def online(engine: Engine, tokens: Tokens, texts: Sequence[str]) -> list[Answer 
         done.append(reply)
         gate.release()
 
-    scheduler = Scheduler(engine, tokens, LABELS)
+    scheduler = Scheduler([engine], tokens, ClassReader(LABELS))
     for number, text in enumerate(texts):
         gate.acquire()
         scheduler.submit(

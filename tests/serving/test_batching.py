@@ -1,17 +1,21 @@
 """The thread that computes: whom it drops, whom it spares, what it says when it is full."""
 
+import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from serving.replica.batching import Job, Scheduler
+from serving.replica.answers import ClassReader
+from serving.replica.backlog import WINDOW, Limits
+from serving.replica.batching import Scheduler
 from serving.replica.choosing import Padded
-from serving.replica.engines import Ids, Logits, Tokens
+from serving.replica.engines import Ids, Outputs, Tokens
+from serving.replica.jobs import Job
 from serving.replica.messages import Answer, Classes, Kind, Problem
 from tests.fakes.tiny_model import SPECIAL, save_tokenizer
 
@@ -27,16 +31,19 @@ class Naming:
     free: threading.Event = field(default_factory=threading.Event)
     batches: list[tuple[int, ...]] = field(default_factory=list)
 
-    def predict(self, inputs: dict[str, Ids]) -> Logits:
+    def predict(self, inputs: dict[str, Ids]) -> Outputs:
         assert self.free.wait(10)
         ids = inputs["input_ids"]
         self.batches.append(ids.shape)
-        logits: Logits = np.zeros((len(ids), len(WORDS)), dtype=np.float32)
+        logits: Outputs = np.zeros((len(ids), len(WORDS)), dtype=np.float32)
         for number in range(len(WORDS)):
             logits[:, number] = (ids == FIRST + number).any(axis=1) * 5
         if logits[:, WORDS.index("poison")].any():
             raise RuntimeError("poison")
         return logits
+
+    def twin(self) -> "Naming":
+        return self
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -50,10 +57,16 @@ class Desk:
     last: int = 0
 
     def ask(self, *texts: str, seconds: float = 10.0) -> Job:
+        return self._ask(list(texts), [], seconds)
+
+    def ask_ids(self, ids: list[list[int]]) -> Job:
+        return self._ask([], ids, 10.0)
+
+    def _ask(self, texts: list[str], ids: list[list[int]], seconds: float) -> Job:
         self.last += 1
         heard = self.replies.setdefault(self.last, [])
         deadline = time.monotonic() + seconds
-        job = Job(id=self.last, texts=list(texts), deadline=deadline, answer=heard.append)
+        job = Job(id=self.last, texts=texts, ids=ids, deadline=deadline, answer=heard.append)
         if refused := self.scheduler.submit(job):
             heard.append(refused)
         return job
@@ -79,7 +92,8 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     save_tokenizer({word: n for n, word in enumerate([*SPECIAL, *WORDS])}, tmp_path)
     tokens = Tokens(tmp_path, {"pad_token_id": 0}, LONGEST)
     engine = Naming()
-    made = Desk(engine, Scheduler(engine, tokens, WORDS, limit=100))
+    limits = Limits(texts=100, tokens=2_000)
+    made = Desk(engine, Scheduler([engine], tokens, ClassReader(WORDS), limits=limits))
     yield made
     engine.free.set()
     made.scheduler.drain(10)
@@ -149,7 +163,7 @@ def test_a_full_queue_answers_at_once_with_how_long_it_will_take(desk: Desk) -> 
     desk.ask("two")
     (refused,) = desk.replies[4]
     assert isinstance(refused, Problem) and refused.kind == Kind.OVERLOADED
-    assert "100 texts wait already, of 100 at most" in refused.message
+    assert re.match(r"100 texts of \d+ tokens wait already, of 100 and 2000 at", refused.message)
     assert refused.wait_seconds > 0
     desk.finish()
 
@@ -161,3 +175,98 @@ def test_a_replica_that_stops_takes_nothing_more_and_finishes_what_it_has(desk: 
     desk.ask("one")
     (refused,) = desk.replies[2]
     assert isinstance(refused, Problem) and refused.kind == Kind.NOT_READY
+
+
+def test_a_queue_is_bounded_by_tokens_too(desk: Desk) -> None:
+    desk.until_busy()
+    long = "one " * (LONGEST - 2)
+    desk.ask(*[long] * 31)
+    _wait_until(lambda: desk.scheduler.load().queued_tokens == 31 * LONGEST)
+    desk.ask("one")
+    desk.ask(long)
+    (refused,) = desk.replies[4]
+    assert isinstance(refused, Problem) and refused.kind == Kind.OVERLOADED
+    assert re.match(r"32 texts of 198[67] tokens wait already, of 100 and 2000", refused.message)
+    assert isinstance(desk.finish()[2], Answer)
+
+
+def test_who_could_only_be_late_is_refused_at_once(desk: Desk) -> None:
+    desk.scheduler._backlog.learn(tokens=1, seconds=0.1)
+    desk.until_busy()
+    desk.ask("one one one one")
+    desk.ask("one", seconds=0.3)
+    desk.ask("one", seconds=5)
+    (refused,) = desk.replies[3]
+    assert isinstance(refused, Problem) and refused.kind == Kind.OVERLOADED
+    assert refused.wait_seconds == pytest.approx(0.6, abs=0.3)
+    assert isinstance(desk.finish()[3], Answer)
+
+
+def test_token_ids_are_answered_as_the_texts_are(desk: Desk) -> None:
+    desk.ask_ids([[2, FIRST + 1, 3], [2, FIRST + 2, 3]])
+    assert _labels(desk.finish()[0]) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind", "said"),
+    [
+        ([[2, FIRST + 4, 3]], Kind.INVALID, "8 is no token id within 0..7"),
+        ([[2, -1, 3]], Kind.INVALID, "-1 is no token id within 0..7"),
+        ([[2], []], Kind.INVALID, "item 1 has no token ids"),
+        ([[2], [2] * (LONGEST + 1)], Kind.TOO_LONG, "65 tokens, of 64 at most"),
+    ],
+)
+def test_ids_that_the_model_does_not_know_are_refused(
+    desk: Desk, ids: list[list[int]], kind: Kind, said: str
+) -> None:
+    desk.until_busy()
+    desk.ask_ids(ids)
+    desk.ask("two")
+    _, bad, good = desk.finish()
+    assert isinstance(bad, Problem) and bad.kind == kind
+    assert said in bad.message
+    assert _labels(good) == ["two"]
+
+
+def test_it_tokenises_ahead_while_the_engine_computes_but_only_so_far(desk: Desk) -> None:
+    desk.scheduler._backlog._limits = Limits(texts=10_000, tokens=10**6)
+    desk.until_busy()
+    for _ in range(WINDOW + 50):
+        desk.ask("one two")
+    _wait_until(lambda: len(desk.scheduler._backlog._waiting) == WINDOW)
+    time.sleep(0.05)
+    assert len(desk.scheduler._backlog._fresh) == 50
+    assert all(isinstance(one, Answer) for one in desk.finish())
+
+
+def test_what_it_did_is_counted(desk: Desk) -> None:
+    desk.until_busy()
+    desk.ask("one", "two", "one two")
+    _wait_until(lambda: desk.scheduler.load().queued_tokens == 10)
+    assert desk.scheduler.load().queued_texts == 3
+    desk.finish()
+    load = desk.scheduler.load()
+    assert (load.batches, load.texts, load.tokens, load.slots) == (2, 4, 13, 64)
+    assert (load.queued_texts, load.queued_tokens) == (0, 0)
+
+
+def test_several_runners_share_what_waits(tmp_path: Path) -> None:
+    save_tokenizer({word: n for n, word in enumerate([*SPECIAL, *WORDS])}, tmp_path)
+    tokens = Tokens(tmp_path, {"pad_token_id": 0}, LONGEST)
+    engines = [Naming(), Naming()]
+    desk = Desk(engines[0], Scheduler(engines, tokens, ClassReader(WORDS)))
+    for _ in range(2):
+        desk.until_busy()
+    desk.ask("one")
+    engines[1].free.set()
+    # One is held up; the other goes on alone.
+    _wait_until(lambda: sum(map(len, desk.replies.values())) == 2)
+    assert [len(one.batches) for one in engines] in ([0, 2], [2, 0])
+    desk.finish()
+
+
+def _wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)

@@ -196,7 +196,9 @@ def test_a_replica_whose_model_gives_other_labels_than_approved_ends(
 ) -> None:
     folder = _copy(tiny, "onnx-int8", tmp_path)
     digest = _approve(folder, labels=("alpha", "beta", "gamma", "delta"))
-    assert "logits of shape (1, 3), not (1, 4)" in _refusal(folder, digest, tmp_path / "socket")
+    assert "answers a text with shape (3,), not (4,)" in _refusal(
+        folder, digest, tmp_path / "socket"
+    )
 
 
 def _refusal(folder: Path, digest: str, address: Path) -> str:

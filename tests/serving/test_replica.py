@@ -1,20 +1,28 @@
 """A replica process, asked as the evaluation and the gateway ask it."""
 
+import asyncio
 import os
+import re
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from infra.processes import alive
+from infra.processes import alive, start, stop
+from infra.settings import inherited
 from release.variants import RECIPES
 from serving.agent.replica import ask
-from serving.client import replica_sessions
-from serving.replica.messages import Kind
-from serving.replica.wire import ReplicaGone, ReplicaProblem
+from serving.client import replica_command, replica_sessions
+from serving.replica.engines import Tokens
+from serving.replica.messages import Classes, Kind
+from serving.replica.wire import Connection, ReplicaGone, ReplicaProblem
+from serving.replica.worker import UNFIT
+from tests.fakes.suite import LABELS
 from tests.fakes.tiny_store import SHORT
-from tests.serving.conftest import Tiny
+from tests.serving.asking import asked
+from tests.serving.conftest import ROOT, Tiny
 from tests.serving.tier import Tier, until
 
 
@@ -43,6 +51,92 @@ def test_what_is_too_long_is_refused_and_never_cut(tiny: Tiny) -> None:
         assert str(SHORT) in str(caught.value)
         # One text that is too long costs nobody else an answer.
         assert session.predict([fitting])[0].label == "alpha"
+
+
+def test_token_ids_are_as_good_as_texts(tiny: Tiny) -> None:
+    variant = tiny.variant(3)
+    tokens = Tokens(tiny.folder(variant), {}, SHORT)
+    texts = ["the text is about beta", "gamma"]
+    with replica_sessions({variant.digest: tiny.folder(variant)}) as (session,):
+        by_text, by_ids = asked(session, texts), asked(session, ids=tokens.encode(texts))
+        assert isinstance(by_text.found, Classes) and isinstance(by_ids.found, Classes)
+        assert by_ids.found.labels == by_text.found.labels == ["beta", "gamma"]
+        assert by_ids.tokens == by_text.tokens == 10
+        for wrong, kind in ([[1] * (SHORT + 1)], Kind.TOO_LONG), ([[10**9]], Kind.INVALID):
+            with pytest.raises(ReplicaProblem) as caught:
+                asked(session, ids=wrong)
+            assert caught.value.kind == kind
+        for both in False, True:
+            with pytest.raises(ReplicaProblem) as caught:
+                asked(session, ["alpha"] * both, [[1]] * both)
+            assert caught.value.kind == Kind.INVALID
+
+
+def test_it_says_what_it_has_done(tier: Tier, tiny: Tiny) -> None:
+    variant = tiny.variant(1)
+    tier.replica(variant)
+    address = tier.sockets / variant.digest[-12:]
+    until(lambda: (said := ask(address)) and said.ready)
+    before = ask(address)
+    assert before is not None
+    assert (before.task, before.labels, before.width) == ("text-classification", [*LABELS], 0)
+    assert (before.load.batches, before.load.texts) == (0, 0)
+    assert before.load.memory_bytes > 10**7 and before.load.cpu_seconds > 0
+
+    async def once() -> None:
+        line = await Connection.connect(str(address))
+        await line.infer(["about alpha", "beta"], 10_000)
+        line.close()
+
+    asyncio.run(once())
+    after = ask(address)
+    assert after is not None
+    assert (after.load.batches, after.load.texts, after.load.tokens) == (1, 2, 7)
+    assert after.load.slots == 16
+    assert (after.load.queued_texts, after.load.queued_tokens) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "device", "said"),
+    [
+        ("torch-fp32", "cuda", "There is no device cuda that torch could use"),
+        ("torch-fp32", "tpu", "torch runs on cpu or cuda here, not on tpu"),
+        ("torch-int8", "cuda", "torch-int8 runs on cpu only, not on cuda"),
+        ("onnx-int8", "cuda", "There is no device cuda for ONNX Runtime. Hint: there is cpu"),
+        ("openvino-int8", "NPU", "There is no device NPU for OpenVINO"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(
+    tiny: Tiny, tmp_path: Path, recipe: str, device: str, said: str
+) -> None:
+    variant = tiny.variant(1, recipe)
+    command = replica_command(tiny.folder(variant), variant.digest, tmp_path / "socket", 1)
+    code, words = _ends([*command, "--device", device])
+    assert code == UNFIT
+    assert said.split(" Hint", maxsplit=1)[0] in words
+
+
+def test_threads_are_divided_as_measured(tiny: Tiny, tmp_path: Path) -> None:
+    variant = tiny.variant(1)
+    log = tmp_path / "log"
+    command = replica_command(tiny.folder(variant), variant.digest, tmp_path / "socket", 2)
+    process = start("replica", [*command, "--tune", "latency"], env=inherited(), log=log)
+    try:
+        until(lambda: "ready" in log.read_text(), 60)
+    finally:
+        stop([process], grace=5)
+    said = log.read_text()
+    assert "texts a second on 1×2 threads (latency)" in said
+    assert "texts a second on 2×1 threads (latency)" in said
+    assert re.search(r"takes (1×2|2×1) threads", said)
+
+
+def _ends(command: list[str]) -> tuple[int, str]:
+    done = subprocess.run(
+        command, cwd=ROOT, env=inherited(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
 
 
 def test_a_kill_is_noticed_at_once(tiny: Tiny) -> None:

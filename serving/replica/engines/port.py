@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 
 from release.errors import SlipwayError, Unavailable, Unsafe
 
-Logits = NDArray[np.float32]
+Outputs = NDArray[np.float32]
+"""What an engine gives: logits of classes [batch, labels], of tokens [batch, length, labels], or
+vectors [batch, width]. Of a packed row the first dimension of the second kind is 1, and that of the
+others the most texts that the row may hold, its own texts first."""
+
 Ids = NDArray[np.int64]
 
 MOST_SAID = 400
@@ -19,16 +23,18 @@ MOST_SAID = 400
 class Engine(Protocol):
     """A loaded model."""
 
-    def predict(self, inputs: dict[str, Ids]) -> Logits:
-        """Map token ids to logits.
+    def predict(self, inputs: dict[str, Ids]) -> Outputs:
+        """Map token ids to what the task needs.
 
         Args:
-            inputs: `input_ids`, `attention_mask` and, where known, `token_type_ids`, each of shape
-                [batch, length].
-
-        Returns:
-            Logits of shape [batch, labels].
+            inputs: as `Tokens.lay` gives them. Padded: `input_ids`, `attention_mask` and, where
+                known, `token_type_ids`, each of shape [batch, length]. Packed: `input_ids`,
+                `position_ids` and `segment_ids`, each of shape [1, length], and `starts`.
         """
+        ...
+
+    def twin(self) -> "Engine":
+        """Give one on the same weights that another thread may ask at the same time."""
         ...
 
     def close(self) -> None:
@@ -58,19 +64,19 @@ def translating(what: str) -> Iterator[None]:
         raise Unsafe(f"{what} cannot be loaded: {said[:MOST_SAID]}.") from error
 
 
-def finite(logits: Logits) -> Logits:
-    """Give logits back, or refuse them.
+def finite(found: Outputs) -> Outputs:
+    """Give numbers back, or refuse them.
 
     Raises:
         ArithmeticError: one of them is not a number, or infinite.
     """
-    if not np.isfinite(logits).all():
+    if not np.isfinite(found).all():
         raise ArithmeticError("the model gave numbers that are not finite")
-    return logits
+    return found
 
 
-def softmax(logits: Logits) -> Logits:
-    """Turn logits of shape [batch, labels] into probabilities."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: Logits = powers / powers.sum(axis=1, keepdims=True)
+def softmax(logits: Outputs) -> Outputs:
+    """Turn logits of shape [.., labels] into probabilities."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares: Outputs = powers / powers.sum(axis=-1, keepdims=True)
     return shares

@@ -1,6 +1,7 @@
 """Texts to token ids, by the tokenizer that lies beside the weights."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,34 @@ import numpy as np
 
 from release.errors import Unsafe
 from serving.replica.choosing import SHAPES, Layout, Packed, Padded, texts_in
-from serving.replica.engines.port import Ids
+from serving.replica.engines.port import Ids, Outputs
+
+Span = tuple[int, int]
+"""Where a token begins and ends; of a special token both are `NOWHERE`."""
+
+NOWHERE = -1
+
+FEW = 3
+"""Tokens of a text that only tries something out."""
+
+PER_TEXT = 2
+"""Dimensions of what an engine found, where it is one row for each text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A text, or what a client gives in its place, as tokens."""
+
+    ids: list[int]
+    spans: list[Span] | None = None
+    """Of each token, in characters of a text or in places among ids; None where nobody asks."""
+
+
+def apart(batch: Sequence[Sequence[int]], found: Outputs) -> list[Outputs]:
+    """Give each text's share of what was found where each has a row of its own."""
+    if found.ndim == PER_TEXT:
+        return list(found[: len(batch)])
+    return [row[: len(ids)] for row, ids in zip(found, batch, strict=True)]
 
 
 class Tokens:
@@ -35,6 +63,8 @@ class Tokens:
         self._tokenizer.no_padding()
         self._pad = int(config.get("pad_token_id") or 0)
         self._types = int(config.get("type_vocab_size") or 0) > 0
+        self._words = int(config.get("vocab_size") or self._tokenizer.get_vocab_size())
+        self._special = self._specials()
         self.longest = longest
         self._padded = Padded(longest=longest)
         self._packed = Packed(rows=rows) if rows else None
@@ -46,25 +76,91 @@ class Tokens:
         """Whether several texts go into one row."""
         return self._packed is not None
 
+    def _specials(self) -> frozenset[int]:
+        """Ids that stand for no part of a text."""
+        around = self._tokenizer.encode("")
+        named = self._tokenizer.get_added_tokens_decoder()
+        marked = zip(around.ids, around.special_tokens_mask, strict=True)
+        return frozenset(one for one, mark in marked if mark) | frozenset(
+            number for number, token in named.items() if token.special
+        )
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Give each text's ids, special tokens included."""
-        return [one.ids for one in self._tokenizer.encode_batch(list(texts))]
+        return [one.ids for one in self._tokenizer.encode_batch_fast(list(texts))]
+
+    def items(self, texts: Sequence[str], *, spans: bool) -> list[Item]:
+        """Give each text's tokens, and where they lie in it if somebody asks."""
+        if not spans:
+            return [Item(ids) for ids in self.encode(texts)]
+        return [
+            Item(
+                one.ids,
+                [
+                    (NOWHERE, NOWHERE) if special else span
+                    for span, special in zip(one.offsets, one.special_tokens_mask, strict=True)
+                ],
+            )
+            for one in self._tokenizer.encode_batch(list(texts))
+        ]
+
+    def given(self, ids: Sequence[list[int]], *, spans: bool) -> list[Item]:
+        """Take ids that a client made.
+
+        Raises:
+            ValueError: there are none, or one is no id of this model; says which.
+        """
+        for number, one in enumerate(ids):
+            if not one:
+                raise ValueError(f"item {number} has no token ids")
+            if not 0 <= min(one) <= max(one) < self._words:
+                odd = next(token for token in one if not 0 <= token < self._words)
+                raise ValueError(f"{odd} is no token id within 0..{self._words - 1}")
+        return [Item(one, self._places(one) if spans else None) for one in ids]
+
+    def _places(self, ids: Sequence[int]) -> list[Span]:
+        nowhere = (NOWHERE, NOWHERE)
+        return [
+            nowhere if token in self._special else (place, place + 1)
+            for place, token in enumerate(ids)
+        ]
 
     def lay(self, batch: Sequence[Sequence[int]]) -> dict[str, Ids]:
-        """Lay ids out as the layout says; the logits' first rows are theirs, in order."""
+        """Lay ids out as the layout says."""
         return self.pack(batch) if self._packed else self.pad(batch)
 
-    def probes(self) -> Iterator[dict[str, Ids]]:
-        """Give one text, or a few tokens of it, in every shape that there is."""
-        (probe,) = self.encode(["warm"])
+    def shares(self, batch: Sequence[Sequence[int]], found: Outputs) -> list[Outputs]:
+        """Give each text's share of what an engine found.
+
+        Args:
+            batch: that was laid out.
+            found: of it.
+
+        Returns:
+            Of each, of shape [labels], [its tokens, labels] or [width].
+        """
+        if found.ndim == PER_TEXT or not self._packed:
+            return apart(batch, found)
+        ends = np.cumsum([len(ids) for ids in batch]).tolist()
+        return [found[0, end - len(ids) : end] for end, ids in zip(ends, batch, strict=True)]
+
+    def probe(self, length: int) -> list[int]:
+        """Give ids of about so many tokens, no more than a text may have."""
+        (some,) = self.encode(["warm"])
+        most = max(1, min(length, self.longest))
+        return (some * most)[:most]
+
+    def probes(self) -> Iterator[tuple[list[int], dict[str, Ids]]]:
+        """Give a text of few tokens, or of as many as there is room for, in every shape."""
         if self._packed:
             for row in self._packed.rows:
-                yield self._row([probe[: self.longest]], row)
+                ids = self.probe(FEW)
+                yield ids, self._row([ids], row)
             return
         for shape in (*SHAPES, self.longest):
             if shape <= self.longest:
-                length = max(1, shape - 1)
-                yield self.pad([(probe * length)[:length]])
+                ids = self.probe(shape - 1)
+                yield ids, self.pad([ids])
 
     def first_row(self, batch: Sequence[list[int]]) -> list[list[int]]:
         """Give as many texts, from the first on, as one row holds."""

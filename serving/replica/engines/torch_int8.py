@@ -7,53 +7,59 @@ and `NAME.bias`. Nothing is quantized at load: the weights approved are the weig
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig
 
-from release.errors import Unsafe
-from serving.replica.engines.port import Ids, Logits
-from serving.replica.engines.torch_float import run
+from release.errors import Unavailable, Unsafe
+from release.variants import Purpose
+from serving.replica.engines.nets import CLASSES
+from serving.replica.engines.torch_float import TorchNet, attention, prepare
 
 SCALE = "_scale"
 """What the name of a layer's scales has after that of its weights."""
 
 
-class TorchInt8:
+class TorchInt8(TorchNet):
     """Weights in int8, activations quantized as they come.
 
     Args:
         folder: with `config.json` and `model.safetensors`.
         threads: for computing.
+        purpose: what it is for.
+        device: only `cpu` has the kernels.
+        packed: whether it takes packed rows.
 
     Raises:
         Unsafe: a tensor is missing, strange, or of another shape or type than the model has.
+        Unavailable: the device has no such kernels.
     """
 
-    def __init__(self, folder: Path, threads: int) -> None:
-        torch.set_num_threads(threads)
+    def __init__(
+        self,
+        folder: Path,
+        threads: int,
+        purpose: Purpose = Purpose(),  # noqa: B008, it is frozen
+        *,
+        device: str = "cpu",
+        packed: bool = False,
+    ) -> None:
+        if device != "cpu":
+            raise Unavailable(f"torch-int8 runs on cpu only, not on {device}.")
+        prepare(device, threads)
         tensors = load_file(folder / "model.safetensors")
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        model = AutoModelForSequenceClassification.from_config(  # type: ignore[no-untyped-call]
-            config, dtype=torch.float32
+        model = CLASSES[purpose.task].from_config(
+            config, dtype=torch.float32, **attention(packed=packed)
         )
         _check(tensors, _wanted(model))
         for parent, name, path, _ in list(linears(model)):
             taken = tensors.pop(f"{path}.weight"), tensors.pop(f"{path}.weight{SCALE}")
             setattr(parent, name, Int8Linear(*taken, tensors.pop(f"{path}.bias", None)))
         model.load_state_dict(tensors, assign=True)
-        self._model: Any = model.eval()
-
-    def predict(self, inputs: dict[str, Ids]) -> Logits:
-        """Run the model."""
-        return run(self._model, inputs)
-
-    def close(self) -> None:
-        """Let go of the model."""
-        del self._model
+        super().__init__(model.eval(), purpose, device, packed=packed)
 
 
 class Int8Linear(torch.nn.Module):

@@ -1,0 +1,184 @@
+"""What waits, on its way from clients to runners: counted, bounded, in the order of arrival.
+
+    put → fetch → add or drop → take
+
+One lock guards it all. Whoever waits is told when it is closed and nothing is left.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from serving.replica.choosing import Layout, choose, passed_over
+from serving.replica.jobs import Job, Text
+from serving.replica.messages import Kind, Problem
+
+WINDOW = 256
+"""How many of the oldest texts a batch is chosen from, and how many are tokenised ahead."""
+
+MEMORY = 0.9
+"""How much of what a token took before stays in the estimate with each batch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What may wait; more is refused at once."""
+
+    texts: int = 1_024
+    tokens: int = 131_072
+    """A request that finds nothing waiting may have more."""
+
+
+class Backlog:
+    """Jobs that wait to be tokenised, and texts that wait to be computed.
+
+    Args:
+        layout: of a batch.
+        limits: what may wait.
+        runners: how many compute at the same time.
+    """
+
+    def __init__(self, layout: Layout, limits: Limits, runners: int) -> None:
+        self._layout = layout
+        self._limits = limits
+        self._runners = runners
+        lock = threading.Lock()
+        self._lock = lock
+        self._to_tokenize = threading.Condition(lock)
+        self._to_compute = threading.Condition(lock)
+        self._fresh: deque[Job] = deque()
+        self._waiting: list[Text] = []
+        """The oldest first."""
+
+        self._between = False
+        """Whether a job is being tokenised."""
+
+        self._closed = False
+        self._pace = 0.0
+        """Seconds that a token took of late, all runners together."""
+
+        self.texts = 0
+        """That wait."""
+
+        self.tokens = 0
+        """Of these; estimated as long as they are not tokenised."""
+
+    def put(self, job: Job) -> Problem | None:
+        """Take a job, or say at once why not; where too much waits, with how long it will take."""
+        with self._lock:
+            if self._closed:
+                return Problem(id=job.id, kind=Kind.NOT_READY, message="The replica is stopping.")
+            if refused := self._too_much(job):
+                return refused
+            self._fresh.append(job)
+            self._count(job.items, job.tokens)
+            self._to_tokenize.notify()
+        return None
+
+    def _too_much(self, job: Job) -> Problem | None:
+        most, wait = self._limits, self.tokens * self._pace
+        many = self.texts + job.items > most.texts
+        large = self.tokens + job.tokens > most.tokens
+        late = 0 < job.deadline - time.monotonic() < wait
+        if not many and not (self.texts and (large or late)):
+            return None
+        said = (
+            f"{self.texts} texts of {self.tokens} tokens wait already, of {most.texts} and "
+            f"{most.tokens} at most; they take about {wait:.1f} s."
+        )
+        return Problem(id=job.id, kind=Kind.OVERLOADED, message=said, wait_seconds=wait)
+
+    def _count(self, texts: int, tokens: int) -> None:
+        self.texts += texts
+        self.tokens += tokens
+
+    def fetch(self) -> Job | None:
+        """Wait for a job to tokenise, and for room ahead of the runners; None once it is over.
+
+        Whoever took one gives it back, to `add` or to `drop`, before the next.
+        """
+        with self._lock:
+            while not self._fresh or len(self._waiting) >= WINDOW:
+                if self._closed and not self._fresh:
+                    self._to_compute.notify_all()
+                    return None
+                self._to_tokenize.wait()
+            self._between = True
+            return self._fresh.popleft()
+
+    def add(self, job: Job, texts: Sequence[Text]) -> None:
+        """Take what a job is made of, and note how many tokens it has."""
+        tokens = sum(text.tokens for text in texts)
+        with self._lock:
+            self._between = False
+            self._waiting += texts
+            self._count(0, tokens - job.tokens)
+            job.tokens = tokens
+            self._to_compute.notify(len(texts))
+
+    def drop(self, job: Job) -> None:
+        """Forget a job that is not computed."""
+        with self._lock:
+            self._between = False
+            job.dropped = True
+            self._count(-job.items, -job.tokens)
+            if self._closed:
+                self._to_compute.notify_all()
+
+    def take(self) -> tuple[list[Text], list[Job]] | None:
+        """Wait for texts, and choose.
+
+        Returns:
+            A batch, in the order of arrival, and jobs whose time is over; either may be empty.
+            None where all is done and nothing will come.
+        """
+        with self._lock:
+            while not self._waiting:
+                if self._closed and not self._fresh and not self._between:
+                    return None
+                self._to_compute.wait()
+            over = self._overdue()
+            batch = self._choose()
+            self._to_tokenize.notify()
+            return batch, over
+
+    def _overdue(self) -> list[Job]:
+        """Drop what nobody waits for any more."""
+        now = time.monotonic()
+        over: list[Job] = []
+        for text in self._waiting:
+            if not text.job.dropped and text.job.is_over(now):
+                text.job.dropped = True
+                over.append(text.job)
+        gone = [text for text in self._waiting if text.job.dropped]
+        if gone:
+            self._waiting = [text for text in self._waiting if not text.job.dropped]
+            self._count(-len(gone), -sum(text.tokens for text in gone))
+        return over
+
+    def _choose(self) -> list[Text]:
+        window = self._waiting[:WINDOW]
+        places = choose(window, self._layout)
+        for place in passed_over(len(window), places):
+            window[place].passed += 1
+        chosen = set(places)
+        batch = [window[place] for place in places]
+        stay = [text for place, text in enumerate(window) if place not in chosen]
+        self._waiting[:WINDOW] = stay
+        self._count(-len(batch), -sum(text.tokens for text in batch))
+        return batch
+
+    def learn(self, tokens: int, seconds: float) -> None:
+        """Note how long a batch took."""
+        took = seconds / tokens / self._runners
+        with self._lock:
+            self._pace = MEMORY * self._pace + (1 - MEMORY) * took if self._pace else took
+
+    def close(self) -> None:
+        """Take nothing more; what is here goes its way."""
+        with self._lock:
+            self._closed = True
+            self._to_tokenize.notify_all()
+            self._to_compute.notify_all()
