@@ -3,6 +3,7 @@
 import asyncio
 import re
 import struct
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -65,11 +66,14 @@ class WireReplica:
         self.task = task
         self.slow = slow
         self.asked: list[list[str]] = []
+        self.budgets: list[float] = []
         self.cancelled: list[int] = []
         self.frames = Frames(self._heard, lambda: None)
 
     def _heard(self, body: bytes) -> None:
         question = read_question(body)
+        if isinstance(question, Infer):
+            self.budgets.append(question.budget_ms)
         if isinstance(question, Cancel):
             self.cancelled.append(question.id)
         elif self.slow and isinstance(question, Infer):
@@ -206,3 +210,13 @@ async def standing(clock: Callable[[], float] = lambda: 0.0) -> AsyncIterator[St
             yield stand
         finally:
             await stand.close()
+
+
+async def _serve(address: str, digest: str, task: str) -> None:
+    loop = asyncio.get_running_loop()
+    await loop.create_unix_server(lambda: WireReplica(digest, task=task).frames, address)
+    await loop.create_future()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(*sys.argv[1:]))
