@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.settings import inherited, inherited_by_training
+from tests.faults.hostile import schemathesis
 from tests.serving.tier import Tier, three_tasks
 
 CLIENTS = Path(__file__).parents[1] / "clients"
@@ -25,6 +26,10 @@ def asked(tmp_path: Path) -> Iterator[Tier]:
     running = three_tasks(tmp_path)
     yield running
     running.stop()
+
+
+def test_schemathesis_finds_nothing_wrong(asked: Tier, tmp_path: Path) -> None:
+    assert schemathesis(PYTHON.with_name("st"), asked, tmp_path, 2) > 500
 
 
 @pytest.mark.parametrize("script", ["ask_triton", "ask_kserve", "ask_openai"])
