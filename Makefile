@@ -1,9 +1,10 @@
 # Slipway. `make demo` runs the main job, `make test` passes the tests; both set themselves up.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults bench check format protocols lock clean
+.PHONY: help demo clients test test-faults bench check format protocols lock clean
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
+CLIENTS := .venv-clients/.ready
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,6 +18,14 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY) ## Carry three model versions through release, on real input
 	@$(BIN)/slipway demo
+
+$(CLIENTS): tests/clients/requirements.txt
+	@test -x .venv-clients/bin/python || $(PYTHON) -m venv .venv-clients
+	@echo "Installing other people's clients into .venv-clients (a minute, once) …"
+	@.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+clients: $(CLIENTS) ## Install the clients that tests/serving/test_clients.py asks with
 
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest
@@ -51,5 +60,5 @@ lock: ## Pin the environment anew from pyproject.toml
 clean: ## Remove the environment, caches and demo state
 	@test ! -x $(BIN)/slipway || SLIPWAY_HOME=.slipway/demo $(BIN)/slipway down
 	@test ! -x $(BIN)/slipway || $(BIN)/slipway down
-	rm -rf .venv .slipway build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-clients .slipway build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

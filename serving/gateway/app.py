@@ -8,7 +8,7 @@ from typing import Any
 from serving.gateway import openai
 from serving.gateway.bodies import Gone, Headers, Message, Receive
 from serving.gateway.dispatch import Dispatcher, Refusal
-from serving.gateway.exchange import Ask, Response, error_response
+from serving.gateway.exchange import Ask, Response, WrongMethod, error_response
 from serving.gateway.inference import Inference
 from serving.gateway.metrics import Metrics
 from serving.gateway.pages import Pages
@@ -44,7 +44,7 @@ class Address:
         """
         allowed = ("GET", "HEAD") if self.method == "GET" else (self.method,)
         if method not in allowed:
-            raise Refusal(405, f"{method} is not allowed here.", f"use {' or '.join(allowed)}")
+            raise WrongMethod(method, allowed)
 
 
 class Gateway:

@@ -44,6 +44,15 @@ class Response:
     headers: Pairs = ()
 
 
+class WrongMethod(Refusal):
+    """A refusal of a method, which names those that there are."""
+
+    def __init__(self, method: str, allowed: tuple[str, ...]) -> None:
+        said = f"{method[:20]} is not allowed here."
+        super().__init__(405, said, f"use {' or '.join(allowed)}")
+        self.allowed = ", ".join(allowed)
+
+
 def json_response(value: object, status: int = 200) -> Response:
     """Answer with plain data."""
     return Response(body=encode(value), status=status)
@@ -51,13 +60,14 @@ def json_response(value: object, status: int = 200) -> Response:
 
 def error_response(error: Refusal) -> Response:
     """Answer with why there is no answer."""
-    return Response(
-        body=encode({"error": str(error)}), status=error.status, headers=retry_after(error)
-    )
+    return Response(body=encode({"error": str(error)}), status=error.status, headers=beside(error))
 
 
-def retry_after(error: Refusal) -> Pairs:
-    """Say when to try again, if that is known; whole seconds, and never none."""
+def beside(error: Refusal) -> Pairs:
+    """Say in headers when to try again, or which methods there are, where that is known."""
+    if isinstance(error, WrongMethod):
+        return ((b"allow", error.allowed.encode()),)
+    # Whole seconds, and never none.
     return ((b"retry-after", str(math.ceil(error.retry)).encode()),) if error.retry else ()
 
 

@@ -8,15 +8,14 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
 from serving.gateway.app import Gateway
+from serving.gateway.connections import Server, configured
 from serving.gateway.dispatch import Dispatcher
 from serving.gateway.metrics import Metrics
 from serving.gateway.pool import Pool, Standing
@@ -25,7 +24,6 @@ from serving.gateway.table import Table
 from serving.journal import JournalWriter, Record
 
 LOOK_SECONDS = 0.05
-DRAIN_SECONDS = 10
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,35 +116,6 @@ async def serve(given: argparse.Namespace) -> None:
 def _standing(one: Standing) -> dict[str, Any]:
     plain = {"number": one.number, "ready": one.ready, "outstanding": one.outstanding}
     return {**plain, "trouble": one.trouble}
-
-
-def configured(app: Gateway) -> uvicorn.Config:
-    """Say how HTTP is served."""
-    return uvicorn.Config(
-        app,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        proxy_headers=False,
-        log_level="warning",
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-        backlog=2048,
-    )
-
-
-class Server(uvicorn.Server):
-    """Serves HTTP until SIGTERM, and drains together with what else serves in this process."""
-
-    drain_too: Callable[[float], Awaitable[None]] | None = None
-    """Called with seconds of grace."""
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain."""
-        other = self.drain_too(DRAIN_SECONDS) if self.drain_too else asyncio.sleep(0)
-        await asyncio.gather(super().shutdown(sockets), other)
 
 
 def _tell(process: Process) -> Any:

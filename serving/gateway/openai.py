@@ -153,5 +153,5 @@ def error_response(error: Refusal) -> Response:
     elif error.status >= 500:
         plain["type"] = "server_error"
     return Response(
-        body=encode({"error": plain}), status=error.status, headers=exchange.retry_after(error)
+        body=encode({"error": plain}), status=error.status, headers=exchange.beside(error)
     )

@@ -281,6 +281,7 @@ def test_a_clients_deadline_reaches_the_dispatch() -> None:
         # The client's own end may come a moment before ours.
         assert stand.records[0].outcome in ("timeout", "abandoned")
         assert stand.records[0].ms < 2000
+        assert stand.replicas[variant(1).digest].budgets[0] <= 200
         sent = (("x-slipway-deadline-ms", "100"),)
         error = await client.refused(
             "ModelInfer", asking("a"), pb.ModelInferResponse, metadata=sent, timeout=20

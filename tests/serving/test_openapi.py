@@ -94,6 +94,7 @@ def test_answers_are_as_documented(path: str) -> None:
         check(answer, operation["responses"])
         wrong = await stand.client.request("DELETE", address)
         assert wrong.status_code == 405
+        assert wrong.headers["allow"] == ("POST" if method == "post" else "GET, HEAD")
         named = {one["name"] for one in map(whole, operation["parameters"])}
         assert set(re.findall(r"\{(\w+)\}", path)) <= named
         if path in SENT:

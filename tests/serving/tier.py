@@ -19,7 +19,9 @@ from infra.settings import inherited
 from release.routes import Route, Routes
 from release.variants import Variant
 from serving.client import replica_command
+from serving.gateway.outputs import CLASSIFIES, EMBEDS, TAGS
 from serving.gateway.snapshot import Snapshot
+from tests.fakes.wire_replica import variant as fake_variant
 
 URL = "/v2/models/{}/infer"
 
@@ -80,6 +82,15 @@ class Tier:
         mine.append(address)
         named = [sys.executable, *(part.format(address=address) for part in command)]
         process = start("beside", named, env=inherited(), log=self.folder / "beside.log")
+        self.processes.append(process)
+        return process
+
+    def fake(self, variant: Variant, task: str) -> Process:
+        """Start a replica that has no model: quick, and of any task."""
+        address = str(self.sockets / variant.digest[-12:])
+        command = [sys.executable, "-m", "tests.fakes.wire_replica", address, variant.digest, task]
+        process = start("replica", command, env=inherited(), log=self.folder / "replica.log")
+        self.replicas[variant.digest] = process
         self.processes.append(process)
         return process
 
@@ -167,3 +178,16 @@ def labels(answer: httpx.Response) -> list[str]:
     outputs = json.loads(answer.text)["outputs"]
     found: list[str] = next(one["data"] for one in outputs if one["name"] == "label")
     return found
+
+
+def three_tasks(folder: Path) -> Tier:
+    """Serve a classifier, a tagger and an embedder without models, over HTTP and gRPC."""
+    tier = Tier(folder=folder, locate=lambda _: folder, grpc="127.0.0.1:0")
+    served = {CLASSIFIES: "classifier", TAGS: "tagger", EMBEDS: "embedder"}
+    variants = []
+    for number, (task, name) in enumerate(served.items(), 1):
+        variants.append(fake_variant(number, name))
+        tier.fake(variants[-1], task)
+    tier.serve(*(Route(endpoint=one.model, generation=1, stable=one) for one in variants))
+    tier.warm(*variants)
+    return tier

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from serving.gateway.bodies import Headers
 from serving.gateway.dispatch import Refusal
-from serving.gateway.exchange import Pairs, retry_after
+from serving.gateway.exchange import Pairs, beside
 from serving.gateway.grpc.messages import parsed
 from serving.gateway.metrics import Metrics
 
@@ -77,7 +77,7 @@ def unary(kind: type[M], work: Work, metrics: Metrics) -> Any:
         except Refusal as error:
             metrics.refused(error.status)
             code = CODES.get(error.status, grpc.StatusCode.INTERNAL)
-            pairs = metadata(caller.id, retry_after(error))
+            pairs = metadata(caller.id, beside(error))
             return await _abort(context, code, str(error), pairs)
         except Exception:
             metrics.refused(500)
