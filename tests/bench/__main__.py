@@ -1,4 +1,4 @@
-"""Measure: `python -m tests.bench [--only GROUP]`; see `make bench`.
+"""Measure: `python -m tests.bench [--only GROUP [--row ROW]]`; see `make bench`.
 
 Prints one table and writes `build/bench.json`, a list of `{"id", "what", "value", "goal", "better",
 "met"}` of this run alone. A goal that is missed is told, and no reason to fail; what could not be
@@ -9,6 +9,7 @@ import json
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -57,8 +58,13 @@ def main(arguments: list[str]) -> int:
     """Measure, print, write; gives the exit code."""
     parser = ArgumentParser(prog="make bench", description="Measure what the house promises.")
     parser.add_argument("--only", choices=GROUPS, help="one group instead of all")
-    only = parser.parse_args(arguments).only
-    figures = gather({only: GROUPS[only]} if only else GROUPS)
+    said = "one row of the group serving, with --only serving; may be said again"
+    parser.add_argument("--row", choices=serving.ROWS, action="append", default=[], help=said)
+    given = parser.parse_args(arguments)
+    if given.row and given.only != "serving":
+        parser.error("--row wants --only serving")
+    wanted = {given.only: GROUPS[given.only]} if given.only else GROUPS
+    figures = gather({"serving": partial(serving.figures, given.row)} if given.row else wanted)
     plain = [one.as_json() for one in figures]
     write_atomic(OUT, json.dumps(plain, ensure_ascii=False, indent=2).encode())
     console = Console()

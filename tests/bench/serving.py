@@ -1,120 +1,50 @@
-"""Our scheduler and engine beside what nobody can do who does not know the whole trace beforehand.
+"""The serving tier beside what its engine could do at most, beside peers, and beside itself.
 
-One thread, in one process, 64 requests of one text under way at a time, tokenising included. The
-padded ceiling sorts the whole trace by length and lays it out in batches of 2,048 padded tokens;
-the packed one fills rows from the whole trace. Processor time, so that it does not matter who else
-computes.
+Every engine has one compute thread on one core; gateways and the load generator have another. Each
+figure is a ratio of one run: medians of rounds that alternate. `alone` and `against` hold the rows.
 """
 
-import json
-import random
-import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator, Mapping
 
-from release.variants import Candidate, Recipe
-from serving.replica.answers import ClassReader
-from serving.replica.batching import Scheduler
-from serving.replica.choosing import Layout, Padded, Waiting, choose
-from serving.replica.engines import Engine, Tokens, load
-from serving.replica.engines.openvino_graph import OpenVinoGraph
-from serving.replica.jobs import Job
-from serving.replica.messages import Answer, Problem
-from serving.variants.build import build
-from serving.variants.quantize import quantize
-from serving.variants.store import Store
-from tests.bench.figures import Figure, ratio
-from tests.bench.variants import LABELS, a_candidate
+from tests.bench import against, alone
+from tests.bench.artefacts import Artefacts, artefacts
+from tests.bench.cores import FRONT, on
+from tests.bench.figures import Figure
 
-TEXTS = 2_000
-MEDIAN_WORDS, SPREAD, MOST_WORDS = 24, 0.75, 200
-"""Of the lengths, which are log-normal: a mean of 32 words."""
+TOGETHER = ("peers", "open")
+"""Rows that are measured in one race."""
 
-LONGEST = 256
-UNDER_WAY = 64
-ROUNDS = 3
-WORDS = ["the", "model", "is", "late", "and", "its", "canary", "fails", "when", "nobody", "asks"]
+ROWS: Mapping[str, Callable[[Artefacts], Iterator[Figure]]] = {
+    "closed": alone.ceilings,
+    "torch": alone.exact,
+    "peers": lambda made: against.best(made, {"peers"}),
+    "open": lambda made: against.best(made, {"open"}),
+    "overload": alone.overload,
+    "defaults": against.defaults,
+    "single": alone.single,
+    "null": against.null,
+    "neighbour": alone.neighbour,
+    "memory": alone.memory,
+}
+"""Row to what measures it."""
 
 
-def trace(texts: int, seed: int) -> list[str]:
-    """Give texts of random lengths, the same ones for the same seed."""
-    chance = random.Random(seed)
-    base = [chance.lognormvariate(0, SPREAD) * MEDIAN_WORDS for _ in range(texts)]
-    return [" ".join(chance.choices(WORDS, k=max(1, min(MOST_WORDS, round(n))))) for n in base]
+def figures(rows: Collection[str] = tuple(ROWS)) -> Iterator[Figure]:
+    """Measure rows, each by itself: one that breaks off is told, and the others go on."""
+    made = artefacts()
+    with on(FRONT):
+        for row, measure in _wanted(rows).items():
+            try:
+                yield from measure(made)
+            except Exception as error:
+                # Whatever it is, the other rows go on.
+                said = f"row {row} could not be measured: {error!r}"
+                yield Figure(id=f"serving.{row}", what=said, value=None, better="higher")
 
 
-def figures() -> Iterator[Figure]:
-    """Answer the trace in each way, and compare."""
-    with tempfile.TemporaryDirectory(prefix="slipway-bench-") as folder:
-        source = a_candidate(Path(folder) / "candidate", LONGEST)
-        config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-        calibration, texts = trace(64, 1), trace(TEXTS, 2)
-        store, recipe = Store(Path(folder) / "store"), Recipe.parse("openvino-int8")
-        built = build(recipe, Candidate(model="minilm", version=1), source, calibration, store)
-        ours = load(store.path(built.variant.digest), built.manifest, 1)
-        tokens = Tokens(source, config, LONGEST, built.manifest.rows)
-        quantize(source, Path(folder), calibration, LONGEST, pack=False)
-        padded = OpenVinoGraph(Path(folder), 1)
-        sorts = _offline(padded, Tokens(source, config, LONGEST), Padded(longest=LONGEST), texts)
-        fills = _offline(ours, tokens, tokens.layout, texts)
-        yield _figure("padded", sorts, ours, tokens, texts, goal=1.0)
-        yield _figure("packed", fills, ours, tokens, texts, goal=0.9)
-
-
-def _figure(
-    name: str,
-    ceiling: Callable[[], object],
-    engine: Engine,
-    tokens: Tokens,
-    texts: Sequence[str],
-    *,
-    goal: float,
-) -> Figure:
-    found = ratio(ceiling, lambda: online(engine, tokens, texts), ROUNDS, time.process_time)
-    return Figure(
-        id=f"serving.over-{name}-ceiling",
-        what=f"texts a second of processor time, ours over the {name} ceiling ({found})",
-        value=found.value,
-        better="higher",
-        goal=goal,
-    )
-
-
-def _offline(
-    engine: Engine, tokens: Tokens, layout: Layout, texts: Sequence[str]
-) -> Callable[[], None]:
-    """Divide the whole trace, the shortest first; that alone is not counted."""
-    lengths = [len(ids) for ids in tokens.encode(texts)]
-    left = sorted(range(len(texts)), key=lambda place: lengths[place])
-    batches: list[list[int]] = []
-    while left:
-        places = choose([Waiting(tokens=lengths[one]) for one in left], layout)
-        batches.append([left[place] for place in places])
-        left = [one for place, one in enumerate(left) if place not in places]
-
-    def work() -> None:
-        ids = tokens.encode(texts)
-        for batch in batches:
-            engine.predict(tokens.lay([ids[place] for place in batch]))
-
-    return work
-
-
-def online(engine: Engine, tokens: Tokens, texts: Sequence[str]) -> list[Answer | Problem]:
-    """Ask for each text by itself, so many at a time, in the order of the trace."""
-    gate, done = threading.Semaphore(UNDER_WAY), []
-
-    def answered(reply: Answer | Problem) -> None:
-        done.append(reply)
-        gate.release()
-
-    scheduler = Scheduler([engine], tokens, ClassReader(LABELS))
-    for number, text in enumerate(texts):
-        gate.acquire()
-        scheduler.submit(
-            Job(id=number, texts=[text], deadline=time.monotonic() + 600, answer=answered)
-        )
-    scheduler.drain(600)
-    return done
+def _wanted(rows: Collection[str]) -> dict[str, Callable[[Artefacts], Iterator[Figure]]]:
+    found = {row: ROWS[row] for row in ROWS if row in rows}
+    if all(row in found for row in TOGETHER):
+        del found[TOGETHER[1]]
+        found[TOGETHER[0]] = lambda made: against.best(made, set(TOGETHER))
+    return found
