@@ -8,7 +8,7 @@ import pytest
 
 from infra.ledger import Change, Ledger
 from infra.settings import Settings
-from release.variants import Manifest, Variant
+from release.variants import Manifest, Task, Variant
 from serving.variants.intake import Facts
 from tasks.inspection import Request, inspect
 from tasks.plan import plan
@@ -45,7 +45,7 @@ def obstacles(here: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> L
     """Say what stands in the way of a model of some task, with a suite and gates of some task."""
 
     def look(task: str, suite: str, metric: str = "", labels: tuple[str, ...] = ()) -> list[str]:
-        facts = Facts(task=task, labels=labels, longest_input=128)
+        facts = Facts(task=Task(task), labels=labels, longest_input=128)
         monkeypatch.setattr("tasks.inspection.read_facts", lambda folder: facts)
         SUITES[suite](tmp_path / "suite")
         policy = tmp_path / "policy.toml"
@@ -114,7 +114,7 @@ def test_a_champion_of_another_task_is_not_replaced(here: House, obstacles: Look
         parent="sha256:parent",
         recipe="torch-fp32",
         recipe_digest="sha256:recipe",
-        task=CLASSES,
+        task=Task(CLASSES),
         labels=LABELS,
         longest_input=128,
         files={},
