@@ -101,11 +101,17 @@ def test_resampled_correlations_are_what_the_library_says_of_the_resample() -> N
         assert ours == pytest.approx(theirs)
 
 
-def test_a_resample_of_one_value_correlates_with_nothing() -> None:
+@pytest.mark.parametrize("ranked", [True, False])
+def test_a_resample_of_one_value_correlates_with_nothing(*, ranked: bool) -> None:
     values, labels = np.array([0.1, 0.3, 0.7]), np.array([0.3, 0.3, 0.9])
-    for ranked in (True, False):
-        found = correlation_of(values, labels, ranked=ranked)(np.array([[0, 1, 0], [1, 2, 0]]))
-        assert np.isnan(found[0]) and found[1] > 0
+    found = correlation_of(values, labels, ranked=ranked)(np.array([[0, 1, 0], [1, 2, 0]]))
+    assert np.isnan(found[0]) and found[1] > 0
+    # Nor where rounding leaves something of the one value.
+    generator = np.random.default_rng(4)
+    for n in range(3, 60):
+        one, other = generator.random((2, n))
+        resamples = np.repeat(np.arange(n)[:, None], n, axis=1)
+        assert np.isnan(correlation_of(one, other, ranked=ranked)(resamples)).all()
 
 
 def test_cosines_are_of_two_that_follow_each_other() -> None:
