@@ -123,6 +123,19 @@ def test_a_suite_that_marks_hardly_anything_proves_nothing(tmp_path: Path) -> No
     assert found.reason == "entity_f1 rests on 7 texts, of 30 at least"
 
 
+def test_resamples_without_any_entity_say_nothing(tmp_path: Path) -> None:
+    one: dict[str, Any] = {"text": "Anna", "entities": [{"start": 0, "end": 4, "label": "PER"}]}
+    others: list[dict[str, Any]] = [{"text": f"test {n}", "entities": []} for n in range(58)]
+    splits = {"calibration": [{"text": "c", "entities": []}], "test": [one, one, *others]}
+    rare = load_suite(write_lines(tmp_path / "s", "token-classification", ["PER"], splits))
+    champion, challenger = measure([finder(1, misses=1), finder(2)], rare)
+    made = report(challenger, rare, champion=champion)
+    f1, gained = made.metrics["entity_f1"], made.differences["entity_f1"]
+    # Wilson's lower end for 2 of 2: one resample in eight holds neither.
+    assert f1.low == pytest.approx(0.342, abs=1e-3)
+    assert (gained.low, gained.high) == (1, 1)
+
+
 def test_answers_of_another_task_are_refused(suite: Suite) -> None:
     (sample,) = measure([plain(1, lambda text: Embedded(np.ones(2)))], suite)
     with pytest.raises(Invalid, match="answers with vectors, but its suite asks for entities"):

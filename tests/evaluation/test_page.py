@@ -172,3 +172,15 @@ def test_what_has_no_pairs_has_no_empty_plot(tmp_path: Path) -> None:
     bare = [replace(one, pairs=(), champion=None, slices={}) for one in dossier.reports]
     page = html(replace(dossier, reports=tuple(bare)))
     assert "Likeness" not in page and page.count("<svg") == 2
+
+
+def test_a_slice_that_was_only_timed_has_no_row_of_its_own(tmp_path: Path) -> None:
+    dossier = pair_dossier(tmp_path / "suite")
+    timed = {
+        name: {metric: one for metric, one in measured.items() if metric.startswith("latency")}
+        for name, measured in dossier.reports[0].slices.items()
+    }
+    only = replace(dossier, reports=tuple(replace(one, slices=timed) for one in dossier.reports))
+    assert "| characters=" not in markdown.render(only)
+    page = html(only)
+    assert "Slice by slice" not in page and "Latency by length" in page
