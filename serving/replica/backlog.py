@@ -31,6 +31,20 @@ class Limits:
     """A request that finds nothing waiting may have more."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What a runner has to do."""
+
+    batch: Sequence[Text] = ()
+    """To be computed, in the order of arrival."""
+
+    over: Sequence[Job] = ()
+    """Whose time is over."""
+
+    job: Job | None = None
+    """To be tokenised, since nothing else is to be done: see `fetch`."""
+
+
 class Backlog:
     """Jobs that wait to be tokenised, and texts that wait to be computed.
 
@@ -52,8 +66,11 @@ class Backlog:
         self._waiting: list[Text] = []
         """The oldest first."""
 
-        self._between = False
-        """Whether a job is being tokenised."""
+        self._between = 0
+        """Jobs that are being tokenised."""
+
+        self._idle = 0
+        """Runners that have nothing to do."""
 
         self._closed = False
         self._pace = 0.0
@@ -74,7 +91,8 @@ class Backlog:
                 return refused
             self._fresh.append(job)
             self._count(job.items, job.tokens)
-            self._to_tokenize.notify()
+            # Whoever has nothing to do tokenises by itself, which saves a turn of threads.
+            (self._to_compute if self._idle else self._to_tokenize).notify()
         return None
 
     def _too_much(self, job: Job) -> Problem | None:
@@ -105,44 +123,49 @@ class Backlog:
                     self._to_compute.notify_all()
                     return None
                 self._to_tokenize.wait()
-            self._between = True
-            return self._fresh.popleft()
+            return self._begin()
+
+    def _begin(self) -> Job:
+        self._between += 1
+        return self._fresh.popleft()
 
     def add(self, job: Job, texts: Sequence[Text]) -> None:
         """Take what a job is made of, and note how many tokens it has."""
         tokens = sum(text.tokens for text in texts)
         with self._lock:
-            self._between = False
+            self._between -= 1
             self._waiting += texts
             self._count(0, tokens - job.tokens)
             job.tokens = tokens
             self._to_compute.notify(len(texts))
+            if self._fresh:
+                self._to_tokenize.notify()
 
     def drop(self, job: Job) -> None:
         """Forget a job that is not computed."""
         with self._lock:
-            self._between = False
+            self._between -= 1
             job.dropped = True
             self._count(-job.items, -job.tokens)
             if self._closed:
                 self._to_compute.notify_all()
 
-    def take(self) -> tuple[list[Text], list[Job]] | None:
-        """Wait for texts, and choose.
-
-        Returns:
-            A batch, in the order of arrival, and jobs whose time is over; either may be empty.
-            None where all is done and nothing will come.
-        """
+    def take(self) -> Taken | None:
+        """Wait for texts, and choose; None where all is done and nothing will come."""
         with self._lock:
             while not self._waiting:
-                if self._closed and not self._fresh and not self._between:
+                if self._fresh:
+                    return Taken(job=self._begin())
+                if self._closed and not self._between:
                     return None
+                self._idle += 1
                 self._to_compute.wait()
+                self._idle -= 1
             over = self._overdue()
             batch = self._choose()
-            self._to_tokenize.notify()
-            return batch, over
+            if self._fresh:
+                self._to_tokenize.notify()
+            return Taken(batch=batch, over=over)
 
     def _overdue(self) -> list[Job]:
         """Drop what nobody waits for any more."""

@@ -2,7 +2,8 @@
 
     submit → tokenizer → runners → hand → answer
 
-One thread tokenises ahead of the engines, so far and no further. Whenever a runner's engine is
+One thread tokenises ahead of the engines, so far and no further; a runner that has nothing else to
+do tokenises for itself. Whenever a runner's engine is
 free, it takes what waits, as `choosing` says, text by text: the texts of one request may go in
 several batches. What has expired or was cancelled is dropped before it costs anything.
 """
@@ -108,25 +109,26 @@ class Scheduler:
 
     def _tokenize_all(self) -> None:
         while job := self._backlog.fetch():
-            if job.is_over(time.monotonic()):
-                self._backlog.drop(job)
-                self._refuse(job, Kind.EXPIRED, LATE)
-                continue
-            try:
-                items = self._items(job)
-            except Unfit as error:
-                self._backlog.drop(job)
-                self._refuse(job, error.kind, str(error))
-                continue
-            job.tokenized = time.monotonic()
-            texts = [
-                Text(job=job, place=place, item=item, tokens=len(item.ids))
-                for place, item in enumerate(items)
-            ]
-            self._backlog.add(job, texts)
+            self._tokenize(job)
+
+    def _tokenize(self, job: Job) -> None:
+        try:
+            items = self._items(job)
+        except Unfit as error:
+            self._backlog.drop(job)
+            self._refuse(job, error.kind, str(error))
+            return
+        job.tokenized = time.monotonic()
+        texts = [
+            Text(job=job, place=place, item=item, tokens=len(item.ids))
+            for place, item in enumerate(items)
+        ]
+        self._backlog.add(job, texts)
 
     def _items(self, job: Job) -> list[Item]:
         """Count tokens; refuse, and never cut, what is longer than the model may take."""
+        if job.is_over(time.monotonic()):
+            raise Unfit(Kind.EXPIRED, LATE)
         spans = self._reader.spans
         try:
             if job.texts:
@@ -144,10 +146,11 @@ class Scheduler:
 
     def _run(self, number: int, engine: Engine) -> None:
         while taken := self._backlog.take():
-            batch, over = taken
-            for job in over:
+            if taken.job:
+                self._tokenize(taken.job)
+            for job in taken.over:
                 self._refuse(job, Kind.EXPIRED, LATE)
-            if batch:
+            if batch := taken.batch:
                 started = self._since[number] = time.monotonic()
                 self._compute(number, engine, batch, started)
                 tokens = sum(text.tokens for text in batch)

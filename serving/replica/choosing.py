@@ -121,27 +121,30 @@ class Packed:
         return max(FULL_ROW, self.row(batch[:1]))
 
     def fill(self, batch: Sequence[int], others: Iterable[tuple[int, int]]) -> list[int]:
-        """The longest first, which leaves the least of a row empty."""
-        found: list[int] = []
+        """Those that leave the least of the row empty, and of these rather the oldest.
+
+        A sum of subsets: bit n of a number says whether n tokens can be had of the first so many.
+        """
         size = self._size(batch)
         room, places = size - sum(batch), texts_in(size) - len(batch)
-        for tokens, place in sorted(others, key=_longest_first):
-            if len(found) >= places:
+        reach, seen = [1], list[tuple[int, int]]()
+        for tokens, place in others:
+            if reach[-1] >> room & 1:
                 break
-            if tokens <= room:
-                room -= tokens
+            seen.append((tokens, place))
+            reach.append((reach[-1] | reach[-1] << tokens) & (2 << room) - 1)
+        left, found = reach.pop().bit_length() - 1, list[int]()
+        for (tokens, place), before in zip(reversed(seen), reversed(reach), strict=True):
+            if not before >> left & 1:
                 found.append(place)
-        return found
+                left -= tokens
+        return found[::-1][:places]
 
     def row(self, batch: Sequence[int]) -> int:
         """Size of the smallest row for some texts, given by their tokens."""
         tokens, texts = sum(batch), len(batch)
         fits = (size for size in self.rows if size >= tokens and texts_in(size) >= texts)
         return next(fits, self.rows[-1])
-
-
-def _longest_first(one: tuple[int, int]) -> int:
-    return -one[0]
 
 
 def texts_in(row: int) -> int:

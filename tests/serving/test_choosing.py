@@ -103,9 +103,23 @@ def test_a_row_is_the_smallest_that_holds_its_texts(batch: list[int], row: int) 
     assert Packed(rows=(16, 32, 64, 128, 256, 512)).row(batch) == row
 
 
-def test_a_row_is_filled_with_the_longest_that_fit() -> None:
+def test_a_row_is_filled_as_far_as_any_choice_can_fill_it() -> None:
     waiting = [Waiting(tokens=tokens) for tokens in (60, 10, 100, 120, 90, 40)]
-    assert choose(waiting, Packed(rows=(64, FULL_ROW))) == [0, 1, 3, 5]
+    assert choose(waiting, Packed(rows=(64, FULL_ROW))) == [0, 2, 4]
+
+
+def test_of_choices_that_fill_a_row_alike_the_older_is_taken() -> None:
+    waiting = [Waiting(tokens=tokens) for tokens in (100, 56, 100, 100, 56)]
+    assert choose(waiting, Packed(rows=(64, FULL_ROW))) == [0, 1, 2]
+
+
+@given(st.lists(st.integers(2, 80), min_size=1, max_size=10))
+def test_no_choice_leaves_less_of_a_row_empty(tokens: list[int]) -> None:
+    batch = choose([Waiting(tokens=one) for one in tokens], Packed(rows=(FULL_ROW,)))
+    sums = {tokens[0]}
+    for one in tokens[1:]:
+        sums |= {some + one for some in sums if some + one <= FULL_ROW}
+    assert sum(tokens[place] for place in batch) == max(sums)
 
 
 def test_beside_a_text_that_needs_a_larger_row_there_is_more_room() -> None:
