@@ -247,12 +247,13 @@ def a_tier(tier: Tier, tiny: Tiny, *more: Route) -> str:
 def test_cancelled_requests_cost_their_neighbours_nothing(tier: Tier, tiny: Tiny) -> None:
     """Clients leave at any moment between a queue and an answer."""
     url = a_tier(tier, tiny)
+    left = 0
     with load(url, tier.folder, rate=30) as patient:
         for number, seconds in enumerate((0.002, 0.005, 0.01, 0.02, 0.05)):
             with load(url, tier.folder, rate=60, texts=1 + 12 * number, timeout=seconds) as hasty:
                 time.sleep(4)
-            assert hasty.records()
-        assert any(one["status"] == 0 for one in hasty.records()) or number
+            left += sum("Timeout" in one.get("error", "") for one in hasty.records())
+        assert left > 100
     sound(patient)
     assert tier.ask("the word beta").status_code == 200
 
