@@ -2,9 +2,10 @@
 
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -31,8 +32,6 @@ FAST = "onnx-int8"
 EJECTED_SECONDS = 1.0
 LEAST_MS = 25.0
 """Below it a 99th percentile tells of the machine's other work, not of ours."""
-
-Property = Callable[[str, object], None]
 
 
 @contextmanager
@@ -198,7 +197,7 @@ def test_gateways_end(tiny: Tiny, tmp_path: Path, gateways: int, how: signal.Sig
         sound(found)
 
 
-def test_a_canary_crash_loops(tiny: Tiny, tmp_path: Path, record_property: Property) -> None:
+def test_a_canary_crash_loops(tiny: Tiny, tmp_path: Path) -> None:
     stable, canary = tiny.variant(1, FAST), tiny.variant(2)
     before = Desired(model="tiny", champion=stable)
     with host_of(tiny, tmp_path, before) as host:
@@ -222,7 +221,7 @@ def test_a_canary_crash_loops(tiny: Tiny, tmp_path: Path, record_property: Prope
         assert max(deaths) >= 3
         champions = [one for one in found.records()[40:] if not one["rescued"]]
         loud = p99([one for one in champions if one["version"] == 1])
-        record_property("p99_ms", f"{quiet:.1f} before, {loud:.1f} beside")
+        sys.stderr.write(f"champion's p99: {quiet:.1f} ms before, {loud:.1f} ms beside\n")
         assert loud <= 1.5 * max(quiet, LEAST_MS)
 
 
@@ -248,19 +247,18 @@ def a_tier(tier: Tier, tiny: Tiny, *more: Route) -> str:
 def test_cancelled_requests_cost_their_neighbours_nothing(tier: Tier, tiny: Tiny) -> None:
     """Clients leave at any moment between a queue and an answer."""
     url = a_tier(tier, tiny)
+    left = 0
     with load(url, tier.folder, rate=30) as patient:
         for number, seconds in enumerate((0.002, 0.005, 0.01, 0.02, 0.05)):
             with load(url, tier.folder, rate=60, texts=1 + 12 * number, timeout=seconds) as hasty:
                 time.sleep(4)
-            assert hasty.records()
-        assert any(one["status"] == 0 for one in hasty.records()) or number
+            left += sum("Timeout" in one.get("error", "") for one in hasty.records())
+        assert left > 100
     sound(patient)
     assert tier.ask("the word beta").status_code == 200
 
 
-def test_a_flood_of_clients_that_give_up_leaves_nothing_behind(
-    tier: Tier, tiny: Tiny, record_property: Property
-) -> None:
+def test_a_flood_of_clients_that_give_up_leaves_nothing_behind(tier: Tier, tiny: Tiny) -> None:
     url = a_tier(tier, tiny)
     with load(url, tier.folder, rate=40) as before:
         time.sleep(8)
@@ -272,7 +270,7 @@ def test_a_flood_of_clients_that_give_up_leaves_nothing_behind(
     sound(before)
     sound(after)
     was, now = p99(before.records()), p99(after.records())
-    record_property("p99_ms", f"{was:.1f} before, {now:.1f} after")
+    sys.stderr.write(f"p99: {was:.1f} ms before the flood, {now:.1f} ms after it\n")
     assert now <= 1.5 * max(was, LEAST_MS)
     assert tier.status()["replicas"][tiny.variant(1).digest][0]["outstanding"] == 0
 

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from infra.processes import alive, start, stop
+from infra.processes import alive, free_port, start, stop
 from infra.settings import inherited
+from release.errors import Invalid
 from release.variants import RECIPES
 from serving.agent.replica import ask
 from serving.client import replica_command, replica_sessions
+from serving.replica.address import Address
 from serving.replica.engines import Tokens
 from serving.replica.messages import Classes, Kind
 from serving.replica.wire import Connection, ReplicaGone, ReplicaProblem
@@ -178,3 +180,23 @@ def test_a_replica_that_is_asked_to_end_removes_its_socket(
     os.kill(process.pid, signal.SIGTERM)
     until(lambda: not alive(process))
     assert not address.exists()
+
+
+def test_a_replica_may_listen_for_other_hosts(tiny: Tiny, tmp_path: Path) -> None:
+    variant = tiny.variant(1, "onnx-int8")
+    address = f"tcp://127.0.0.1:{free_port('127.0.0.1')}"
+    command = replica_command(tiny.folder(variant), variant.digest, address, 1)
+    process = start("replica", command, env=inherited(), log=tmp_path / "log")
+    try:
+        until(lambda: (said := ask(address)) and said.ready)
+    finally:
+        stop([process], grace=10)
+    assert ask(address) is None
+
+
+@pytest.mark.parametrize("text", ["tcp://", "tcp://host", "tcp://:80", "tcp://host:x", "tcp://h:0"])
+def test_an_address_names_host_and_port(text: str) -> None:
+    with pytest.raises(Invalid, match="is no address"):
+        Address.parse(text)
+    assert Address.parse("tcp://[::1]:80") == Address(host="::1", port=80)
+    assert Address.parse("/run/x.sock") == Address(path="/run/x.sock")
