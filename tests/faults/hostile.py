@@ -26,6 +26,8 @@ from tests.faults.malformed import (
     CALLS,
     FRAMES,
     HEADERS,
+    KNOWN_BODIES,
+    KNOWN_PATHS,
     LIES,
     MESSAGES,
     POSTS,
@@ -140,7 +142,8 @@ def _exchanged(address: tuple[str, int], content: bytes) -> bytes:
     with line, suppress(ConnectionError):
         line.sendall(content)
         select.select([line], [], [], 0.02)
-        line.shutdown(socket.SHUT_WR)
+        with suppress(OSError):
+            line.shutdown(socket.SHUT_WR)
         while part := line.recv(65_536):
             found += part
     return found
@@ -160,8 +163,21 @@ def many(count: int, work: Callable[..., None], **strategies: st.SearchStrategy[
 
 
 def attack(tier: Tier, count: int) -> Attack:
-    """Send so many requests of every kind."""
+    """Send so many requests of every kind, and the worst that is known besides."""
     here = Attack(tier)
+    try:
+        _attack(here, count)
+    finally:
+        here.close()
+    return here
+
+
+def _attack(here: Attack, count: int) -> None:
+    for path in POSTS:
+        for content in KNOWN_BODIES:
+            here.post(path, content, {})
+    for path in KNOWN_PATHS:
+        here.raw(f"GET {path} HTTP/1.1\r\nhost: gateway\r\n\r\n".encode())
     kinds: list[tuple[float, Callable[..., None], dict[str, st.SearchStrategy[Any]]]] = [
         (
             *(0.3, here.post),
@@ -186,7 +202,6 @@ def attack(tier: Tier, count: int) -> Attack:
     for share, work, strategies in kinds:
         many(round(share * count), work, **strategies)
         here.alive()
-    return here
 
 
 CHECKS = (
