@@ -1,6 +1,6 @@
 """Twenty thousand malformed requests: no fault of the server, one process, bounded memory."""
 
-from collections.abc import Callable
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,24 +21,17 @@ GROWTH = 48 * 2**20
 4 KiB a request, would be more."""
 
 
+# Hypothesis writes down what failed, however long it is.
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @pytest.mark.timeout(1800)
-def test_twenty_thousand_malformed_requests_hurt_nobody(
-    asked: Tier, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_twenty_thousand_malformed_requests_hurt_nobody(asked: Tier, tmp_path: Path) -> None:
     warm = attack(asked, WARM_UP)
     before = warm.memory()
-    warm.close()
     here = attack(asked, REQUESTS)
     by_schemathesis = schemathesis(PYTHON.with_name("st"), asked, tmp_path, EXAMPLES)
     here.alive()
-    here.close()
     grown, sent = here.memory() - before, warm.sent + here.sent + by_schemathesis
-    for name, value in (
-        ("sent", sent),
-        ("before", before),
-        ("grown", grown),
-        *here.answers.items(),
-    ):
-        record_property(name, value)
+    said = f"{sent} sent; {before} bytes grew by {grown}; answered {here.answers}\n"
+    sys.stdout.write(said)
     assert grown <= GROWTH
     assert sent >= 20_000
