@@ -1,6 +1,6 @@
 # Slipway. `make demo` runs the main job, `make test` passes the tests; both set themselves up.
 .DEFAULT_GOAL := help
-.PHONY: help demo clients test test-faults bench check format protocols lock clean
+.PHONY: help demo clients test test-faults bench bench-peers check format protocols lock clean
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
@@ -33,8 +33,17 @@ test: $(READY) ## Run the tests
 test-faults: $(READY) ## Run the slow proofs, minutes each; SAMPLE=1 runs one of them
 	$(BIN)/python -m pytest tests/faults $(if $(SAMPLE),-m sample)
 
-bench: $(READY) ## Measure into one table and build/bench.json; ONLY=group measures one group
-	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
+bench: $(READY) ## Measure into one table and build/bench.json; ONLY=group [ROW=row] measures a part
+	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(ROW),--row $(ROW))
+
+PEERS := $(patsubst tests/bench/%/requirements.txt,build/%/.ready,$(wildcard tests/bench/peers/*/requirements.txt))
+bench-peers: $(PEERS) ## Install the servers that the bench compares with, each apart in build/peers
+
+build/peers/%/.ready: tests/bench/peers/%/requirements.txt
+	@echo "Installing $* into build/peers/$*/.venv …"
+	@$(PYTHON) -m venv --clear build/peers/$*/.venv
+	@build/peers/$*/.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 check: $(READY) ## Format, lint, types, architecture, length of modules
 	$(BIN)/ruff format --check .

@@ -26,10 +26,14 @@ padding eats them."""
 CALIBRATED = 150
 """Answers by which a peer's settings are compared."""
 
-ANSWERS, PEER_ANSWERS, NULL_ANSWERS = 1_000, 200, 3_000
+ANSWERS, PEER_ANSWERS = 800, 200
+NULL_ANSWERS, PEER_NULL_ANSWERS = 4_000, 1_500
+DEFAULTS_ANSWERS = 100
 ROUNDS = 3
+"""In which a peer is measured; ours is measured once before each of them, and once after."""
+
 NULL_CONNECTIONS, DEFAULTS_CONNECTIONS = 64, 32
-PROBES, PROBE_SECONDS = 5, 4.0
+PROBES, PROBE_SECONDS = 5, 3.0
 LATE = 0.01
 """Share of an open loop's requests that may be late."""
 
@@ -48,10 +52,13 @@ class Contest:
     folder: Path | None
     """Of the model that peers get."""
 
-    probe: Callable[[Target, int], Measures]
-    """Measures whoever is asked, by so many answers."""
+    probe: Callable[[Target, int, int], Measures]
+    """Measures whoever is asked, by so many answers, in so many rounds."""
 
     answers: int
+    """By which ours is measured."""
+
+    peer_answers: int
     """By which a peer is measured."""
 
     connections: int
@@ -60,10 +67,10 @@ class Contest:
     defaults: bool = False
     """Whether peers run as they ship."""
 
-    def up(self, peer: Peer, setting: Setting) -> AbstractContextManager[Standing]:
-        """Run a peer."""
-        batches = (setting.batch,)
-        return standing(peer, self.engine, self.folder, batches=batches, setting=setting)
+    def up(self, peer: Peer, setting: Setting, *batches: int) -> AbstractContextManager[Standing]:
+        """Run a peer, with more sizes of batch than its setting's if they are given."""
+        sizes = batches or (setting.batch,)
+        return standing(peer, self.engine, self.folder, batches=sizes, setting=setting)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,9 +108,9 @@ class Race:
             yield Figure(id=f"serving.{row}.{name}", what=said, value=None, better="higher")
 
 
-def race(contest: Contest, mine: Callable[[], Measures], peers: Collection[Peer] = PEERS) -> Race:
+def race(contest: Contest, mine: Target, peers: Collection[Peer] = PEERS) -> Race:
     """Measure ours and each peer by turns."""
-    found = Race(ours=[mine()])
+    found = Race(ours=[contest.probe(mine, contest.answers, 1)])
     for peer in peers:
         if contest.engine not in peer.engines:
             continue
@@ -114,37 +121,41 @@ def race(contest: Contest, mine: Callable[[], Measures], peers: Collection[Peer]
             setting = Setting(defaults=True) if contest.defaults else calibrate(contest, peer)
             with contest.up(peer, setting) as served:
                 target = served.target(trace(), setting.batch)
-                found.peers[peer.name] = contest.probe(target, contest.answers)
+                found.peers[peer.name] = contest.probe(target, contest.peer_answers, ROUNDS)
             found.settings[peer.name] = setting
         except (RuntimeError, OSError) as error:  # a TimeoutError is an OSError
             found.failed[peer.name] = str(error) or repr(error)
-        found.ours.append(mine())
+        found.ours.append(contest.probe(mine, contest.answers, 1))
     return found
 
 
 def calibrate(contest: Contest, peer: Peer) -> Setting:
     """Try a peer's settings for a short while each; gives the one that answers most."""
     tried = {}
-    for setting in [Setting(batch=batch, mode=mode) for mode in peer.modes for batch in BATCHES]:
-        with contest.up(peer, setting) as served:
-            target = served.target(trace(), setting.batch)
-            tried[setting] = closed(target, contest.connections, CALIBRATED).rate
+    groups = [(batch,) for batch in BATCHES] if peer.polls else [BATCHES]
+    for mode in peer.modes:
+        for batches in groups:
+            with contest.up(peer, Setting(mode=mode), *batches) as served:
+                for batch in batches:
+                    target = served.target(trace(), batch)
+                    run = closed(target, contest.connections, CALIBRATED)
+                    tried[Setting(batch=batch, mode=mode)] = run.rate
     return max(tried, key=lambda setting: tried[setting])
 
 
-def loops(target: Target, answers: int) -> Measures:
+def loops(target: Target, answers: int, rounds: int) -> Measures:
     """Closed loops, by turns."""
     found: dict[int, list[float]] = {one: [] for one in CONNECTIONS}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for one in CONNECTIONS:
-            run = checked(closed(target, one, answers), f"{one} connections")
+            run = checked(closed(target, one, answers, warm=one), f"{one} connections")
             found[one].append(run.rate)
     return {f"closed-{one}": median(rates) for one, rates in found.items()}
 
 
 def sustained(target: Target, answers: int) -> Measures:
     """Give the highest rate of an open loop whose p99 is within the patience."""
-    capacity = checked(closed(target, CONNECTIONS[-1], answers), "capacity").rate
+    capacity = checked(closed(target, CONNECTIONS[0], answers), "capacity").rate
 
     def good(rate: float) -> bool:
         run = opened(target, rate, PROBE_SECONDS, within=PATIENCE, most_late=LATE)
@@ -156,8 +167,8 @@ def sustained(target: Target, answers: int) -> Measures:
 def best(made: Artefacts, rows: Collection[str]) -> Iterator[Figure]:
     """The same engine behind us and behind peers: rows `peers` and `open`, of one race."""
 
-    def probe(target: Target, answers: int) -> Measures:
-        first = loops(target, answers) if "peers" in rows else {}
+    def probe(target: Target, answers: int, rounds: int) -> Measures:
+        first = loops(target, answers, rounds) if "peers" in rows else {}
         return first | (sustained(target, answers) if "open" in rows else {})
 
     contest = Contest(
@@ -165,11 +176,12 @@ def best(made: Artefacts, rows: Collection[str]) -> Iterator[Figure]:
         engine="openvino",
         folder=made.padded,
         probe=probe,
-        answers=PEER_ANSWERS,
+        answers=ANSWERS,
+        peer_answers=PEER_ANSWERS,
         connections=CONNECTIONS[0],
     )
     with ours(made, made.chosen) as tier:
-        found = race(contest, lambda: probe(tier.target(made.chosen, trace()), ANSWERS))
+        found = race(contest, tier.target(made.chosen, trace()))
     if "peers" in rows:
         for one in CONNECTIONS:
             what = f"texts a second over {one} connections"
@@ -180,9 +192,9 @@ def best(made: Artefacts, rows: Collection[str]) -> Iterator[Figure]:
     yield from found.failures("peers")
 
 
-def _rate(connections: int, warm: int | None = None) -> Callable[[Target, int], Measures]:
-    def probe(target: Target, answers: int) -> Measures:
-        runs = [closed(target, connections, answers, warm=warm) for _ in range(ROUNDS)]
+def _rate(connections: int) -> Callable[[Target, int, int], Measures]:
+    def probe(target: Target, answers: int, rounds: int) -> Measures:
+        runs = [closed(target, connections, answers, warm=connections) for _ in range(rounds)]
         return {"rate": median(checked(run, "closed loop").rate for run in runs)}
 
     return probe
@@ -195,11 +207,12 @@ def null(made: Artefacts) -> Iterator[Figure]:
         engine="null",
         folder=None,
         probe=_rate(NULL_CONNECTIONS),
-        answers=NULL_ANSWERS // 2,
+        answers=NULL_ANSWERS,
+        peer_answers=PEER_NULL_ANSWERS,
         connections=NULL_CONNECTIONS,
     )
     with ours(made, NULL) as tier:
-        found = race(contest, lambda: contest.probe(tier.target(NULL, trace()), NULL_ANSWERS))
+        found = race(contest, tier.target(NULL, trace()))
     what = f"null model, requests a second over {NULL_CONNECTIONS} connections"
     yield found.figure("serving.null.best-peer", what, "rate", 3.0)
     yield from found.failures("null")
@@ -211,14 +224,14 @@ def defaults(made: Artefacts) -> Iterator[Figure]:
         name="defaults",
         engine="torch",
         folder=made.source,
-        probe=_rate(DEFAULTS_CONNECTIONS, warm=DEFAULTS_CONNECTIONS),
-        answers=PEER_ANSWERS // 2,
+        probe=_rate(DEFAULTS_CONNECTIONS),
+        answers=ANSWERS,
+        peer_answers=DEFAULTS_ANSWERS,
         connections=DEFAULTS_CONNECTIONS,
         defaults=True,
     )
     with ours(made, made.chosen) as tier:
-        target = tier.target(made.chosen, trace())
-        found = race(contest, lambda: contest.probe(target, ANSWERS))
+        found = race(contest, tier.target(made.chosen, trace()))
     what = f"chosen variant over torch-fp32, texts a second over {DEFAULTS_CONNECTIONS} connections"
     yield found.figure("serving.defaults.best-peer", what, "rate", 5.0)
     yield from found.failures("defaults")

@@ -81,6 +81,9 @@ class Peer:
 
     engines: tuple[str, ...] = ("openvino", "torch", "null")
     modes: tuple[str, ...] = ("",)
+    polls: bool = False
+    """Whether it looks for requests even where there are none, so that what waits beside what is
+    measured takes part of the core."""
 
     @property
     def python(self) -> Path:
@@ -125,6 +128,7 @@ PEERS = (
         path="/{batch}",
         body=lambda text, _: {"text": text},
         read=lambda found: found,
+        polls=True,
     ),
     Peer(
         name="mlserver",
