@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     threads: int = Field(default=1, ge=1, le=256)
     """Compute threads of a replica."""
 
+    device: str = Field(default="", max_length=40)
+    """Where replicas compute, such as `cpu`, `cuda` or `GPU`; empty leaves it to each variant."""
+
     failpoint: str = ""
     """Name of the point at which the process kills itself; for fault tests only."""
 

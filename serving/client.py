@@ -57,10 +57,13 @@ Result = Prediction | Naming | Embedding
 """What a model finds in one text, by its task."""
 
 
-def replica_command(folder: Path, digest: str, address: Path | str, threads: int) -> list[str]:
+def replica_command(
+    folder: Path, digest: str, address: Path | str, threads: int, device: str = ""
+) -> list[str]:
     """Command of a replica process; the address is as `Address.parse` reads it."""
     named = ["--variant", str(folder), "--digest", digest, "--listen", str(address)]
-    return [sys.executable, "-m", "serving.replica.worker", *named, "--threads", str(threads)]
+    how = ["--threads", str(threads), *(["--device", device] if device else [])]
+    return [sys.executable, "-m", "serving.replica.worker", *named, *how]
 
 
 class ReplicaSession:
@@ -214,13 +217,14 @@ def _predictions(found: Sequence[Result]) -> list[Prediction]:
 
 @contextmanager
 def replica_sessions(
-    served: Mapping[str, Path], *, threads: int = 1, start_seconds: float = 60.0
+    served: Mapping[str, Path], *, threads: int = 1, device: str = "", start_seconds: float = 60.0
 ) -> Iterator[list[ReplicaSession]]:
     """Serve variants, each in a process of its own, while the body runs.
 
     Args:
         served: digest to folder; they start all at once.
         threads: compute threads of each.
+        device: where they compute; empty leaves it to each variant.
         start_seconds: how long each may take until it is ready.
 
     Raises:
@@ -228,7 +232,7 @@ def replica_sessions(
     """
     with ExitStack() as stack:
         sessions = [
-            stack.enter_context(_starting(folder, digest, threads))
+            stack.enter_context(_starting(folder, digest, threads, device))
             for digest, folder in served.items()
         ]
         for session in sessions:
@@ -237,11 +241,12 @@ def replica_sessions(
 
 
 @contextmanager
-def _starting(folder: Path, digest: str, threads: int) -> Iterator[ReplicaSession]:
+def _starting(folder: Path, digest: str, threads: int, device: str) -> Iterator[ReplicaSession]:
     # A socket's path may have 107 bytes, and a home folder may be deep.
     place = Path(tempfile.mkdtemp(prefix="slipway-"))
     address, log = place / "replica", place / "log"
-    command = [*replica_command(folder, digest, address, threads), "--parent", str(os.getpid())]
+    command = replica_command(folder, digest, address, threads, device)
+    command += ["--parent", str(os.getpid())]
     process = start("replica", command, env=inherited_by_serving(), log=log)
     try:
         session = ReplicaSession(process, address, log)

@@ -114,7 +114,8 @@ def _keep(here: House, release: Release, made: Report) -> None:
 def _subjects(here: House, variants: Sequence[Variant]) -> Iterator[list[Subject]]:
     """Start the very processes that would serve the variants, and make them answer."""
     served = {variant.digest: here.store.path(variant.digest) for variant in variants}
-    with replica_sessions(served, threads=here.settings.threads) as sessions:
+    how = here.settings
+    with replica_sessions(served, threads=how.threads, device=how.device) as sessions:
         yield [_subject(*one) for one in zip(variants, sessions, strict=True)]
 
 

@@ -162,7 +162,8 @@ class Care:
         digest, serving = replica.variant.digest, replica.serving
         folder = self._settings.store / "sha256" / digest.removeprefix("sha256:")
         threads = serving.threads or self._settings.threads
-        command = replica_command(folder, digest, replica.address, threads)
+        device = self._settings.device
+        command = replica_command(folder, digest, replica.address, threads, device)
         if serving.tune != Serving().tune:
             command += ["--tune", serving.tune]
         log = self._log(replica)

@@ -16,6 +16,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from serving.gateway.bodies import BODY_SECONDS
 
 DRAIN_SECONDS = 10
+GRACE_SECONDS = 0.3
+"""From the end of listening until idle connections are closed: some were made a moment ago."""
+
 """How long what is under way may take once the process shall end."""
 
 HEAD_SECONDS = 10.0
@@ -146,6 +149,9 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain."""
+        """Take no more connections, let those just made ask what they came for, and drain."""
+        for listening in self.servers:
+            listening.close()
+        await asyncio.sleep(GRACE_SECONDS)
         other = self.drain_too(DRAIN_SECONDS) if self.drain_too else asyncio.sleep(0)
         await asyncio.gather(super().shutdown(sockets), other)
