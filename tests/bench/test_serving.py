@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.bench import __main__ as bench
@@ -28,12 +29,14 @@ BARE = Artefacts(
 )  # for rows whose model computes nothing
 
 SERVER = """
-import argparse, json, time
+import argparse, json, subprocess, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--port", type=int)
 given, _ = parser.parse_known_args()
+leaves = "setsid sleep 60 >/dev/null 2>&1 & echo $!"
+left = subprocess.run(["sh", "-c", leaves], capture_output=True, text=True).stdout
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -43,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/1":
             time.sleep(0.02)
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        body = json.dumps({"label": asked["text"], "score": 1.0}).encode()
+        body = json.dumps({"label": asked["text"], "score": int(left)}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -87,11 +90,16 @@ def a_contest(**more: Any) -> Contest:
 
 def test_a_peer_is_asked_and_leaves_nothing(tiny_peer: peer.Peer) -> None:
     with standing(tiny_peer, "null", None) as served:
-        assert served.ask("hello") == {"label": "hello", "score": 1.0}
+        found = served.ask("hello")
+        assert found["label"] == "hello"
+        assert psutil.pid_exists(found["score"])
         run = closed(served.target(["a", "b"]), 2, 20)
         assert (len(run.latencies), run.refused) == (20, [])
     with pytest.raises(OSError, match="refused"):
         served.ask("hello")
+    # What its children left to themselves is gone as well.
+    left = psutil.pid_exists(found["score"]) and psutil.Process(found["score"]).status()
+    assert left in (False, psutil.STATUS_ZOMBIE)
 
 
 def test_a_peer_that_does_not_come_up_is_told_with_its_last_words(tiny_peer: peer.Peer) -> None:
@@ -118,6 +126,17 @@ def test_a_peer_without_an_environment_is_told_and_no_obstacle(tiny_peer: peer.P
     assert (told.id, told.value) == ("serving.test.absent", None)
     assert "make bench-peers makes it" in told.what
     assert found.figure("serving.test", "rate", "rate", 3.0).value == 3.0
+
+
+def test_the_best_peer_is_the_one_with_the_most() -> None:
+    found = Race(
+        ours=[{"rate": 30.0}, {"rate": 40.0}, {"rate": 20.0}],
+        peers={"a": {"rate": 10.0}, "b": {"rate": 15.0}, "c": {"rate": 0.0}},
+        settings={"b": Setting(batch=8)},
+    )
+    figure = found.figure("serving.test", "rate", "rate", 3.0)
+    assert (figure.value, figure.met) == (2.0, False)
+    assert "b, batches of 8 (ours 30; a 10, b 15)" in figure.what
 
 
 def test_without_any_peer_there_is_no_value() -> None:
