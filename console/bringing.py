@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from evaluation.making import Columns, Table, make_suite, read_table
+from evaluation.making import Columns, make_suite, read_table
 from evaluation.suites import load_suite
 from infra.files import write_atomic
 from release.errors import Conflict, Invalid
@@ -19,17 +19,8 @@ def suite(table: Path, folder: Path, columns: Columns, *, train: float) -> None:
     made = make_suite(found, folder, train=train)
     sizes = ", ".join(f"{split} {len(some)}" for split, some in made.splits.items())
     sys.stdout.write(f"{folder}: {sizes}; labels {', '.join(made.labels)}\n")
-    for said in _left_out(found):
+    for said in found.left_out:
         sys.stdout.write(f"  left out: {said}\n")
-
-
-def _left_out(table: Table) -> list[str]:
-    told = (
-        (table.empty, "rows without a text or a label"),
-        (table.repeated, "rows that stood there before"),
-        (table.contradictory, "texts under several labels"),
-    )
-    return [f"{count} {what}" for count, what in told if count]
 
 
 def register(model: str, folder: Path) -> None:

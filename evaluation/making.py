@@ -6,6 +6,7 @@ Texts are dealt to the splits label by label, seeded: the same table always give
 import csv
 import json
 import random
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -48,6 +49,26 @@ class Table:
     contradictory: int = 0
     """Texts that stood there under several labels; none of them is used."""
 
+    ragged: int = 0
+    """Rows with more cells than the header has: a text with a comma that nobody quoted."""
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What was left out and why, a phrase each."""
+        told = (
+            (self.empty, "without a text or a label"),
+            (self.ragged, "with more cells than the header (is a text with a comma not quoted?)"),
+            (self.repeated, "that stood there before"),
+        )
+        said = [f"{_counted(count, 'row')} {what}" for count, what in told if count]
+        if self.contradictory:
+            said.append(f"{_counted(self.contradictory, 'text')} under several labels")
+        return tuple(said)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
 
 def read_table(path: Path, columns: Columns) -> Table:
     """Read a CSV file with a header, or JSON Lines, by the file's ending.
@@ -75,7 +96,11 @@ def read_table(path: Path, columns: Columns) -> Table:
             f"{path} is not {columns.encoding}: byte {error.start} is {wrong:#x}.",
             "name its encoding, such as --encoding gb18030",
         ) from error
-    except (csv.Error, ValueError, RecursionError) as error:
+    except csv.Error as error:
+        raise Invalid(
+            f"{path} is no table: {error}.", "is a quote opened and not closed?"
+        ) from error
+    except (ValueError, RecursionError) as error:
         raise Invalid(f"{path} is no table: {error}.") from error
     return _sorted_out(rows, columns)
 
@@ -89,13 +114,36 @@ def _encoding(name: str) -> str:
     return "utf-8-sig" if name.lower().replace("_", "-") in ("utf-8", "utf8") else name
 
 
-Rows = Sequence[Mapping[str, object]]
+Rows = Sequence[Mapping[str | None, object]]
+
+_SURPLUS = None
+"""Key under which the csv module gives what stands beyond the header's last column."""
+
+_OTHER = re.compile(r"[,;\t|]")
+"""What may separate columns."""
 
 
-def _csv(file: Iterator[str], path: Path, columns: Columns) -> Iterator[Mapping[str, object]]:
+def _csv(
+    file: Iterator[str], path: Path, columns: Columns
+) -> Iterator[Mapping[str | None, object]]:
     reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
-    _has(path, reader.fieldnames or [], columns)
-    yield from reader
+    try:
+        names = reader.fieldnames or []
+        if len(names) == 1 and (other := _OTHER.search(names[0])):
+            _separated(path, names[0], other[0], columns)
+        _has(path, names, columns)
+        yield from reader
+    except csv.Error as error:
+        raise csv.Error(f"{error} after line {reader.line_num}") from error
+
+
+def _separated(path: Path, name: str, by: str, columns: Columns) -> None:
+    """Refuse a table whose only column is all of its columns."""
+    if name not in (columns.text, columns.label):
+        raise Invalid(
+            f"{path} separates its columns by {by!r}, it seems: its header is {name:.80}.",
+            "separate them by commas, or by tabs in a file that ends in .tsv",
+        )
 
 
 def _has(path: Path, found: Iterable[str], columns: Columns) -> None:
@@ -107,7 +155,9 @@ def _has(path: Path, found: Iterable[str], columns: Columns) -> None:
             )
 
 
-def _jsonl(file: Iterator[str], path: Path, columns: Columns) -> Iterator[Mapping[str, object]]:
+def _jsonl(
+    file: Iterator[str], path: Path, columns: Columns
+) -> Iterator[Mapping[str | None, object]]:
     names: dict[str, None] = {}
     for number, line in enumerate(file, start=1):
         if line.strip():
@@ -123,8 +173,11 @@ def _jsonl(file: Iterator[str], path: Path, columns: Columns) -> Iterator[Mappin
 def _sorted_out(rows: Rows, columns: Columns) -> Table:
     """Keep each text once, and none whose label is in doubt."""
     labels: dict[str, set[str]] = {}
-    empty = repeated = 0
+    empty = repeated = ragged = 0
     for row in rows:
+        if _has_surplus(row):
+            ragged += 1
+            continue
         text, label = _cell(row.get(columns.text)), _cell(row.get(columns.label))
         if not text or not label or _broken(text + label):
             empty += 1
@@ -137,7 +190,14 @@ def _sorted_out(rows: Rows, columns: Columns) -> Table:
         empty=empty,
         repeated=repeated,
         contradictory=len(labels) - len(sure),
+        ragged=ragged,
     )
+
+
+def _has_surplus(row: Mapping[str | None, object]) -> bool:
+    """Whether anything stands beyond the header; empty cells there are a spreadsheet's habit."""
+    surplus = row.get(_SURPLUS)
+    return isinstance(surplus, list) and any(map(_cell, surplus))
 
 
 def _broken(text: str) -> bool:
@@ -170,7 +230,7 @@ def make_suite(table: Table, folder: Path, *, train: float = 0.0) -> Suite:
         raise Invalid(
             f"{len(table.examples)} usable texts leave {test} to test with, of {FEWEST} at least, "
             f"{calibration} to calibrate, of 1 at least, and {len(labels)} labels, of 2 at least.",
-            "bring more texts",
+            "; ".join(("bring more texts", *(f"left out: {said}" for said in table.left_out))),
         )
     aside = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}")
     try:

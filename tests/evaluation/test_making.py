@@ -63,7 +63,8 @@ def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
         ("  ", "a"),
         ("no label", ""),
         ("short row",),
-        ("kept", "b", "one too many"),
+        ("kept", "b", ""),
+        ("an unquoted text", " cut in two", "a"),
     ]
     found = read_table(table(tmp_path / "t.csv", [HEADER, *rows]), Columns())
     assert found == Table(
@@ -71,7 +72,18 @@ def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
         empty=3,
         repeated=1,
         contradictory=1,
+        ragged=1,
     )
+    assert found.left_out == (
+        "3 rows without a text or a label",
+        "1 row with more cells than the header (is a text with a comma not quoted?)",
+        "1 row that stood there before",
+        "1 text under several labels",
+    )
+    with pytest.raises(
+        Invalid, match=r"bring more texts; left out: 3 rows .*; left out: 1 row with"
+    ):
+        make_suite(found, tmp_path / "suite")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +94,17 @@ def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
         (b"", Columns(), r"it has none"),
         ("text,label\n文本,好\n".encode("gb18030"), Columns(), r"byte 11 is 0xce.*gb18030"),
         (b"text,label\nx,y\n", Columns(encoding="klingon"), r"No encoding is called 'klingon'"),
-        (b'text,label\n"' + b"x" * 200_000 + b'",y\n', Columns(), r"no table: field larger"),
+        (
+            b'text,label\n"' + b"x" * 200_000 + b'",y\n',
+            Columns(),
+            r"no table: field larger .* after line 1\. \(is a quote opened and not closed",
+        ),
+        (
+            b"text;label\n1;2\n",
+            Columns(),
+            r"by ';', it seems: its header is text;label\. \(separate",
+        ),
+        (b"text\tlabel\n1\t2\n", Columns(), r"by '\\t', it seems.*ends in \.tsv"),
     ],
 )
 def test_what_is_no_table_is_said(
