@@ -9,6 +9,7 @@ import pytest
 from evaluation import markdown
 from evaluation.page import html
 from release.dossier import Dossier
+from release.releases import Event
 from tests.fakes.dossier import LABELS, LINEAGE, SENTENCE, a_dossier
 from tests.fakes.nouns import a_release
 
@@ -116,3 +117,15 @@ def test_markdown_tells_the_same(dossier: Dossier) -> None:
     assert "http://127.0.0.1:5000" in page
     assert LINEAGE.sentence in page
     assert all(line.count("|") in (0, 5, 6) for line in page.splitlines() if "costs" not in line)
+
+
+def test_page_and_markdown_tell_what_came_after(dossier: Dossier) -> None:
+    event = Event(kind="rolled-back", at=200.0, actor="max", sentence="max put <b>it</b> back")
+    told = replace(dossier, since=event)
+    assert (
+        "Since then, 1970-01-01 00:03:20 UTC: max put <b>it</b> back" in Elements(html(told)).said
+    )
+    assert "**Since then, 1970-01-01 00:03:20 UTC:** max put <b>it</b> back" in markdown.render(
+        told
+    )
+    assert "Since then" not in html(dossier) + markdown.render(dossier)
