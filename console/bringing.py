@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 
-from evaluation.making import Columns, make_suite, read_table
+from evaluation.making import make_suite
 from evaluation.suites import load_suite
+from evaluation.tables import Columns, read_table
 from infra.files import write_atomic
 from release.errors import Conflict, Invalid
 from release.policy import Policy

@@ -68,12 +68,19 @@ def suite(
     label: Annotated[str, typer.Option(help="Column of the labels.")] = "label",
     encoding: Annotated[str, typer.Option(help="Such as utf-8 or gb18030.")] = "utf-8",
     train: Annotated[float, typer.Option(help="Part set apart for training, 0..1.")] = 0.0,
+    slices: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slice", help="Column to report by, such as language; more than one may be."
+        ),
+    ] = None,
 ) -> None:
     """Make an evaluation suite out of a table of texts and labels."""
     from console.bringing import suite as make
-    from evaluation.making import Columns
+    from evaluation.tables import Columns
 
-    make(table, folder, Columns(text=text, label=label, encoding=encoding), train=train)
+    columns = Columns(text=text, label=label, encoding=encoding, slices=tuple(slices or ()))
+    make(table, folder, columns, train=train)
 
 
 @app.command()

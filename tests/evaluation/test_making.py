@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.making import Columns, Table, deal, make_suite, read_table
+from evaluation.making import deal, make_suite
 from evaluation.suites import Example
+from evaluation.tables import Columns, Table, read_table
 from release.errors import Conflict, Invalid, NotFound
 
 HEADER = ("text", "label")
@@ -170,3 +171,15 @@ def test_a_suite_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="cannot be written"):
         make_suite(table, tmp_path / "file" / "suite")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_column_becomes_slices(tmp_path: Path) -> None:
+    rows = [(f"text {n}", "ab"[n % 2], ("zh", "en", "")[n % 3], "x=y") for n in range(90)]
+    path = table(tmp_path / "t.csv", [("text", "label", "language", "source"), *rows])
+    found = read_table(path, Columns(slices=("language", "source")))
+    suite = make_suite(found, tmp_path / "suite")
+    told = {one.text: one.slices for some in suite.splits.values() for one in some}
+    assert told["text 0"] == ("language=zh", "source=x=y")
+    assert told["text 2"] == ("source=x=y",)
+    with pytest.raises(Invalid, match="no column 'tongue'.*--slice"):
+        read_table(path, Columns(slices=("tongue",)))
