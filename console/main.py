@@ -72,13 +72,17 @@ def suite(
     similarity: Annotated[str, typer.Option(help="Column of 0..1 for each pair.")] = "similarity",
     encoding: Annotated[str, typer.Option(help="Such as utf-8 or gb18030.")] = "utf-8",
     train: Annotated[float, typer.Option(help="Part set apart for training, 0..1.")] = 0.0,
+    slices: Annotated[
+        list[str] | None, typer.Option("--slice", help="Column to report by; may be repeated.")
+    ] = None,
 ) -> None:
     """Make an evaluation suite out of a table of texts and what a model should say of them."""
     from console.bringing import suite as make
     from evaluation.tables import Columns
 
     named = {"text": text, "label": label, "entities": entities, "other": other}
-    columns = Columns(task=task, similarity=similarity, encoding=encoding, **named)
+    told = tuple(slices or ())
+    columns = Columns(task=task, similarity=similarity, encoding=encoding, slices=told, **named)
     make(table, folder, columns, train=train)
 
 

@@ -55,7 +55,7 @@ class Example:
 
     def as_row(self) -> dict[str, Any]:
         """Give the line that says so."""
-        return {"text": self.text, "label": self.label}
+        return {"text": self.text, "label": self.label, **_told(self.slices)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,8 @@ class Marked:
 
     def as_row(self) -> dict[str, Any]:
         """Give the line that says so."""
-        return {"text": self.text, "entities": [one._asdict() for one in self.entities]}
+        entities = [one._asdict() for one in self.entities]
+        return {"text": self.text, "entities": entities, **_told(self.slices)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,13 @@ class Pair:
 
     def as_row(self) -> dict[str, Any]:
         """Give the line that says so."""
-        return {"text": self.text, "other": self.other, "similarity": self.similarity}
+        texts = {"text": self.text, "other": self.other}
+        return {**texts, "similarity": self.similarity, **_told(self.slices)}
+
+
+def _told(slices: tuple[str, ...]) -> dict[str, Any]:
+    """Give what a line says of its slices: nothing where there is none."""
+    return {"slices": dict(one.split("=", 1) for one in slices)} if slices else {}
 
 
 Kind = Example | Marked | Pair

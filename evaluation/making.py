@@ -69,7 +69,7 @@ def _check_enough(table: Table, splits: Mapping[str, Sequence[Kind]]) -> None:
         raise Invalid(
             f"{len(table.examples)} usable {what} leave {test} to test with, of {FEWEST} at least, "
             f"{calibration} to calibrate, of 1 at least{needed}.",
-            f"bring more {what}",
+            "; ".join((f"bring more {what}", *(f"left out: {said}" for said in table.left_out))),
         )
 
 

@@ -27,6 +27,9 @@ class Dossier:
     last: int = 0
     """Number of the last event that it tells of."""
 
+    since: Event | None = None
+    """How its variant was put back after the release had ended well; None where it was not."""
+
     approvals: tuple[Approval, ...] = ()
     evidence: Mapping[str, Mapping[int, Tally]] = field(default_factory=dict)
     """Content digest of an arm to step to its counts; the step after the last is the bake."""

@@ -67,7 +67,8 @@ def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
         ("  ", "a"),
         ("no label", ""),
         ("short row",),
-        ("kept", "b", "one too many"),
+        ("kept", "b", ""),
+        ("an unquoted text", " cut in two", "a"),
     ]
     found = read_table(table(tmp_path / "t.csv", [HEADER, *rows]), Columns())
     assert found == Table(
@@ -75,7 +76,18 @@ def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
         empty=3,
         repeated=1,
         contradictory=1,
+        ragged=1,
     )
+    assert found.left_out == (
+        "3 rows without a text or a label",
+        "1 row with more cells than the header (is a text with a comma not quoted?)",
+        "1 row that stood there before",
+        "1 text under several labels",
+    )
+    with pytest.raises(
+        Invalid, match=r"bring more texts; left out: 3 rows .*; left out: 1 row with"
+    ):
+        make_suite(found, tmp_path / "suite")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +98,17 @@ def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
         (b"", Columns(), r"it has none"),
         ("text,label\n文本,好\n".encode("gb18030"), Columns(), r"byte 11 is 0xce.*gb18030"),
         (b"text,label\nx,y\n", Columns(encoding="klingon"), r"No encoding is called 'klingon'"),
-        (b'text,label\n"' + b"x" * 200_000 + b'",y\n', Columns(), r"no table: field larger"),
+        (
+            b'text,label\n"' + b"x" * 200_000 + b'",y\n',
+            Columns(),
+            r"no table: field larger .* after line 1\. \(is a quote opened and not closed",
+        ),
+        (
+            b"text;label\n1;2\n",
+            Columns(),
+            r"by ';', it seems: its header is text;label\. \(separate",
+        ),
+        (b"text\tlabel\n1\t2\n", Columns(), r"by '\\t', it seems.*ends in \.tsv"),
     ],
 )
 def test_what_is_no_table_is_said(
@@ -243,3 +265,55 @@ def test_too_few_pairs_are_called_pairs(tmp_path: Path) -> None:
     few = read_table(path, Columns(task="feature-extraction"))
     with pytest.raises(Invalid, match=r"^30 usable pairs leave 24 .*calibrate, of 1 at least\."):
         make_suite(few, tmp_path / "suite")
+
+
+def test_a_column_becomes_slices(tmp_path: Path) -> None:
+    rows = [(f"text {n}", "ab"[n % 2], ("zh", "en", "")[n % 3], "x=y") for n in range(90)]
+    path = table(tmp_path / "t.csv", [("text", "label", "language", "source"), *rows])
+    found = read_table(path, Columns(slices=("language", "source")))
+    suite = make_suite(found, tmp_path / "suite")
+    told = {one.text: one.slices for some in suite.splits.values() for one in some}
+    assert told["text 0"] == ("language=zh", "source=x=y")
+    assert told["text 2"] == ("source=x=y",)
+    with pytest.raises(Invalid, match="no column 'tongue'.*--slice"):
+        read_table(path, Columns(slices=("tongue",)))
+    with pytest.raises(Invalid, match="called 'label'.*label and characters apart by itself"):
+        Columns(slices=("label",))
+
+
+@pytest.mark.parametrize("task", ["token-classification", "feature-extraction"])
+def test_what_is_left_out_is_told_of_every_task(tmp_path: Path, task: str) -> None:
+    """And slices are the first row's: a row that differs in them alone is a repeated one."""
+    said = {
+        "token-classification": (
+            "text",
+            "entities",
+            "[]",
+            '[{"start": 0, "end": 4, "label": "P"}]',
+        ),
+        "feature-extraction": ("text,other", "similarity", "0", "1"),
+    }[task]
+    texts, header, no, yes = said
+    asked = tuple(texts.split(","))
+    many = [(*[f"said {n}" for _ in asked], (no, yes)[n % 2], "zh") for n in range(50)]
+    more = [
+        (*["said 0" for _ in asked], no, "en"),
+        (*["said 1" for _ in asked], no, "en"),
+        (*["" for _ in asked], no, "en"),
+        (*["cut, in two" for _ in asked], no, "en", "much"),
+    ]
+    path = table(tmp_path / "t.csv", [(*asked, header, "language"), *many, *more])
+    found = read_table(path, Columns(task=task, slices=("language",)))
+    one, missing, several = {
+        "token-classification": ("text", "a text or entities", "lists of entities"),
+        "feature-extraction": ("pair", "two texts or a similarity", "similarities"),
+    }[task]
+    assert found.left_out == (
+        f"1 row without {missing}",
+        "1 row with more cells than the header (is a text with a comma not quoted?)",
+        "1 row that stood there before",
+        f"1 {one} with several {several}",
+    )
+    suite = make_suite(found, tmp_path / "suite")
+    for some in suite.splits.values():
+        assert all(one.slices == ("language=zh",) for one in some)

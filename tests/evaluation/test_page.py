@@ -10,6 +10,7 @@ import pytest
 from evaluation import markdown
 from evaluation.page import html
 from release.dossier import Dossier
+from release.releases import Event
 from tests.fakes.dossier import (
     LABELS,
     LINEAGE,
@@ -172,3 +173,15 @@ def test_what_has_no_pairs_has_no_empty_plot(tmp_path: Path) -> None:
     bare = [replace(one, pairs=(), champion=None, slices={}) for one in dossier.reports]
     page = html(replace(dossier, reports=tuple(bare)))
     assert "Likeness" not in page and page.count("<svg") == 2
+
+
+def test_page_and_markdown_tell_what_came_after(dossier: Dossier) -> None:
+    event = Event(kind="rolled-back", at=200.0, actor="max", sentence="max put <b>it</b> back")
+    told = replace(dossier, since=event)
+    assert (
+        "Since then, 1970-01-01 00:03:20 UTC: max put <b>it</b> back" in Elements(html(told)).said
+    )
+    assert "**Since then, 1970-01-01 00:03:20 UTC:** max put <b>it</b> back" in markdown.render(
+        told
+    )
+    assert "Since then" not in html(dossier) + markdown.render(dossier)
