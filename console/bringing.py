@@ -11,7 +11,7 @@ from infra.files import write_atomic
 from release.errors import Conflict, Invalid
 from release.policy import Policy
 from release.reports import HEADLINES
-from release.variants import Candidate
+from release.variants import Candidate, Task
 from serving.variants.intake import check_files, read_facts
 from tasks.wiring import house
 
@@ -71,7 +71,7 @@ def policy(
     sys.stdout.write(f"{path}\n")
 
 
-def _least(task: str, least: Mapping[str, float | None]) -> tuple[str, float]:
+def _least(task: Task, least: Mapping[str, float | None]) -> tuple[str, float]:
     """Give the metric of a task, and the least that is wanted of it."""
     metric = HEADLINES[task]
     given = {name: value for name, value in least.items() if value is not None}

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from release.errors import SlipwayError
+from release.variants import Task
 
 app = typer.Typer(
     name="slipway",
@@ -64,7 +65,7 @@ def status(*, as_json: Json = False) -> None:
 def suite(
     table: Annotated[Path, typer.Argument(help="CSV, TSV or JSON Lines.")],
     folder: Annotated[Path, typer.Argument(help="Folder to make.")],
-    task: Annotated[str, typer.Option(help="As of the model.")] = "text-classification",
+    task: Annotated[Task, typer.Option(help="As of the model.")] = Task.TEXT_CLASSIFICATION,
     text: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
     label: Annotated[str, typer.Option(help="Column of the labels.")] = "label",
     entities: Annotated[str, typer.Option(help="Column of the entities, as JSON.")] = "entities",

@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from release.errors import Invalid
-from release.reports import CLASSES, ENTITIES, VECTORS
+from release.variants import Task
 
 TAKEN = ("label", "characters")
 """Slices that every suite has by itself."""
@@ -120,7 +120,7 @@ Kind = Example | Marked | Pair
 Row = Mapping[str, Any]
 
 
-def read_line(line: str, task: str, where: str) -> Kind:
+def read_line(line: str, task: Task, where: str) -> Kind:
     """Read one line of a split; what a gateway would refuse of a client is no example either.
 
     Args:
@@ -162,14 +162,14 @@ def _pair(row: Row, where: str) -> Pair:
     return Pair(text=text, other=other, similarity=alike, slices=_slices(row, where))
 
 
-_FORMS: Mapping[str, tuple[set[str], Callable[[Row, str], Kind], str]] = {
-    CLASSES: ({"text", "label"}, _classified, '{"text": "…", "label": "…"}'),
-    ENTITIES: (
+_FORMS: Mapping[Task, tuple[set[str], Callable[[Row, str], Kind], str]] = {
+    Task.TEXT_CLASSIFICATION: ({"text", "label"}, _classified, '{"text": "…", "label": "…"}'),
+    Task.TOKEN_CLASSIFICATION: (
         {"text", "entities"},
         _marked,
         '{"text": "…", "entities": [{"start": 0, "end": 4, "label": "…"}]}',
     ),
-    VECTORS: (
+    Task.FEATURE_EXTRACTION: (
         {"text", "other", "similarity"},
         _pair,
         '{"text": "…", "other": "…", "similarity": 0.8}',

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from evaluation.examples import TAKEN, Example, Kind, Marked, Pair, broken, similarity, spans
 from release.errors import Invalid, NotFound
-from release.reports import CLASSES, ENTITIES, TASKS, VECTORS
+from release.variants import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
     """Where a table holds what; which are looked for is the task's."""
 
-    task: str = CLASSES
+    task: Task = Task.TEXT_CLASSIFICATION
     text: str = "text"
     label: str = "label"
     entities: str = "entities"
@@ -29,9 +29,6 @@ class Columns:
     """Columns that say which texts belong together, such as their language."""
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            said = f"No suite is for the task {self.task!r:.60}."
-            raise Invalid(said, f"tasks are {', '.join(TASKS)}")
         for name in self.slices:
             if name in TAKEN:
                 said = f"No slice of one's own can be called {name!r}."
@@ -41,9 +38,9 @@ class Columns:
     def needed(self) -> dict[str, str]:
         """Columns that the task needs, and the option that names each."""
         named = {
-            CLASSES: ("text", "label"),
-            ENTITIES: ("text", "entities"),
-            VECTORS: ("text", "other", "similarity"),
+            Task.TEXT_CLASSIFICATION: ("text", "label"),
+            Task.TOKEN_CLASSIFICATION: ("text", "entities"),
+            Task.FEATURE_EXTRACTION: ("text", "other", "similarity"),
         }
         needed = {str(getattr(self, one)): f"--{one}" for one in named[self.task]}
         return needed | {one: "--slice" for one in self.slices if one not in needed}
@@ -54,7 +51,7 @@ class Table:
     """The rows of a table that can be used, and what was left out."""
 
     examples: tuple[Kind, ...]
-    task: str = CLASSES
+    task: Task = Task.TEXT_CLASSIFICATION
     empty: int = 0
     """Rows without a text or what is said of it, or with half a character in one."""
 
@@ -84,9 +81,9 @@ class Table:
 
 
 _SAID = {
-    CLASSES: ("a text or a label", "text", "under several labels"),
-    ENTITIES: ("a text or entities", "text", "with several lists of entities"),
-    VECTORS: ("two texts or a similarity", "pair", "with several similarities"),
+    Task.TEXT_CLASSIFICATION: ("a text or a label", "text", "under several labels"),
+    Task.TOKEN_CLASSIFICATION: ("a text or entities", "text", "with several lists of entities"),
+    Task.FEATURE_EXTRACTION: ("two texts or a similarity", "pair", "with several similarities"),
 }
 """Task to what a row must have, what it asks, and what is said of those that contradict."""
 
@@ -276,9 +273,9 @@ def _cell(value: object) -> str:
     return "" if value is None else str(value).strip()
 
 
-_READERS: Mapping[str, Callable[[Row, Columns, str], Kind | None]] = {
-    CLASSES: _classified,
-    ENTITIES: _marked,
-    VECTORS: _alike,
+_READERS: Mapping[Task, Callable[[Row, Columns, str], Kind | None]] = {
+    Task.TEXT_CLASSIFICATION: _classified,
+    Task.TOKEN_CLASSIFICATION: _marked,
+    Task.FEATURE_EXTRACTION: _alike,
 }
 """Task to what makes an example of a row; None where the row says nothing."""

@@ -14,6 +14,7 @@ from evaluation.examples import Example
 from evaluation.making import deal, make_suite
 from evaluation.tables import Columns, Table, read_table
 from release.errors import Conflict, Invalid, NotFound
+from release.variants import Task
 
 HEADER = ("text", "label")
 
@@ -186,14 +187,14 @@ def entities(count: int) -> list[tuple[str, ...]]:
     return [(f" 安娜, 京, {n}", json.dumps(marks(n), ensure_ascii=False)) for n in range(count)]
 
 
-ENTITIES = Columns(task="token-classification", entities="marks")
+ENTITIES = Columns(task=Task.TOKEN_CLASSIFICATION, entities="marks")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "gb18030"])
 def test_a_table_of_entities_becomes_a_suite(tmp_path: Path, encoding: str) -> None:
     path = table(tmp_path / "t.csv", [("text", "marks"), *entities(200)], encoding=encoding)
     suite = make_suite(read_table(path, replace(ENTITIES, encoding=encoding)), tmp_path / "suite")
-    assert (suite.task, suite.labels) == ("token-classification", ("LOC", "人"))
+    assert (suite.task, suite.labels) == (Task.TOKEN_CLASSIFICATION, ("LOC", "人"))
     # The first blank stays, or every offset would be another.
     assert all(text.startswith(" 安娜") for text in suite.texts("test"))
     assert len(suite.splits["calibration"]) == 40
@@ -218,11 +219,11 @@ def test_a_table_of_pairs_becomes_a_suite(tmp_path: Path) -> None:
     rows = [(f"one {n}", f"two {n % 7}", str(n % 11 / 10)) for n in range(200)]
     again = [("one 0", "two 0", "0"), ("one 1", "two 1", "0.7"), ("one 0", "two 3", "1")]
     path = table(tmp_path / "t.tsv", [("a", "b", "c"), *rows, *again, ("x", "", "1")])
-    columns = Columns(task="feature-extraction", text="a", other="b", similarity="c")
+    columns = Columns(task=Task.FEATURE_EXTRACTION, text="a", other="b", similarity="c")
     found = read_table(path, columns)
     assert (found.empty, found.repeated, found.contradictory) == (1, 1, 1)
     suite = make_suite(found, tmp_path / "suite", train=0.5)
-    assert (suite.task, suite.labels) == ("feature-extraction", ())
+    assert (suite.task, suite.labels) == (Task.FEATURE_EXTRACTION, ())
     assert {split: len(some) for split, some in suite.splits.items()} == {
         "train": 100,
         "calibration": 20,
@@ -240,10 +241,10 @@ def test_a_table_of_pairs_becomes_a_suite(tmp_path: Path) -> None:
             ENTITIES,
             "line 2: 'P' at 0..5 is no part of a text of 4 characters",
         ),
-        (("a", "b", "3.8"), Columns(task="feature-extraction"), "line 2.*within 0..1, not 3.8"),
-        (("a", "b", "high"), Columns(task="feature-extraction"), "within 0..1, not 'high'"),
+        (("a", "b", "3.8"), Columns(task=Task.FEATURE_EXTRACTION), "line 2.*within 0..1, not 3.8"),
+        (("a", "b", "high"), Columns(task=Task.FEATURE_EXTRACTION), "within 0..1, not 'high'"),
         (("a", "b"), replace(ENTITIES, entities="spans"), r"no column 'spans'.*--entities"),
-        (("a", "b", "1"), Columns(task="feature-extraction", other="o"), "column 'o'.*--other"),
+        (("a", "b", "1"), Columns(task=Task.FEATURE_EXTRACTION, other="o"), "column 'o'.*--other"),
     ],
 )
 def test_what_is_wrong_in_a_row_is_said(
@@ -254,15 +255,10 @@ def test_what_is_wrong_in_a_row_is_said(
         read_table(table(tmp_path / "t.csv", [header, row]), columns)
 
 
-def test_a_task_that_nobody_judges_is_refused() -> None:
-    with pytest.raises(Invalid, match=r"the task 'translation'.*tasks are text-classification"):
-        Columns(task="translation")
-
-
 def test_too_few_pairs_are_called_pairs(tmp_path: Path) -> None:
     rows = [(f"one {n}", "two", str(n / 40)) for n in range(30)]
     path = table(tmp_path / "t.csv", [("text", "other", "similarity"), *rows])
-    few = read_table(path, Columns(task="feature-extraction"))
+    few = read_table(path, Columns(task=Task.FEATURE_EXTRACTION))
     with pytest.raises(Invalid, match=r"^30 usable pairs leave 24 .*calibrate, of 1 at least\."):
         make_suite(few, tmp_path / "suite")
 
@@ -281,17 +277,17 @@ def test_a_column_becomes_slices(tmp_path: Path) -> None:
         Columns(slices=("label",))
 
 
-@pytest.mark.parametrize("task", ["token-classification", "feature-extraction"])
-def test_what_is_left_out_is_told_of_every_task(tmp_path: Path, task: str) -> None:
+@pytest.mark.parametrize("task", [Task.TOKEN_CLASSIFICATION, Task.FEATURE_EXTRACTION])
+def test_what_is_left_out_is_told_of_every_task(tmp_path: Path, task: Task) -> None:
     """And slices are the first row's: a row that differs in them alone is a repeated one."""
     said = {
-        "token-classification": (
+        Task.TOKEN_CLASSIFICATION: (
             "text",
             "entities",
             "[]",
             '[{"start": 0, "end": 4, "label": "P"}]',
         ),
-        "feature-extraction": ("text,other", "similarity", "0", "1"),
+        Task.FEATURE_EXTRACTION: ("text,other", "similarity", "0", "1"),
     }[task]
     texts, header, no, yes = said
     asked = tuple(texts.split(","))
@@ -305,8 +301,8 @@ def test_what_is_left_out_is_told_of_every_task(tmp_path: Path, task: str) -> No
     path = table(tmp_path / "t.csv", [(*asked, header, "language"), *many, *more])
     found = read_table(path, Columns(task=task, slices=("language",)))
     one, missing, several = {
-        "token-classification": ("text", "a text or entities", "lists of entities"),
-        "feature-extraction": ("pair", "two texts or a similarity", "similarities"),
+        Task.TOKEN_CLASSIFICATION: ("text", "a text or entities", "lists of entities"),
+        Task.FEATURE_EXTRACTION: ("pair", "two texts or a similarity", "similarities"),
     }[task]
     assert found.left_out == (
         f"1 row without {missing}",
