@@ -6,12 +6,12 @@ from pathlib import Path
 
 from evaluation.making import make_suite
 from evaluation.suites import load_suite
-from evaluation.tables import Columns, Table, read_table
+from evaluation.tables import Columns, read_table
 from infra.files import write_atomic
 from release.errors import Conflict, Invalid
 from release.policy import Policy
-from release.reports import CLASSES, ENTITIES, HEADLINES, VECTORS
-from release.variants import Candidate
+from release.reports import HEADLINES
+from release.variants import Candidate, Task
 from serving.variants.intake import check_files, read_facts
 from tasks.wiring import house
 
@@ -23,26 +23,8 @@ def suite(table: Path, folder: Path, columns: Columns, *, train: float) -> None:
     sizes = ", ".join(f"{split} {len(some)}" for split, some in made.splits.items())
     labels = f"; labels {', '.join(made.labels)}" if made.labels else ""
     sys.stdout.write(f"{folder}: {sizes}{labels}\n")
-    for said in _left_out(found):
+    for said in found.left_out:
         sys.stdout.write(f"  left out: {said}\n")
-
-
-def _left_out(table: Table) -> list[str]:
-    what, several = _SAID[table.task]
-    told = (
-        (table.empty, f"rows without {what}"),
-        (table.repeated, "rows that stood there before"),
-        (table.contradictory, several),
-    )
-    return [f"{count} {what}" for count, what in told if count]
-
-
-_SAID = {
-    CLASSES: ("a text or a label", "texts under several labels"),
-    ENTITIES: ("a text or entities", "texts with several lists of entities"),
-    VECTORS: ("two texts or a similarity", "pairs with several similarities"),
-}
-"""Task to what a row must have, and what is said of those that contradict each other."""
 
 
 def register(model: str, folder: Path) -> None:
@@ -89,7 +71,7 @@ def policy(
     sys.stdout.write(f"{path}\n")
 
 
-def _least(task: str, least: Mapping[str, float | None]) -> tuple[str, float]:
+def _least(task: Task, least: Mapping[str, float | None]) -> tuple[str, float]:
     """Give the metric of a task, and the least that is wanted of it."""
     metric = HEADLINES[task]
     given = {name: value for name, value in least.items() if value is not None}

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from release.errors import SlipwayError
+from release.variants import Task
 
 app = typer.Typer(
     name="slipway",
@@ -64,7 +65,7 @@ def status(*, as_json: Json = False) -> None:
 def suite(
     table: Annotated[Path, typer.Argument(help="CSV, TSV or JSON Lines.")],
     folder: Annotated[Path, typer.Argument(help="Folder to make.")],
-    task: Annotated[str, typer.Option(help="As of the model.")] = "text-classification",
+    task: Annotated[Task, typer.Option(help="As of the model.")] = Task.TEXT_CLASSIFICATION,
     text: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
     label: Annotated[str, typer.Option(help="Column of the labels.")] = "label",
     entities: Annotated[str, typer.Option(help="Column of the entities, as JSON.")] = "entities",
@@ -72,13 +73,17 @@ def suite(
     similarity: Annotated[str, typer.Option(help="Column of 0..1 for each pair.")] = "similarity",
     encoding: Annotated[str, typer.Option(help="Such as utf-8 or gb18030.")] = "utf-8",
     train: Annotated[float, typer.Option(help="Part set apart for training, 0..1.")] = 0.0,
+    slices: Annotated[
+        list[str] | None, typer.Option("--slice", help="Column to report by; may be repeated.")
+    ] = None,
 ) -> None:
     """Make an evaluation suite out of a table of texts and what a model should say of them."""
     from console.bringing import suite as make
     from evaluation.tables import Columns
 
     named = {"text": text, "label": label, "entities": entities, "other": other}
-    columns = Columns(task=task, similarity=similarity, encoding=encoding, **named)
+    told = tuple(slices or ())
+    columns = Columns(task=task, similarity=similarity, encoding=encoding, slices=told, **named)
     make(table, folder, columns, train=train)
 
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -10,8 +11,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from console.serve import prefect_of
 from console.showing import show
 from console.wording import clock, counted
+from infra.settings import Settings
+from release.errors import Unavailable
 from release.outlook import Consent, Making, Outlook
 from release.wording import lasting
 from tasks.inspection import Request
@@ -23,13 +27,25 @@ _STATES = {"stored": "green", "to build": "cyan", "unknown": "yellow"}
 
 def plan(model: str, version: int | None, policy: Path | None, *, as_json: bool) -> None:
     """Show what a release would do; exit code 1 where something refuses it."""
-    outlook = look_ahead(house(), Request(model=model, version=version, policy=policy))
+    here = house()
+    outlook = look_ahead(here, Request(model=model, version=version, policy=policy))
+    outlook = replace(outlook, warnings=(*_asleep(here.settings), *outlook.warnings))
     if as_json:
         sys.stdout.write(json.dumps(outlook.as_json(), ensure_ascii=False, indent=2) + "\n")
     else:
         show(page(outlook, policy))
     if outlook.obstacles:
         raise typer.Exit(1)
+
+
+def _asleep(settings: Settings) -> list[str]:
+    """Say why nobody would carry a release now: to plan it takes nobody."""
+    try:
+        if prefect_of(settings).healthy():
+            return []
+    except Unavailable as error:
+        return [f"It cannot be asked for as long as nothing runs: {error}"]
+    return ["Prefect does not answer, so it cannot be asked for now. (see slipway status)"]
 
 
 def page(outlook: Outlook, policy: Path | None = None) -> RenderableType:

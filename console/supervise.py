@@ -27,14 +27,18 @@ from release.errors import SlipwayError, Unavailable
 LONGEST_BACKOFF = 30.0
 
 SILENT_SECONDS = 60.0
-"""A Prefect server that has not answered for so long is started anew."""
+"""A Prefect server that answered, but has not for so long, is started anew.
+
+One that has yet to answer is given `START_SECONDS`: on a busy machine starting takes minutes, and
+ending it would only begin that again, for ever.
+"""
 
 FLOWS_NICE = 10
 """Building and measuring step back behind serving: clients must not notice a release."""
 
 
 @dataclass(slots=True, kw_only=True)
-class _Part:
+class Part:
     """One process that must be running."""
 
     name: str
@@ -51,12 +55,15 @@ class Supervisor:
 
     settings: Settings
     stopping: bool = False
-    parts: list[_Part] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     prefect: Prefect | None = None
     look_at: float = 0.0
-    answered: float = 0.0
-    """When Prefect's server last answered, on the monotonic clock."""
+    answered: float = field(default_factory=time.monotonic)
+    """When Prefect's server last answered or was ended, on the monotonic clock."""
+
+    heard: Process | None = None
+    """The server that answered last; another one is still starting."""
 
     def start(self) -> Addresses | None:
         """Start every part and wait until each answers; None where it was told to stop meanwhile.
@@ -75,6 +82,7 @@ class Supervisor:
         prefect = self.prefect = Prefect(url)
         if not self._until("prefect-server", prefect.healthy):
             return None
+        self.heard = self.parts[-1].process
         prefect.make_pool()
         self._add("prefect-worker", worker_command(), nice=FLOWS_NICE)
         self._deploy()
@@ -88,13 +96,13 @@ class Supervisor:
     def watch(self) -> None:
         """Restart whatever dies, with growing pauses, until told to stop."""
         while not self.stopping:
-            self._check_prefect()
+            self.check_prefect()
             for part in self.parts:
                 if not alive(part.process):
                     self._revive(part)
             time.sleep(0.2)
 
-    def _check_prefect(self) -> None:
+    def check_prefect(self) -> None:
         """Kill a Prefect server that runs but has not answered for long; it is then started anew.
 
         On SQLite it can lock itself out of its own database.
@@ -104,11 +112,16 @@ class Supervisor:
             return
         self.look_at = now + 5
         server = next((one for one in self.parts if one.name == "prefect-server"), None)
-        if server is None or self.prefect is None or self.prefect.healthy():
-            self.answered = now
-        elif alive(server.process) and now - self.answered > SILENT_SECONDS:
+        if server is None or self.prefect is None:
+            return
+        if self.prefect.healthy():
+            self.answered, self.heard = now, server.process
+        elif alive(server.process) and now - self.answered > self._patience(server.process):
             stop([server.process], grace=0)
             self.answered = now
+
+    def _patience(self, server: Process) -> float:
+        return SILENT_SECONDS if server == self.heard else START_SECONDS
 
     def stop(self) -> None:
         """Stop every part: flows first, so that nothing drives the agent while it drains."""
@@ -146,7 +159,7 @@ class Supervisor:
 
     def _add(self, name: str, command: list[str], *, nice: int = 0) -> None:
         process = self._launch(name, command, nice)
-        self.parts.append(_Part(name=name, command=command, process=process, nice=nice))
+        self.parts.append(Part(name=name, command=command, process=process, nice=nice))
 
     def _launch(self, name: str, command: list[str], nice: int) -> Process:
         log = self.settings.logs / f"{name}.log"
@@ -154,7 +167,7 @@ class Supervisor:
         Records(self.settings.run / "parts").save(process)
         return process
 
-    def _revive(self, part: _Part) -> None:
+    def _revive(self, part: Part) -> None:
         now = time.monotonic()
         if not part.restart_at:
             part.deaths += 1

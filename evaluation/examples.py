@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from release.errors import Invalid
-from release.reports import CLASSES, ENTITIES, VECTORS
+from release.variants import Task
 
 TAKEN = ("label", "characters")
 """Slices that every suite has by itself."""
@@ -55,7 +55,7 @@ class Example:
 
     def as_row(self) -> dict[str, Any]:
         """Give the line that says so."""
-        return {"text": self.text, "label": self.label}
+        return {"text": self.text, "label": self.label, **_told(self.slices)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,8 @@ class Marked:
 
     def as_row(self) -> dict[str, Any]:
         """Give the line that says so."""
-        return {"text": self.text, "entities": [one._asdict() for one in self.entities]}
+        entities = [one._asdict() for one in self.entities]
+        return {"text": self.text, "entities": entities, **_told(self.slices)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,13 @@ class Pair:
 
     def as_row(self) -> dict[str, Any]:
         """Give the line that says so."""
-        return {"text": self.text, "other": self.other, "similarity": self.similarity}
+        texts = {"text": self.text, "other": self.other}
+        return {**texts, "similarity": self.similarity, **_told(self.slices)}
+
+
+def _told(slices: tuple[str, ...]) -> dict[str, Any]:
+    """Give what a line says of its slices: nothing where there is none."""
+    return {"slices": dict(one.split("=", 1) for one in slices)} if slices else {}
 
 
 Kind = Example | Marked | Pair
@@ -113,7 +120,7 @@ Kind = Example | Marked | Pair
 Row = Mapping[str, Any]
 
 
-def read_line(line: str, task: str, where: str) -> Kind:
+def read_line(line: str, task: Task, where: str) -> Kind:
     """Read one line of a split; what a gateway would refuse of a client is no example either.
 
     Args:
@@ -155,14 +162,14 @@ def _pair(row: Row, where: str) -> Pair:
     return Pair(text=text, other=other, similarity=alike, slices=_slices(row, where))
 
 
-_FORMS: Mapping[str, tuple[set[str], Callable[[Row, str], Kind], str]] = {
-    CLASSES: ({"text", "label"}, _classified, '{"text": "…", "label": "…"}'),
-    ENTITIES: (
+_FORMS: Mapping[Task, tuple[set[str], Callable[[Row, str], Kind], str]] = {
+    Task.TEXT_CLASSIFICATION: ({"text", "label"}, _classified, '{"text": "…", "label": "…"}'),
+    Task.TOKEN_CLASSIFICATION: (
         {"text", "entities"},
         _marked,
         '{"text": "…", "entities": [{"start": 0, "end": 4, "label": "…"}]}',
     ),
-    VECTORS: (
+    Task.FEATURE_EXTRACTION: (
         {"text", "other", "similarity"},
         _pair,
         '{"text": "…", "other": "…", "similarity": 0.8}',

@@ -20,7 +20,7 @@ from evaluation.tables import Table
 from infra.files import sync_folder, write_atomic
 from release.errors import Conflict, Invalid
 from release.gates import FEWEST
-from release.reports import VECTORS
+from release.variants import Task
 
 CALIBRATION = 100
 """Texts set apart for quantization and parity, where there are enough."""
@@ -65,11 +65,11 @@ def _check_enough(table: Table, splits: Mapping[str, Sequence[Kind]]) -> None:
     test, calibration = len(splits["test"]), len(splits["calibration"])
     if test < FEWEST or labels < least or not calibration:
         needed = f", and {labels} labels, of {least} at least" if least else ""
-        what = "pairs" if table.task == VECTORS else "texts"
+        what = "pairs" if table.task == Task.FEATURE_EXTRACTION else "texts"
         raise Invalid(
             f"{len(table.examples)} usable {what} leave {test} to test with, of {FEWEST} at least, "
             f"{calibration} to calibrate, of 1 at least{needed}.",
-            f"bring more {what}",
+            "; ".join((f"bring more {what}", *(f"left out: {said}" for said in table.left_out))),
         )
 
 
@@ -111,7 +111,7 @@ def _heaped(examples: Sequence[Kind]) -> Callable[[Kind], str]:
     return lambda one: min(sorted(one.labels), key=lambda label: counts[label], default="")
 
 
-def _write(folder: Path, name: str, task: str, splits: Mapping[str, Sequence[Kind]]) -> None:
+def _write(folder: Path, name: str, task: Task, splits: Mapping[str, Sequence[Kind]]) -> None:
     entries = {}
     for split, some in splits.items():
         lines = "".join(json.dumps(one.as_row(), ensure_ascii=False) + "\n" for one in some)

@@ -27,6 +27,7 @@ def render(dossier: Dossier) -> str:
         "",
         _plain(release.reason),
         "",
+        *_since(dossier),
         f"Release `{release.id}`, asked for by {release.requester} on {asked}.",
         f"Champion then: {stable}. {outcome if dossier.reports else ''}".rstrip(),
         "",
@@ -40,6 +41,12 @@ def render(dossier: Dossier) -> str:
     if shown := dossier.shown:
         lines += [*_labels(shown), *_slices(shown)]
     return "\n".join([*lines, *_story(dossier)])
+
+
+def _since(dossier: Dossier) -> list[str]:
+    if (event := dossier.since) is None:
+        return []
+    return [f"**Since then, {moment(event.at)}:** {_plain(event.sentence)}", ""]
 
 
 def _plain(text: str) -> str:

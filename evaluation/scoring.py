@@ -17,15 +17,16 @@ from evaluation.harness import Answered, Sample
 from evaluation.scores import Scores
 from evaluation.suites import Suite
 from evaluation.vectors import score_vectors
-from release.reports import CLASSES, ENTITIES, VECTORS, Measured, Measurement, Profile, Report
+from release.reports import Measured, Measurement, Profile, Report
+from release.variants import Task
 
 FEWEST_TIMED = 5
 """Texts of a slice below which a latency is not given."""
 
-SCORERS: Mapping[str, Callable[[Sequence[Answered], Suite], Scores]] = {
-    CLASSES: score_classes,
-    ENTITIES: score_entities,
-    VECTORS: score_vectors,
+SCORERS: Mapping[Task, Callable[[Sequence[Answered], Suite], Scores]] = {
+    Task.TEXT_CLASSIFICATION: score_classes,
+    Task.TOKEN_CLASSIFICATION: score_entities,
+    Task.FEATURE_EXTRACTION: score_vectors,
 }
 
 

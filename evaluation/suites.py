@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from evaluation.examples import Example, Kind, Marked, Pair, Span, read_line
 from release.digests import digest_of
 from release.errors import Invalid, NotFound
-from release.reports import CLASSES, ENTITIES, TASKS, VECTORS
+from release.variants import Task
 
 LENGTHS: Mapping[float, str] = {
     32: "1-32",
@@ -45,7 +45,7 @@ class Suite:
     """A verified suite."""
 
     name: str
-    task: str = CLASSES
+    task: Task = Task.TEXT_CLASSIFICATION
     labels: tuple[str, ...]
     """Of texts or entities; none for feature-extraction."""
 
@@ -118,7 +118,7 @@ def load_suite(folder: Path) -> Suite:
     """
     try:
         facts = _facts(folder / "suite.json")
-        task, labels = str(facts["task"]), tuple(map(str, facts["labels"]))
+        task, labels = Task(facts["task"]), tuple(map(str, facts["labels"]))
         entries: Mapping[str, Mapping[str, Any]] = facts["splits"]
         splits = {split: _split(folder, split, entry, task) for split, entry in entries.items()}
     except OSError as error:
@@ -128,7 +128,9 @@ def load_suite(folder: Path) -> Suite:
     _check(folder, labels, splits)
     _check_similarities(folder, splits["test"])
     sums = {split: entries[split]["sha256"] for split in splits}
-    content = {"labels": labels, "splits": sums} | ({} if task == CLASSES else {"task": task})
+    content: dict[str, Any] = {"labels": labels, "splits": sums}
+    if task != Task.TEXT_CLASSIFICATION:
+        content["task"] = task
     digest = digest_of(content)
     return Suite(name=str(facts["name"]), task=task, labels=labels, splits=splits, digest=digest)
 
@@ -153,14 +155,14 @@ def _facts(path: Path) -> Mapping[str, Any]:
 
 def _with_task(path: Path, facts: Mapping[str, Any]) -> Mapping[str, Any]:
     """Give what may be left out: the task of the first suites, and the labels of a task of none."""
-    task = facts.get("task", CLASSES)
-    if task not in TASKS:
+    task = facts.get("task", Task.TEXT_CLASSIFICATION)
+    if task not in list(Task):
         said = f"{path} is not a suite: its task is {task!r:.60}."
-        raise Invalid(said, f"tasks are {', '.join(TASKS)}")
-    return {"task": task, **({"labels": []} if task == VECTORS else {}), **facts}
+        raise Invalid(said, f"tasks are {', '.join(Task)}")
+    return {"task": task, **({"labels": []} if task == Task.FEATURE_EXTRACTION else {}), **facts}
 
 
-def _split(folder: Path, split: str, entry: Mapping[str, Any], task: str) -> tuple[Kind, ...]:
+def _split(folder: Path, split: str, entry: Mapping[str, Any], task: Task) -> tuple[Kind, ...]:
     file = str(entry["file"])
     if Path(file).name != file:
         raise Invalid(
@@ -185,15 +187,19 @@ def _split(folder: Path, split: str, entry: Mapping[str, Any], task: str) -> tup
     )
 
 
-FEWEST_LABELS = {CLASSES: 2, ENTITIES: 1, VECTORS: 0}
+FEWEST_LABELS = {
+    Task.TEXT_CLASSIFICATION: 2,
+    Task.TOKEN_CLASSIFICATION: 1,
+    Task.FEATURE_EXTRACTION: 0,
+}
 """Task to the least labels with which there is something to tell apart."""
 
 
-def _check_labels(folder: Path, task: str, labels: tuple[str, ...]) -> None:
-    if task == VECTORS and labels:
+def _check_labels(folder: Path, task: Task, labels: tuple[str, ...]) -> None:
+    if task == Task.FEATURE_EXTRACTION and labels:
         raise Invalid(f"{folder} is for {task}, which has no labels, unlike {labels!r:.80}.")
     if len(labels) < FEWEST_LABELS[task] or len(set(labels)) != len(labels):
-        needed = "two or more" if task == CLASSES else "one or more"
+        needed = "two or more" if task == Task.TEXT_CLASSIFICATION else "one or more"
         raise Invalid(f"{folder} needs {needed} different labels, not {labels!r}.")
 
 

@@ -2,20 +2,21 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evaluation.examples import Example, Kind, Marked, Pair, broken, similarity, spans
+from evaluation.examples import TAKEN, Example, Kind, Marked, Pair, broken, similarity, spans
 from release.errors import Invalid, NotFound
-from release.reports import CLASSES, ENTITIES, TASKS, VECTORS
+from release.variants import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
     """Where a table holds what; which are looked for is the task's."""
 
-    task: str = CLASSES
+    task: Task = Task.TEXT_CLASSIFICATION
     text: str = "text"
     label: str = "label"
     entities: str = "entities"
@@ -24,21 +25,25 @@ class Columns:
     other: str = "other"
     similarity: str = "similarity"
     encoding: str = "utf-8"
+    slices: tuple[str, ...] = ()
+    """Columns that say which texts belong together, such as their language."""
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            said = f"No suite is for the task {self.task!r:.60}."
-            raise Invalid(said, f"tasks are {', '.join(TASKS)}")
+        for name in self.slices:
+            if name in TAKEN:
+                said = f"No slice of one's own can be called {name!r}."
+                raise Invalid(said, f"the report tells {' and '.join(TAKEN)} apart by itself")
 
     @property
     def needed(self) -> dict[str, str]:
         """Columns that the task needs, and the option that names each."""
         named = {
-            CLASSES: ("text", "label"),
-            ENTITIES: ("text", "entities"),
-            VECTORS: ("text", "other", "similarity"),
+            Task.TEXT_CLASSIFICATION: ("text", "label"),
+            Task.TOKEN_CLASSIFICATION: ("text", "entities"),
+            Task.FEATURE_EXTRACTION: ("text", "other", "similarity"),
         }
-        return {str(getattr(self, one)): f"--{one}" for one in named[self.task]}
+        needed = {str(getattr(self, one)): f"--{one}" for one in named[self.task]}
+        return needed | {one: "--slice" for one in self.slices if one not in needed}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +51,7 @@ class Table:
     """The rows of a table that can be used, and what was left out."""
 
     examples: tuple[Kind, ...]
-    task: str = CLASSES
+    task: Task = Task.TEXT_CLASSIFICATION
     empty: int = 0
     """Rows without a text or what is said of it, or with half a character in one."""
 
@@ -56,8 +61,33 @@ class Table:
     contradictory: int = 0
     """Texts of which several things were said; none of them is used."""
 
+    ragged: int = 0
+    """Rows with more cells than the header has: a text with a comma that nobody quoted."""
 
-Row = Mapping[str, object]
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What was left out and why, a phrase each."""
+        what, asked, several = _SAID[self.task]
+        surplus = "with more cells than the header (is a text with a comma not quoted?)"
+        told = (
+            (self.empty, "row", f"without {what}"),
+            (self.ragged, "row", surplus),
+            (self.repeated, "row", "that stood there before"),
+            (self.contradictory, asked, several),
+        )
+        return tuple(
+            f"{count} {one}{'' if count == 1 else 's'} {why}" for count, one, why in told if count
+        )
+
+
+_SAID = {
+    Task.TEXT_CLASSIFICATION: ("a text or a label", "text", "under several labels"),
+    Task.TOKEN_CLASSIFICATION: ("a text or entities", "text", "with several lists of entities"),
+    Task.FEATURE_EXTRACTION: ("two texts or a similarity", "pair", "with several similarities"),
+}
+"""Task to what a row must have, what it asks, and what is said of those that contradict."""
+
+Row = Mapping[str | None, object]
 Rows = Iterable[tuple[str, Row]]
 """Rows of a table, each with where it stands."""
 
@@ -85,7 +115,10 @@ def read_table(path: Path, columns: Columns) -> Table:
             f"{path} is not {columns.encoding}: byte {error.start} is {wrong:#x}.",
             "name its encoding, such as --encoding gb18030",
         ) from error
-    except (csv.Error, ValueError, RecursionError) as error:
+    except csv.Error as error:
+        hint = "is a quote opened and not closed?"
+        raise Invalid(f"{path} is no table: {error}.", hint) from error
+    except (ValueError, RecursionError) as error:
         raise Invalid(f"{path} is no table: {error}.") from error
     return _sorted_out(rows, columns)
 
@@ -99,11 +132,33 @@ def _encoding(name: str) -> str:
     return "utf-8-sig" if name.lower().replace("_", "-") in ("utf-8", "utf8") else name
 
 
+_SURPLUS = None
+"""Key under which the csv module gives what stands beyond the header's last column."""
+
+_SEPARATOR = re.compile(r"[,;\t|]")
+"""What may separate columns."""
+
+
 def _csv(file: Iterator[str], path: Path, columns: Columns) -> Iterator[tuple[str, Row]]:
     reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
-    _has(path, reader.fieldnames or [], columns)
-    for row in reader:
-        yield f"{path}, line {reader.line_num}", row
+    try:
+        names = reader.fieldnames or []
+        _check_separated(path, names, columns)
+        _has(path, names, columns)
+        for row in reader:
+            yield f"{path}, line {reader.line_num}", row
+    except csv.Error as error:
+        raise csv.Error(f"{error} after line {reader.line_num}") from error
+
+
+def _check_separated(path: Path, names: Sequence[str], columns: Columns) -> None:
+    """Refuse a table whose only column is all of its columns."""
+    by = _SEPARATOR.search(names[0]) if len(names) == 1 else None
+    if by and names[0] not in columns.needed:
+        raise Invalid(
+            f"{path} separates its columns by {by[0]!r}, it seems: its header is {names[0]:.80}.",
+            "separate them by commas, or by tabs in a file that ends in .tsv",
+        )
 
 
 def _has(path: Path, found: Iterable[str], columns: Columns) -> None:
@@ -131,23 +186,46 @@ def _jsonl(file: Iterator[str], path: Path, columns: Columns) -> Iterator[tuple[
 def _sorted_out(rows: Rows, columns: Columns) -> Table:
     """Keep each text once, and none of which different things are said."""
     read = _READERS[columns.task]
-    kept: dict[tuple[str, ...], set[Kind]] = {}
-    empty = repeated = 0
+    kept: dict[tuple[str, ...], dict[Kind, tuple[str, ...]]] = {}
+    empty = repeated = ragged = 0
     for where, row in rows:
+        if _has_surplus(row):
+            ragged += 1
+            continue
         example = read(row, columns, where)
         if example is None:
             empty += 1
             continue
-        repeated += example in kept.setdefault(example.texts, set())
-        kept[example.texts].add(example)
-    sure = [example for said in kept.values() if len(said) == 1 for example in said]
+        said = kept.setdefault(example.texts, {})
+        repeated += example in said
+        said.setdefault(example, tuple(_slices(row, columns)))
+    sure = [
+        replace(example, slices=slices)
+        for said in kept.values()
+        if len(said) == 1
+        for example, slices in said.items()
+    ]
     return Table(
         examples=tuple(sure),
         task=columns.task,
         empty=empty,
         repeated=repeated,
         contradictory=len(kept) - len(sure),
+        ragged=ragged,
     )
+
+
+def _has_surplus(row: Row) -> bool:
+    """Whether anything stands beyond the header; empty cells there are a spreadsheet's habit."""
+    surplus = row.get(_SURPLUS)
+    return isinstance(surplus, list) and any(map(_cell, surplus))
+
+
+def _slices(row: Row, columns: Columns) -> Iterator[str]:
+    for name in columns.slices:
+        value = _cell(row.get(name))
+        if value and not broken(value):
+            yield f"{name}={value}"
 
 
 def _classified(row: Row, columns: Columns, where: str) -> Example | None:
@@ -195,9 +273,9 @@ def _cell(value: object) -> str:
     return "" if value is None else str(value).strip()
 
 
-_READERS: Mapping[str, Callable[[Row, Columns, str], Kind | None]] = {
-    CLASSES: _classified,
-    ENTITIES: _marked,
-    VECTORS: _alike,
+_READERS: Mapping[Task, Callable[[Row, Columns, str], Kind | None]] = {
+    Task.TEXT_CLASSIFICATION: _classified,
+    Task.TOKEN_CLASSIFICATION: _marked,
+    Task.FEATURE_EXTRACTION: _alike,
 }
 """Task to what makes an example of a row; None where the row says nothing."""

@@ -4,16 +4,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from release.gates import Decision
-from release.reports import (
-    CLASSES,
-    ENTITIES,
-    METRICS,
-    VECTORS,
-    Measured,
-    Measurement,
-    Report,
-    measured_for,
-)
+from release.reports import METRICS, Measured, Measurement, Report, measured_for
+from release.variants import Task
 
 MARKS = {Decision.PASS: "✅", Decision.INCONCLUSIVE: "❔", Decision.FAIL: "❌"}
 
@@ -34,16 +26,16 @@ NAMES = {
 }
 """Metric to what people call it."""
 
-PARITY: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    CLASSES: {
+PARITY: Mapping[Task, Mapping[str, tuple[str, str]]] = {
+    Task.TEXT_CLASSIFICATION: {
         "argmax_agreement": ("same label as its parent", "{:.1%}"),
         "max_logit_error": ("largest logit error", "{:.4f}"),
     },
-    ENTITIES: {
+    Task.TOKEN_CLASSIFICATION: {
         "argmax_agreement": ("tokens labelled as by its parent", "{:.1%}"),
         "max_logit_error": ("largest logit error", "{:.4f}"),
     },
-    VECTORS: {
+    Task.FEATURE_EXTRACTION: {
         "min_cosine": ("least cosine to its parent", "{:.4f}"),
         "max_vector_error": ("largest error of a number", "{:.4f}"),
     },
@@ -51,12 +43,12 @@ PARITY: Mapping[str, Mapping[str, tuple[str, str]]] = {
 """Task to what is told of a variant's parity: what people call it and how it is written."""
 
 
-def names_for(task: str) -> dict[str, str]:
+def names_for(task: Task) -> dict[str, str]:
     """Give the metrics of a task and what people call them, in order."""
     return {metric: NAMES[metric] for metric in measured_for(task)}
 
 
-def parity(task: str, name: str, found: Mapping[str, float]) -> str:
+def parity(task: Task, name: str, found: Mapping[str, float]) -> str:
     """Write one figure of a variant's parity; what is absent is said to be."""
     _, form = PARITY[task][name]
     return form.format(found[name]).replace("%", " %") if name in found else "unknown"
@@ -99,7 +91,7 @@ def label_rows(report: Report) -> list[tuple[str, Measured]]:
     return [
         (name.removeprefix("label="), found)
         for name, found in rows.items()
-        if report.task == ENTITIES and (name == "all" or name.startswith("label="))
+        if report.task == Task.TOKEN_CLASSIFICATION and (name == "all" or name.startswith("label="))
     ]
 
 

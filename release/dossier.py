@@ -7,9 +7,9 @@ from typing import Any
 from release.evidence import Tally
 from release.gates import Verdict, judge
 from release.releases import Approval, Event, Phase, Release
-from release.reports import CLASSES, Profile, Report
+from release.reports import Profile, Report
 from release.training import Lineage
-from release.variants import Variant
+from release.variants import Task, Variant
 
 Verdicts = Mapping[str, Verdict]
 """Digest of a report to what the gates said of it."""
@@ -26,6 +26,9 @@ class Dossier:
 
     last: int = 0
     """Number of the last event that it tells of."""
+
+    since: Event | None = None
+    """How its variant was put back after the release had ended well; None where it was not."""
 
     approvals: tuple[Approval, ...] = ()
     evidence: Mapping[str, Mapping[int, Tally]] = field(default_factory=dict)
@@ -55,9 +58,9 @@ class Dossier:
         return self.chosen or nearest
 
     @property
-    def task(self) -> str:
+    def task(self) -> Task:
         """What its model is for, as far as it was measured."""
-        return self.reports[0].task if self.reports else CLASSES
+        return self.reports[0].task if self.reports else Task.TEXT_CLASSIFICATION
 
     @property
     def champion(self) -> Profile | None:

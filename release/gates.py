@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from release.errors import Invalid
 from release.reports import METRICS, Measurement, Report, measured_for
+from release.variants import Task
 
 
 class Decision(StrEnum):
@@ -77,7 +78,7 @@ class Gate:
                 f"it is a {kind}, within {lowest:g}..1",
             )
 
-    def check_task(self, task: str) -> None:
+    def check_task(self, task: Task) -> None:
         """Hold the gate to what can be measured.
 
         Raises:

@@ -5,12 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 from release.digests import digest_of
-from release.variants import Variant
-
-CLASSES, ENTITIES, VECTORS = "text-classification", "token-classification", "feature-extraction"
-"""Tasks that can be judged, as transformers names them."""
-
-TASKS = (CLASSES, ENTITIES, VECTORS)
+from release.variants import Task, Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +19,7 @@ class Metric:
     gated: bool = True
     """Whether a gate may rest on it: not on an estimate whose error nobody knows."""
 
-    tasks: Sequence[str] = TASKS
+    tasks: Sequence[Task] = tuple(Task)
     """Those whose suites measure it."""
 
     correlation: bool = False
@@ -35,31 +30,45 @@ class Metric:
 
 
 METRICS: Mapping[str, Metric] = {
-    "accuracy": Metric(unit="", better="higher", tasks=(CLASSES,)),
-    "macro_f1": Metric(unit="", better="higher", tasks=(CLASSES,)),
-    "entity_f1": Metric(unit="", better="higher", tasks=(ENTITIES,)),
-    "entity_precision": Metric(unit="", better="higher", tasks=(ENTITIES,)),
-    "entity_recall": Metric(unit="", better="higher", tasks=(ENTITIES,)),
+    "accuracy": Metric(unit="", better="higher", tasks=(Task.TEXT_CLASSIFICATION,)),
+    "macro_f1": Metric(unit="", better="higher", tasks=(Task.TEXT_CLASSIFICATION,)),
+    "entity_f1": Metric(unit="", better="higher", tasks=(Task.TOKEN_CLASSIFICATION,)),
+    "entity_precision": Metric(unit="", better="higher", tasks=(Task.TOKEN_CLASSIFICATION,)),
+    "entity_recall": Metric(unit="", better="higher", tasks=(Task.TOKEN_CLASSIFICATION,)),
     "spearman": Metric(
-        unit="", better="higher", tasks=(VECTORS,), correlation=True, counted="pairs"
+        unit="",
+        better="higher",
+        tasks=(Task.FEATURE_EXTRACTION,),
+        correlation=True,
+        counted="pairs",
     ),
     "pearson": Metric(
-        unit="", better="higher", tasks=(VECTORS,), correlation=True, counted="pairs"
+        unit="",
+        better="higher",
+        tasks=(Task.FEATURE_EXTRACTION,),
+        correlation=True,
+        counted="pairs",
     ),
     "latency_p50_ms": Metric(unit="ms", better="lower"),
     "latency_p99_ms": Metric(unit="ms", better="lower"),
     "throughput_per_s": Metric(unit="texts/s", better="higher"),
-    "calibration_error": Metric(unit="", better="lower", gated=False, tasks=(CLASSES,)),
+    "calibration_error": Metric(
+        unit="", better="lower", gated=False, tasks=(Task.TEXT_CLASSIFICATION,)
+    ),
     "size_mb": Metric(unit="MB", better="lower"),
     "memory_mb": Metric(unit="MB", better="lower"),
 }
 """Every metric that the evaluation measures."""
 
-HEADLINES: Mapping[str, str] = {CLASSES: "accuracy", ENTITIES: "entity_f1", VECTORS: "spearman"}
+HEADLINES: Mapping[Task, str] = {
+    Task.TEXT_CLASSIFICATION: "accuracy",
+    Task.TOKEN_CLASSIFICATION: "entity_f1",
+    Task.FEATURE_EXTRACTION: "spearman",
+}
 """Task to the metric that stands for how good a model is, in every slice too."""
 
 
-def measured_for(task: str) -> list[str]:
+def measured_for(task: Task) -> list[str]:
     """Name the metrics that a task's suites measure, in their order."""
     return [name for name, facts in METRICS.items() if task in facts.tasks]
 
@@ -126,7 +135,7 @@ class Report(Profile):
     """Coverage of every interval, such as 0.95."""
 
     labels: tuple[str, ...] = ()
-    task: str = CLASSES
+    task: Task = Task.TEXT_CLASSIFICATION
     champion: Profile | None = None
     """What it was measured beside, in the same turns."""
 
@@ -144,7 +153,7 @@ class Report(Profile):
     def as_json(self) -> dict[str, Any]:
         """Give plain JSON data; of what other tasks have no word, as before there were any."""
         plain = asdict(self)
-        if self.task == CLASSES:
+        if self.task == Task.TEXT_CLASSIFICATION:
             del plain["task"]
         for one in filter(None, (plain, plain["champion"])):
             if not one["pairs"]:
@@ -165,7 +174,7 @@ class Report(Profile):
             suite=data["suite"],
             confidence=data["confidence"],
             labels=tuple(data.get("labels", ())),
-            task=data.get("task", CLASSES),
+            task=Task(data.get("task", Task.TEXT_CLASSIFICATION)),
             champion=Profile(**_profile(champion)) if champion else None,
             differences=_measured(data["differences"]),
             slice_differences=_slices(data.get("slice_differences", {})),

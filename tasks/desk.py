@@ -210,6 +210,7 @@ def _back_over(desired: Desired, who: Identity, why: str, now: float) -> Change:
         actor=who.name,
         sentence=f"{who.name} rolled back {left} ({why or 'no reason given'}); "
         f"{to} has all the traffic",
+        data={"left": desired.champion.digest if desired.champion else ""},
         model=desired.model,
     )
     return Change(desired=back, expected=desired.generation, events=(event,))

@@ -16,8 +16,7 @@ from release.errors import Conflict, Invalid, NotFound, SlipwayError, Unavailabl
 from release.gates import FEWEST
 from release.policy import Policy
 from release.releases import Desired
-from release.reports import ENTITIES
-from release.variants import Candidate
+from release.variants import Candidate, Task
 from serving.variants.build import check_tools
 from serving.variants.intake import Facts, check_files, read_facts
 from tasks.wiring import House
@@ -188,7 +187,7 @@ def _check_fit(candidate: Candidate, facts: Facts, suite: Suite) -> None:
 
 def entity_labels(facts: Facts) -> set[str]:
     """Name the entities that a model tells of: its labels of tokens are such as `B-PER` and `O`."""
-    if facts.task != ENTITIES:
+    if facts.task != Task.TOKEN_CLASSIFICATION:
         return set(facts.labels)
     return {_PLACE.sub("", label) for label in facts.labels} - {OUTSIDE}
 

@@ -31,13 +31,16 @@ def read_dossier(house: House, release_id: str, links: Mapping[str, str] | None 
     # Events first: what happens after this reading is then found untold.
     numbered = ledger.events(release_id)
     events = tuple(event for _, event in numbered)
+    release = ledger.release(release_id)
+    since = _since(house, release)
     recorded = _recorded(events)
     known = {"MLflow run": str(recorded.data["address"])} if recorded else {}
     return Dossier(
-        release=ledger.release(release_id),
+        release=release,
         reports=tuple(ledger.reports(release_id)),
         events=events,
-        last=_last(numbered),
+        last=_last(numbered + since),
+        since=next((event for _, event in since), None),
         approvals=tuple(ledger.approvals(release_id)),
         evidence=ledger.evidence(release_id),
         links={**known, **(links or {})},
@@ -48,6 +51,20 @@ def _recorded(events: Iterable[Event]) -> Event | None:
     """Give the last event that names a release's run."""
     found = [one for one in events if one.kind == "recorded"]
     return found[-1] if found else None
+
+
+def _since(house: House, release: Release) -> list[tuple[int, Event]]:
+    """Find how the variant was put back after its release had ended; at most one event."""
+    chosen, ended = release.chosen, release.closed_at
+    if chosen is None or ended is None:
+        return []
+    later = house.ledger.events(model=release.candidate.model, kinds=("rolled-back",))
+    wanted = chosen.variant.digest
+    return [
+        (number, event)
+        for number, event in later
+        if not event.release and event.at >= ended and event.data.get("left") == wanted
+    ][:1]
 
 
 def _last(numbered: Iterable[tuple[int, Event]]) -> int:
@@ -120,7 +137,8 @@ def version_tags(house: House, release: Release) -> dict[str, str]:
     """Give the tags that a version must carry of its last release, as the ledger stands now."""
     numbered = house.ledger.events(release.id)
     recorded = _recorded(event for _, event in numbered)
-    return _tags(release, str(recorded.data["run"]) if recorded else "", _last(numbered))
+    run = str(recorded.data["run"]) if recorded else ""
+    return _tags(release, run, _last(numbered + _since(house, release)))
 
 
 def _tags(release: Release, run: str, last: int) -> dict[str, str]:

@@ -33,8 +33,8 @@ def test_a_suite_of_entities_is_made(tmp_path: Path) -> None:
     options = ("--task", "token-classification", "--entities", "spans")
     output = said("suite", table, str(folder), *options)
     assert f"{folder}: calibration 12, test 47; labels PER\n" in output
-    assert "left out: 1 rows without a text or entities\n" in output
-    assert "left out: 1 texts with several lists of entities\n" in output
+    assert "left out: 1 row without a text or entities\n" in output
+    assert "left out: 1 text with several lists of entities\n" in output
     assert load_suite(folder).task == "token-classification"
 
 
@@ -47,6 +47,11 @@ def test_a_suite_of_pairs_is_made(tmp_path: Path) -> None:
     output = said("suite", table, str(folder), "--task", "feature-extraction", *options)
     assert output == f"{folder}: calibration 12, test 48\n"
     assert load_suite(folder).task == "feature-extraction"
+
+
+def test_a_task_that_nobody_judges_is_refused(tmp_path: Path) -> None:
+    output = said("suite", "t.csv", str(tmp_path / "suite"), "--task", "translation")
+    assert "'translation' is not one of 'text-classification', 'token-classif" in output
 
 
 @pytest.mark.parametrize(

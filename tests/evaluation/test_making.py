@@ -14,6 +14,7 @@ from evaluation.examples import Example
 from evaluation.making import deal, make_suite
 from evaluation.tables import Columns, Table, read_table
 from release.errors import Conflict, Invalid, NotFound
+from release.variants import Task
 
 HEADER = ("text", "label")
 
@@ -67,7 +68,8 @@ def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
         ("  ", "a"),
         ("no label", ""),
         ("short row",),
-        ("kept", "b", "one too many"),
+        ("kept", "b", ""),
+        ("an unquoted text", " cut in two", "a"),
     ]
     found = read_table(table(tmp_path / "t.csv", [HEADER, *rows]), Columns())
     assert found == Table(
@@ -75,7 +77,18 @@ def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
         empty=3,
         repeated=1,
         contradictory=1,
+        ragged=1,
     )
+    assert found.left_out == (
+        "3 rows without a text or a label",
+        "1 row with more cells than the header (is a text with a comma not quoted?)",
+        "1 row that stood there before",
+        "1 text under several labels",
+    )
+    with pytest.raises(
+        Invalid, match=r"bring more texts; left out: 3 rows .*; left out: 1 row with"
+    ):
+        make_suite(found, tmp_path / "suite")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +99,17 @@ def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
         (b"", Columns(), r"it has none"),
         ("text,label\n文本,好\n".encode("gb18030"), Columns(), r"byte 11 is 0xce.*gb18030"),
         (b"text,label\nx,y\n", Columns(encoding="klingon"), r"No encoding is called 'klingon'"),
-        (b'text,label\n"' + b"x" * 200_000 + b'",y\n', Columns(), r"no table: field larger"),
+        (
+            b'text,label\n"' + b"x" * 200_000 + b'",y\n',
+            Columns(),
+            r"no table: field larger .* after line 1\. \(is a quote opened and not closed",
+        ),
+        (
+            b"text;label\n1;2\n",
+            Columns(),
+            r"by ';', it seems: its header is text;label\. \(separate",
+        ),
+        (b"text\tlabel\n1\t2\n", Columns(), r"by '\\t', it seems.*ends in \.tsv"),
     ],
 )
 def test_what_is_no_table_is_said(
@@ -164,14 +187,14 @@ def entities(count: int) -> list[tuple[str, ...]]:
     return [(f" 安娜, 京, {n}", json.dumps(marks(n), ensure_ascii=False)) for n in range(count)]
 
 
-ENTITIES = Columns(task="token-classification", entities="marks")
+ENTITIES = Columns(task=Task.TOKEN_CLASSIFICATION, entities="marks")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "gb18030"])
 def test_a_table_of_entities_becomes_a_suite(tmp_path: Path, encoding: str) -> None:
     path = table(tmp_path / "t.csv", [("text", "marks"), *entities(200)], encoding=encoding)
     suite = make_suite(read_table(path, replace(ENTITIES, encoding=encoding)), tmp_path / "suite")
-    assert (suite.task, suite.labels) == ("token-classification", ("LOC", "人"))
+    assert (suite.task, suite.labels) == (Task.TOKEN_CLASSIFICATION, ("LOC", "人"))
     # The first blank stays, or every offset would be another.
     assert all(text.startswith(" 安娜") for text in suite.texts("test"))
     assert len(suite.splits["calibration"]) == 40
@@ -196,11 +219,11 @@ def test_a_table_of_pairs_becomes_a_suite(tmp_path: Path) -> None:
     rows = [(f"one {n}", f"two {n % 7}", str(n % 11 / 10)) for n in range(200)]
     again = [("one 0", "two 0", "0"), ("one 1", "two 1", "0.7"), ("one 0", "two 3", "1")]
     path = table(tmp_path / "t.tsv", [("a", "b", "c"), *rows, *again, ("x", "", "1")])
-    columns = Columns(task="feature-extraction", text="a", other="b", similarity="c")
+    columns = Columns(task=Task.FEATURE_EXTRACTION, text="a", other="b", similarity="c")
     found = read_table(path, columns)
     assert (found.empty, found.repeated, found.contradictory) == (1, 1, 1)
     suite = make_suite(found, tmp_path / "suite", train=0.5)
-    assert (suite.task, suite.labels) == ("feature-extraction", ())
+    assert (suite.task, suite.labels) == (Task.FEATURE_EXTRACTION, ())
     assert {split: len(some) for split, some in suite.splits.items()} == {
         "train": 100,
         "calibration": 20,
@@ -218,10 +241,10 @@ def test_a_table_of_pairs_becomes_a_suite(tmp_path: Path) -> None:
             ENTITIES,
             "line 2: 'P' at 0..5 is no part of a text of 4 characters",
         ),
-        (("a", "b", "3.8"), Columns(task="feature-extraction"), "line 2.*within 0..1, not 3.8"),
-        (("a", "b", "high"), Columns(task="feature-extraction"), "within 0..1, not 'high'"),
+        (("a", "b", "3.8"), Columns(task=Task.FEATURE_EXTRACTION), "line 2.*within 0..1, not 3.8"),
+        (("a", "b", "high"), Columns(task=Task.FEATURE_EXTRACTION), "within 0..1, not 'high'"),
         (("a", "b"), replace(ENTITIES, entities="spans"), r"no column 'spans'.*--entities"),
-        (("a", "b", "1"), Columns(task="feature-extraction", other="o"), "column 'o'.*--other"),
+        (("a", "b", "1"), Columns(task=Task.FEATURE_EXTRACTION, other="o"), "column 'o'.*--other"),
     ],
 )
 def test_what_is_wrong_in_a_row_is_said(
@@ -232,14 +255,61 @@ def test_what_is_wrong_in_a_row_is_said(
         read_table(table(tmp_path / "t.csv", [header, row]), columns)
 
 
-def test_a_task_that_nobody_judges_is_refused() -> None:
-    with pytest.raises(Invalid, match=r"the task 'translation'.*tasks are text-classification"):
-        Columns(task="translation")
-
-
 def test_too_few_pairs_are_called_pairs(tmp_path: Path) -> None:
     rows = [(f"one {n}", "two", str(n / 40)) for n in range(30)]
     path = table(tmp_path / "t.csv", [("text", "other", "similarity"), *rows])
-    few = read_table(path, Columns(task="feature-extraction"))
+    few = read_table(path, Columns(task=Task.FEATURE_EXTRACTION))
     with pytest.raises(Invalid, match=r"^30 usable pairs leave 24 .*calibrate, of 1 at least\."):
         make_suite(few, tmp_path / "suite")
+
+
+def test_a_column_becomes_slices(tmp_path: Path) -> None:
+    rows = [(f"text {n}", "ab"[n % 2], ("zh", "en", "")[n % 3], "x=y") for n in range(90)]
+    path = table(tmp_path / "t.csv", [("text", "label", "language", "source"), *rows])
+    found = read_table(path, Columns(slices=("language", "source")))
+    suite = make_suite(found, tmp_path / "suite")
+    told = {one.text: one.slices for some in suite.splits.values() for one in some}
+    assert told["text 0"] == ("language=zh", "source=x=y")
+    assert told["text 2"] == ("source=x=y",)
+    with pytest.raises(Invalid, match="no column 'tongue'.*--slice"):
+        read_table(path, Columns(slices=("tongue",)))
+    with pytest.raises(Invalid, match="called 'label'.*label and characters apart by itself"):
+        Columns(slices=("label",))
+
+
+@pytest.mark.parametrize("task", [Task.TOKEN_CLASSIFICATION, Task.FEATURE_EXTRACTION])
+def test_what_is_left_out_is_told_of_every_task(tmp_path: Path, task: Task) -> None:
+    """And slices are the first row's: a row that differs in them alone is a repeated one."""
+    said = {
+        Task.TOKEN_CLASSIFICATION: (
+            "text",
+            "entities",
+            "[]",
+            '[{"start": 0, "end": 4, "label": "P"}]',
+        ),
+        Task.FEATURE_EXTRACTION: ("text,other", "similarity", "0", "1"),
+    }[task]
+    texts, header, no, yes = said
+    asked = tuple(texts.split(","))
+    many = [(*[f"said {n}" for _ in asked], (no, yes)[n % 2], "zh") for n in range(50)]
+    more = [
+        (*["said 0" for _ in asked], no, "en"),
+        (*["said 1" for _ in asked], no, "en"),
+        (*["" for _ in asked], no, "en"),
+        (*["cut, in two" for _ in asked], no, "en", "much"),
+    ]
+    path = table(tmp_path / "t.csv", [(*asked, header, "language"), *many, *more])
+    found = read_table(path, Columns(task=task, slices=("language",)))
+    one, missing, several = {
+        Task.TOKEN_CLASSIFICATION: ("text", "a text or entities", "lists of entities"),
+        Task.FEATURE_EXTRACTION: ("pair", "two texts or a similarity", "similarities"),
+    }[task]
+    assert found.left_out == (
+        f"1 row without {missing}",
+        "1 row with more cells than the header (is a text with a comma not quoted?)",
+        "1 row that stood there before",
+        f"1 {one} with several {several}",
+    )
+    suite = make_suite(found, tmp_path / "suite")
+    for some in suite.splits.values():
+        assert all(one.slices == ("language=zh",) for one in some)

@@ -10,6 +10,7 @@ import pytest
 from evaluation import markdown
 from evaluation.page import html
 from release.dossier import Dossier
+from release.releases import Event
 from tests.fakes.dossier import (
     LABELS,
     LINEAGE,
@@ -184,3 +185,15 @@ def test_a_slice_that_was_only_timed_has_no_row_of_its_own(tmp_path: Path) -> No
     assert "| characters=" not in markdown.render(only)
     page = html(only)
     assert "Slice by slice" not in page and "Latency by length" in page
+
+
+def test_page_and_markdown_tell_what_came_after(dossier: Dossier) -> None:
+    event = Event(kind="rolled-back", at=200.0, actor="max", sentence="max put <b>it</b> back")
+    told = replace(dossier, since=event)
+    assert (
+        "Since then, 1970-01-01 00:03:20 UTC: max put <b>it</b> back" in Elements(html(told)).said
+    )
+    assert "**Since then, 1970-01-01 00:03:20 UTC:** max put <b>it</b> back" in markdown.render(
+        told
+    )
+    assert "Since then" not in html(dossier) + markdown.render(dossier)

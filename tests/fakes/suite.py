@@ -6,6 +6,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from release.variants import Task
+
 LABELS = ("alpha", "beta", "gamma")
 
 Rows = Sequence[tuple[str, str]]
@@ -16,7 +18,7 @@ def write_suite(folder: Path, labels: Sequence[str], splits: Mapping[str, Rows])
         split: [{"text": text, "label": label} for text, label in rows]
         for split, rows in splits.items()
     }
-    return write_lines(folder, "text-classification", labels, lines)
+    return write_lines(folder, Task.TEXT_CLASSIFICATION, labels, lines)
 
 
 def write_lines(
@@ -70,7 +72,7 @@ def entity_suite(folder: Path, *, test: int = 60) -> Path:
 
     splits = {"calibration": 12, "test": test}
     rows = {split: [row(split, n) for n in range(count)] for split, count in splits.items()}
-    return write_lines(folder, "token-classification", ["PER", "LOC"], rows)
+    return write_lines(folder, Task.TOKEN_CLASSIFICATION, ["PER", "LOC"], rows)
 
 
 def pair_suite(folder: Path, *, test: int = 60) -> Path:
@@ -86,4 +88,4 @@ def pair_suite(folder: Path, *, test: int = 60) -> Path:
 
     splits = {"calibration": 12, "test": test}
     rows = {split: [row(split, n) for n in range(count)] for split, count in splits.items()}
-    return write_lines(folder, "feature-extraction", [], rows)
+    return write_lines(folder, Task.FEATURE_EXTRACTION, [], rows)

@@ -2,7 +2,8 @@ import pytest
 
 from release.errors import Invalid
 from release.gates import Decision, Gate, judge
-from release.reports import HEADLINES, TASKS, Measurement, Profile, Report
+from release.reports import HEADLINES, Measurement, Profile, Report
+from release.variants import Task
 from tests.fakes.nouns import a_report, variant
 
 FLOOR = Gate(metric="accuracy", at_least=0.5)
@@ -138,19 +139,27 @@ def test_few_texts_prove_nothing() -> None:
 @pytest.mark.parametrize(
     ("gate", "task", "known"),
     [
-        (Gate(metric="accuracy", at_least=0.5), "feature-extraction", "spearman, pearson, latency"),
-        (Gate(metric="entity_f1", at_least=0.5), "text-classification", "accuracy, macro_f1, late"),
+        (
+            Gate(metric="accuracy", at_least=0.5),
+            Task.FEATURE_EXTRACTION,
+            "spearman, pearson, latency",
+        ),
+        (
+            Gate(metric="entity_f1", at_least=0.5),
+            Task.TEXT_CLASSIFICATION,
+            "accuracy, macro_f1, late",
+        ),
     ],
 )
 def test_a_gate_on_what_a_task_does_not_measure_is_refused(
-    gate: Gate, task: str, known: str
+    gate: Gate, task: Task, known: str
 ) -> None:
     with pytest.raises(Invalid, match=rf"which no suite of {task} measures.*measured are {known}"):
         gate.check_task(task)
 
 
 def test_what_every_task_has_may_be_gated_in_each() -> None:
-    for task in TASKS:
+    for task in Task:
         Gate(metric="latency_p99_ms", at_most=9).check_task(task)
         Gate(metric=HEADLINES[task], at_least=0.5).check_task(task)
 

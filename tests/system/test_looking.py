@@ -99,6 +99,7 @@ def test_a_plan_does_nothing_and_needs_neither_torch_nor_prefect(home: Home) -> 
     assert done.stderr.strip() == "[]"
     assert "tiny@2 can be released as the model's first" in done.stdout
     assert "straight into production" in done.stdout
+    assert "mind      It cannot be asked for as long as nothing runs: Nothing is up" in done.stdout
     assert all(line == line.rstrip() for line in done.stdout.splitlines())
     assert written(home) == before
     assert not home.house.settings.store.exists()

@@ -1,6 +1,6 @@
 """What stands in the way of a model of another task, before anything is begun."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +9,6 @@ import pytest
 from infra.ledger import Change, Ledger
 from infra.settings import Settings
 from release.variants import Manifest, Task, Variant
-from serving.variants.intake import Facts
 from tasks.inspection import Request, inspect
 from tasks.plan import plan
 from tasks.wiring import House
@@ -17,81 +16,91 @@ from tests.fakes.nouns import POLICY
 from tests.fakes.ready_model import make_ready_model
 from tests.fakes.suite import LABELS, entity_suite, keyword_suite, pair_suite
 
-MODEL = "tagger"
-CLASSES, ENTITIES, VECTORS = "text-classification", "token-classification", "feature-extraction"
+TEXT, TOKEN, VECTOR = Task.TEXT_CLASSIFICATION, Task.TOKEN_CLASSIFICATION, Task.FEATURE_EXTRACTION
 TOKEN_LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
-SUITES: dict[str, Callable[[Path], Path]] = {
-    CLASSES: lambda folder: keyword_suite(folder, LABELS),
-    ENTITIES: entity_suite,
-    VECTORS: pair_suite,
+SUITES: dict[Task, Callable[[Path], Path]] = {
+    TEXT: lambda folder: keyword_suite(folder, LABELS),
+    TOKEN: entity_suite,
+    VECTOR: pair_suite,
 }
-METRICS = {CLASSES: "accuracy", ENTITIES: "entity_f1", VECTORS: "spearman"}
+METRICS = {
+    TEXT: "accuracy",
+    TOKEN: "entity_f1",
+    VECTOR: "spearman",
+}
 
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     settings = Settings(home=tmp_path_factory.mktemp("home"))
     made = House(settings=settings, ledger=Ledger.open(settings.ledger))
-    made.registry.register(MODEL, make_ready_model(settings.root / "files"))
     yield made
     made.ledger.close()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    """A name that no other test has: the registry is shared, and made only once."""
+    return tmp_path.name
 
 
 Look = Callable[..., list[str]]
 
 
 @pytest.fixture
-def obstacles(here: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Look:
+def obstacles(here: House, model: str, tmp_path: Path) -> Look:
     """Say what stands in the way of a model of some task, with a suite and gates of some task."""
 
-    def look(task: str, suite: str, metric: str = "", labels: tuple[str, ...] = ()) -> list[str]:
-        facts = Facts(task=Task(task), labels=labels, longest_input=128)
-        monkeypatch.setattr("tasks.inspection.read_facts", lambda folder: facts)
+    def look(
+        task: Task, suite: Task, metric: str = "", labels: Sequence[str] = LABELS
+    ) -> list[str]:
+        here.registry.register(model, make_ready_model(tmp_path / "files", task, labels))
         SUITES[suite](tmp_path / "suite")
         policy = tmp_path / "policy.toml"
         text = POLICY.replace('"accuracy"', f'"{metric or METRICS[suite]}"')
         policy.write_text(text.replace("openvino-int8", "torch-int8"))
-        return [str(one) for one in inspect(here, Request(model=MODEL, policy=policy)).obstacles]
+        return [str(one) for one in inspect(here, Request(model=model, policy=policy)).obstacles]
 
     return look
 
 
 @pytest.mark.parametrize("labels", [TOKEN_LABELS, ("PER", "LOC"), ("LOC", "O", "PER")])
 def test_a_model_that_fits_has_nothing_in_its_way(obstacles: Look, labels: tuple[str, ...]) -> None:
-    assert obstacles(ENTITIES, ENTITIES, labels=labels) == []
+    assert obstacles(TOKEN, TOKEN, labels=labels) == []
 
 
 def test_a_model_without_labels_needs_none(obstacles: Look) -> None:
-    assert obstacles(VECTORS, VECTORS) == []
+    assert obstacles(VECTOR, VECTOR) == []
 
 
-def test_a_suite_of_another_task_is_refused(obstacles: Look) -> None:
-    (said,) = obstacles(VECTORS, ENTITIES)
-    assert said.startswith(f"{MODEL}@1 is for {VECTORS}, but its suite is for {ENTITIES}.")
+def test_a_suite_of_another_task_is_refused(obstacles: Look, model: str) -> None:
+    (said,) = obstacles(VECTOR, TOKEN)
+    wanted = f"{model}@1 is for feature-extraction, but its suite is for token-classification."
+    assert said.startswith(wanted)
 
 
 def test_entities_that_a_model_does_not_know_are_refused(obstacles: Look) -> None:
-    (said,) = obstacles(ENTITIES, ENTITIES, labels=("O", "B-PER", "I-PER"))
+    (said,) = obstacles(TOKEN, TOKEN, labels=("O", "B-PER", "I-PER"))
     assert "answers with O, B-PER, I-PER, but its suite is labelled PER, LOC" in said
 
 
 def test_a_classifiers_labels_are_taken_as_they_are(obstacles: Look) -> None:
-    assert len(obstacles(CLASSES, CLASSES, labels=("B-alpha", "beta", "gamma"))) == 1
-    assert obstacles(CLASSES, CLASSES, labels=LABELS) == []
+    assert len(obstacles(TEXT, TEXT, labels=("B-alpha", "beta", "gamma"))) == 1
+    assert obstacles(TEXT, TEXT, labels=LABELS) == []
 
 
 @pytest.mark.parametrize(
     ("task", "metric", "known"),
     [
-        (ENTITIES, "accuracy", "entity_f1, entity_precision, entity_recall, latency_p50_ms"),
-        (VECTORS, "entity_f1", "spearman, pearson, latency_p50_ms"),
-        (CLASSES, "spearman", "accuracy, macro_f1, latency_p50_ms"),
+        (TOKEN, "accuracy", "entity_f1, entity_precision, entity_recall, latency_p50_ms"),
+        (VECTOR, "entity_f1", "spearman, pearson, latency_p50_ms"),
+        (TEXT, "spearman", "accuracy, macro_f1, latency_p50_ms"),
     ],
 )
 def test_a_gate_on_what_the_task_does_not_measure_is_refused(
-    obstacles: Look, task: str, metric: str, known: str
+    obstacles: Look, task: Task, metric: str, known: str
 ) -> None:
-    labels = {CLASSES: LABELS, ENTITIES: TOKEN_LABELS, VECTORS: ()}[task]
+    labels = TOKEN_LABELS if task == TOKEN else LABELS
     found = obstacles(task, task, metric, labels)
     # The policy has two gates on it, and each is one.
     assert len(found) == 2
@@ -101,34 +110,41 @@ def test_a_gate_on_what_the_task_does_not_measure_is_refused(
     )
 
 
-def test_a_plan_counts_both_texts_of_a_pair(here: House, obstacles: Look, tmp_path: Path) -> None:
-    obstacles(VECTORS, VECTORS)
-    outlook = plan(here, Request(model=MODEL, policy=tmp_path / "policy.toml"))
+def test_a_plan_counts_both_texts_of_a_pair(
+    here: House, obstacles: Look, model: str, tmp_path: Path
+) -> None:
+    obstacles(VECTOR, VECTOR)
+    outlook = plan(here, Request(model=model, policy=tmp_path / "policy.toml"))
     assert outlook.trial is not None
     assert (outlook.trial.test, outlook.trial.calibration) == (120, 24)
 
 
-def test_a_champion_of_another_task_is_not_replaced(here: House, obstacles: Look) -> None:
+def test_a_champion_of_another_task_is_not_replaced(
+    here: House, obstacles: Look, model: str
+) -> None:
     manifest = Manifest(
-        candidate=f"{MODEL}@7",
+        candidate=f"{model}@7",
         parent="sha256:parent",
         recipe="torch-fp32",
         recipe_digest="sha256:recipe",
-        task=Task(CLASSES),
+        task=TEXT,
         labels=LABELS,
         longest_input=128,
         files={},
     )
     champion = here.store.put(here.store.aside(), manifest)
-    _crown(here, champion)
-    (said,) = obstacles(VECTORS, VECTORS)
-    assert f"{MODEL}@7/torch-fp32 is for {CLASSES}, and {MODEL}@1 for {VECTORS}" in said
-    _crown(here, replace(champion, digest="sha256:lost"))
-    assert obstacles(VECTORS, VECTORS) == []
+    _crown(here, model, champion)
+    (said,) = obstacles(VECTOR, VECTOR)
+    wanted = (
+        f"{model}@7/torch-fp32 is for text-classification, and {model}@1 for feature-extraction"
+    )
+    assert wanted in said
+    _crown(here, model, replace(champion, digest="sha256:lost"))
+    assert obstacles(VECTOR, VECTOR) == []
 
 
-def _crown(here: House, champion: Variant) -> None:
-    before = here.ledger.desired(MODEL)
-    claim = here.ledger.claim(MODEL, "test", 10, 100.0, force=True)
+def _crown(here: House, model: str, champion: Variant) -> None:
+    before = here.ledger.desired(model)
+    claim = here.ledger.claim(model, "test", 10, 100.0, force=True)
     desired = replace(before, champion=champion)
     here.ledger.commit(claim, Change(desired=desired, expected=before.generation, events=()), 100.0)

@@ -8,14 +8,16 @@ from threading import Barrier
 
 import pytest
 
+from infra.identity import Identity
 from infra.ledger import Change, Ledger
 from infra.registry import Picture, Registry
 from infra.registry.connection import connect
 from infra.settings import Settings
 from release.releases import Phase, Release
 from release.variants import Candidate
+from tasks.desk import roll_back
 from tasks.images import repair
-from tasks.telling import is_told, record, version_tags
+from tasks.telling import is_told, read_dossier, record, version_tags
 from tasks.trainings import TRAINED
 from tasks.wiring import House
 from tests.fakes.dossier import LINEAGE
@@ -183,3 +185,24 @@ def test_what_happens_later_is_told_later(here: House) -> None:
     after = here.registry.tags(MODEL)[2]
     assert (before["slipway.outcome"], after["slipway.outcome"]) == ("preparing", "rejected")
     assert before["slipway.run"] == after["slipway.run"]
+
+
+def test_what_was_put_back_later_is_told_of_the_release(here: House) -> None:
+    """It stays promoted, for that is how it ended; but nobody reads that it is still served."""
+    release = closed(here.ledger, opened(here.ledger), Phase.PROMOTED)
+    claim, before = claimed(here.ledger), here.ledger.desired(MODEL)
+    moved = replace(before, champion=variant(2), previous=variant(1))
+    here.ledger.commit(claim, Change(desired=moved, expected=before.generation), 100.0)
+    here.ledger.yield_claim(claim)
+    repair(here, MODEL)
+    assert is_told(here, release)
+    assert read_dossier(here, release.id).since is None
+    roll_back(here, MODEL, Identity(name="max", role="release-manager"), "too slow")
+    assert not is_told(here, release)
+    assert any("was told of" in said for said in repair(here, MODEL))
+    assert is_told(here, release)
+    page = here.settings.page(release.id).read_text(encoding="utf-8")
+    assert "Since then" in page
+    assert f"max rolled back {MODEL}@2/openvino-int8 (too slow)" in page
+    older = closed(here.ledger, opened(here.ledger, version=1), Phase.PROMOTED)
+    assert read_dossier(here, older.id).since is None
