@@ -12,7 +12,8 @@ from release.errors import Conflict, Invalid
 from release.policy import Policy
 from release.reports import HEADLINES
 from release.variants import Candidate, Task
-from serving.variants.intake import check_files, read_facts
+from serving.variants.facts import read_facts
+from serving.variants.intake import check_files
 from tasks.wiring import house
 
 

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -20,7 +20,17 @@ from flows.control import (
     worker_command,
 )
 from infra.files import file_lock, tail
-from infra.processes import Process, Records, alive, kept_port, kill_alone, start, stop, this
+from infra.processes import (
+    Process,
+    Records,
+    alive,
+    hold_back,
+    kept_port,
+    kill_alone,
+    start,
+    stop,
+    this,
+)
 from infra.settings import Settings, inherited
 from release.errors import SlipwayError, Unavailable
 
@@ -77,15 +87,15 @@ class Supervisor:
         port = kept_port(settings.run / "prefect-port", settings.host)
         url = f"http://{settings.host}:{port}/api"
         self.environment = inherited(**environment(settings, url))
-        self._add("agent", [sys.executable, "-m", "serving.agent.main"])
-        self._add("prefect-server", server_command(settings, port), nice=FLOWS_NICE)
+        self.add("agent", [sys.executable, "-m", "serving.agent.main"])
+        self.add("prefect-server", server_command(settings, port))
         prefect = self.prefect = Prefect(url)
         if not self._until("prefect-server", prefect.healthy):
             return None
-        self.heard = self.parts[-1].process
+        self._hear(self.parts[-1].process)
         prefect.make_pool()
-        self._add("prefect-worker", worker_command(), nice=FLOWS_NICE)
-        self._deploy()
+        self.add("prefect-worker", worker_command(), nice=FLOWS_NICE)
+        deploy(self.environment)
         gateway = self._gateway()
         if not self._until("agent", lambda: gateway_answers(gateway())):
             return None
@@ -99,7 +109,7 @@ class Supervisor:
             self.check_prefect()
             for part in self.parts:
                 if not alive(part.process):
-                    self._revive(part)
+                    self.revive(part)
             time.sleep(0.2)
 
     def check_prefect(self) -> None:
@@ -115,10 +125,17 @@ class Supervisor:
         if server is None or self.prefect is None:
             return
         if self.prefect.healthy():
-            self.answered, self.heard = now, server.process
+            self.answered = now
+            self._hear(server.process)
         elif alive(server.process) and now - self.answered > self._patience(server.process):
             stop([server.process], grace=0)
             self.answered = now
+
+    def _hear(self, server: Process) -> None:
+        """Let a server that answers step back; while it starts, people wait for it."""
+        if server != self.heard:
+            hold_back(server, FLOWS_NICE)
+            self.heard = server
 
     def _patience(self, server: Process) -> float:
         return SILENT_SECONDS if server == self.heard else START_SECONDS
@@ -157,7 +174,8 @@ class Supervisor:
 
         return url
 
-    def _add(self, name: str, command: list[str], *, nice: int = 0) -> None:
+    def add(self, name: str, command: list[str], *, nice: int = 0) -> None:
+        """Start a part, and watch over it from now on."""
         process = self._launch(name, command, nice)
         self.parts.append(Part(name=name, command=command, process=process, nice=nice))
 
@@ -167,7 +185,8 @@ class Supervisor:
         Records(self.settings.run / "parts").save(process)
         return process
 
-    def _revive(self, part: Part) -> None:
+    def revive(self, part: Part) -> None:
+        """Start a part that died anew, once its pause is over."""
         now = time.monotonic()
         if not part.restart_at:
             part.deaths += 1
@@ -190,18 +209,39 @@ class Supervisor:
             time.sleep(0.1)
         return True
 
-    def _deploy(self) -> None:
+
+def deploy(
+    environment: Mapping[str, str],
+    command: Sequence[str] | None = None,
+    seconds: float = START_SECONDS,
+) -> None:
+    """Apply `prefect.yaml` to the server that answers.
+
+    Args:
+        environment: Prefect's, with the server's address.
+        command: does it; Prefect's own where none is given.
+        seconds: how long it may take.
+
+    Raises:
+        Unavailable: it failed, or took longer.
+    """
+    try:
         done = subprocess.run(
-            deploy_command(),
+            command or deploy_command(),
             check=False,
             cwd=PROJECT,
-            env=self.environment,
+            env=environment,
             capture_output=True,
             text=True,
+            timeout=seconds,
         )
-        if done.returncode:
-            said = (done.stdout + done.stderr).strip()[-500:]
-            raise Unavailable(f"The flows could not be deployed: {said}")
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(
+            f"The flows were not deployed within {seconds:g} s.", "try again when less runs here"
+        ) from error
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip()[-500:]
+        raise Unavailable(f"The flows could not be deployed: {said}")
 
 
 @contextmanager

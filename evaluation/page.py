@@ -1,5 +1,6 @@
 """A release's report as one self-contained HTML page: no script, no outside request."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -39,7 +40,7 @@ def html(dossier: Dossier) -> str:
         dossier: of a release that may stand anywhere; what is not known yet is left out.
     """
     shown = dossier.shown
-    return (
+    page = (
         _environment()
         .get_template("report.html")
         .render(
@@ -57,6 +58,11 @@ def html(dossier: Dossier) -> str:
             watched=list(_watched(dossier)),
         )
     )
+    return _PERCENT.sub("\N{NO-BREAK SPACE}%", page)
+
+
+_PERCENT = re.compile(r"(?<=\d) %")
+"""A number and its sign, which stand on one line."""
 
 
 _SIGNS = {Decision.PASS: "✓", Decision.INCONCLUSIVE: "?", Decision.FAIL: "✗"}

@@ -74,6 +74,20 @@ def this(name: str) -> Process:
     return Process(name=name, pid=os.getpid(), created=_created(os.getpid()))
 
 
+def hold_back(process: Process, nice: int) -> None:
+    """Let a process that we started, and its children, step behind others from now on.
+
+    Args:
+        process: as `start` gave it; it leads a group and a session of its own.
+        nice: how far, beyond what we do (0..19).
+    """
+    if alive(process):
+        with suppress(ProcessLookupError):
+            # Of a group, every thread of every process is meant; of a process, one thread only.
+            os.setpriority(os.PRIO_PGRP, process.pid, os.nice(0) + nice)
+        _step_back(process.pid, nice)
+
+
 def step_back(pid: int = 0) -> None:
     """Let this process, or a child, stand as far behind others in its session as we are nice."""
     _step_back(pid or os.getpid(), os.nice(0))

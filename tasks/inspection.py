@@ -18,7 +18,8 @@ from release.policy import Policy
 from release.releases import Desired
 from release.variants import Candidate, Task
 from serving.variants.build import check_tools
-from serving.variants.intake import Facts, check_files, read_facts
+from serving.variants.facts import Facts, read_facts
+from serving.variants.intake import check_files
 from tasks.wiring import House
 
 T = TypeVar("T")

@@ -1,11 +1,14 @@
-"""What the ledger alone tells of a release, at one moment: for whoever looks on. No Prefect."""
+"""What the ledger alone tells of a release, at one moment: for whoever looks on. No Prefect.
+
+The registry is asked only about a name that the ledger does not know.
+"""
 
 from dataclasses import dataclass, replace
 
 from evaluation.live import judge_live
 from evaluation.needs import fewest
 from release.controller import valid_approvals
-from release.errors import NotFound
+from release.errors import NotFound, SlipwayError
 from release.evidence import Tally
 from release.gates import Finding
 from release.releases import (
@@ -77,7 +80,22 @@ def find(house: House, name: str, *, newest: bool = False) -> Release:
         if newest:
             return earlier[-1]
         raise NotFound(f"{name} has no open release.", f"see slipway history {name}")
-    return house.ledger.release(name)
+    try:
+        return house.ledger.release(name)
+    except NotFound as error:
+        if _is_registered(house, name):
+            said = f"{name} is registered, and has no release yet."
+            raise NotFound(said, f"slipway release {name}") from error
+        raise
+
+
+def _is_registered(house: House, name: str) -> bool:
+    """Whether a model has versions; where the registry does not say, none that we know of."""
+    try:
+        house.registry.candidate(name)
+    except SlipwayError:
+        return False
+    return True
 
 
 def see(house: House, release_id: str) -> Sight:

@@ -28,6 +28,16 @@ class Items:
     ids: list[list[int]] = field(default_factory=list)
 
 
+def unreadable(error: Exception, body: bytes) -> str:
+    """Say why a body of JSON cannot be read.
+
+    msgspec looks for a character's other half even beyond the end, and calls it all truncated then.
+    """
+    if str(error) == "Input data was truncated" and body.rstrip().endswith(b"}"):
+        return "it ends too early, or a text holds half a character (a lone surrogate)"
+    return str(error)
+
+
 def checked(texts: Sequence[Any]) -> list[str]:
     """Give the texts, if a model may be asked about each.
 

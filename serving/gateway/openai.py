@@ -11,7 +11,7 @@ import msgspec
 from serving.gateway import exchange
 from serving.gateway.dispatch import Refusal
 from serving.gateway.exchange import Response, encode
-from serving.gateway.inputs import Items, checked, checked_ids
+from serving.gateway.inputs import Items, checked, checked_ids, unreadable
 from serving.gateway.outputs import EMBEDS, numbers, rows, task_of
 from serving.gateway.table import Endpoint, Table
 from serving.replica.messages import Answer, Vectors
@@ -53,7 +53,8 @@ def read(body: bytes) -> EmbeddingRequest:
     try:
         return _requests.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refusal(400, f"The body is not a request for embeddings: {error}.", _HINT) from error
+        said = f"The body is not a request for embeddings: {unreadable(error, body)}."
+        raise Refusal(400, said, _HINT) from error
 
 
 def items_of(request: EmbeddingRequest) -> Items:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from serving.gateway.dispatch import Refusal
-from serving.gateway.inputs import checked
+from serving.gateway.inputs import checked, unreadable
 from serving.gateway.outputs import entities, numbers, rows
 from serving.replica.messages import Answer, Classes, Entities, Found
 
@@ -32,7 +32,9 @@ def read(body: bytes) -> PredictRequest:
     try:
         request = _requests.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refusal(400, f"The body is not a request: {error}.", hint) from error
+        raise Refusal(
+            400, f"The body is not a request: {unreadable(error, body)}.", hint
+        ) from error
     if (request.text is None) == (request.texts is None):
         both = "neither text nor texts" if request.text is None else "both text and texts"
         raise Refusal(400, f"The body has {both}.", hint)

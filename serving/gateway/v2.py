@@ -14,7 +14,15 @@ from release.variants import Variant
 from serving.gateway import tensors
 from serving.gateway.dispatch import Refusal
 from serving.gateway.exchange import Response, encode
-from serving.gateway.inputs import IDS, MASK, MOST_TEXTS, Items, shaped_ids, shaped_texts
+from serving.gateway.inputs import (
+    IDS,
+    MASK,
+    MOST_TEXTS,
+    Items,
+    shaped_ids,
+    shaped_texts,
+    unreadable,
+)
 from serving.gateway.outputs import Output, allow
 
 JSON_LENGTH = b"inference-header-content-length"
@@ -68,7 +76,8 @@ def read(body: bytes) -> InferRequest:
         return _requests.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         hint = '{"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["…"]}]}'
-        raise Refusal(400, f"The body is not a V2 request: {error}.", f"such as {hint}") from error
+        said = f"The body is not a V2 request: {unreadable(error, body)}."
+        raise Refusal(400, said, f"such as {hint}") from error
 
 
 def read_index(body: bytes) -> IndexRequest:

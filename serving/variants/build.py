@@ -12,7 +12,8 @@ from release.digests import digest_of
 from release.errors import Invalid
 from release.variants import Candidate, Engine, Manifest, Precision, Recipe, Variant
 from serving.replica.verify import sum_of
-from serving.variants.intake import Facts, check_files, parent_digest, read_facts
+from serving.variants.facts import Facts, read_facts
+from serving.variants.intake import check_files, parent_digest
 from serving.variants.store import Store
 
 BUILDER = 1

@@ -7,10 +7,11 @@ the same facts written as Markdown and beside the measuring that it tells of.
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from evaluation import markdown
@@ -35,23 +36,40 @@ PAGE_SHARE = 0.05
 """Largest part of the measuring that the page which tells of it may take."""
 
 
-def figures() -> Iterator[Figure]:
-    """Play the demo and derive every figure of this group from what it left."""
-    with tempfile.TemporaryDirectory(prefix="slipway-bench-") as folder:
-        home = Path(folder) / "demo"
-        _play(home)
-        yield from read(home)
+DEMO = [sys.executable, "-c", "from console.main import run; run()", "demo"]
 
 
-def _play(home: Path) -> None:
-    command = [sys.executable, "-c", "from console.main import run; run()", "demo"]
+def figures(command: Sequence[str] = DEMO, seconds: float = 900) -> Iterator[Figure]:
+    """Play the demo and derive every figure of this group from what it left.
+
+    Args:
+        command: plays it, in the home that `SLIPWAY_HOME` names.
+        seconds: how long it may take.
+
+    Raises:
+        RuntimeError: it failed or took too long; names its home, which is kept.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="slipway-bench-"))
+    _play(folder / "demo", command, seconds)
+    try:
+        yield from read(folder / "demo")
+    finally:
+        shutil.rmtree(folder)
+
+
+def _play(home: Path, command: Sequence[str], seconds: float) -> None:
     env = inherited(SLIPWAY_HOME=str(home), COLUMNS="200")
-    done = subprocess.run(
-        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=900, check=False
-    )
+    kept = f"(its home is kept: {home})"
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"the demo took longer than {seconds:g} s {kept}") from error
     if done.returncode:
         last = [line for line in (done.stdout + done.stderr).splitlines() if line][-1:]
-        raise RuntimeError(f"the demo ended with code {done.returncode}: {''.join(last)}")
+        said = f"the demo ended with code {done.returncode}: {''.join(last)}"
+        raise RuntimeError(f"{said} {kept}")
 
 
 def read(home: Path) -> Iterator[Figure]:

@@ -1,4 +1,5 @@
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from release.releases import Event, Phase, Release
 from serving.journal import Counted, Record
 from tests.bench import __main__ as bench
+from tests.bench import journey
 from tests.bench.accounts import account
 from tests.bench.figures import Figure, ratio
 from tests.fakes.nouns import POLICY, a_release, judged, variant
@@ -142,3 +144,25 @@ def test_a_releases_time_is_split_without_gaps_or_overlaps() -> None:
 def test_an_open_release_has_no_account() -> None:
     with pytest.raises(ValueError, match="still open: preparing"):
         account(a_release(), [], [])
+
+
+@pytest.mark.parametrize(
+    ("end", "seconds", "said"),
+    [
+        ("raise SystemExit('the worker is gone')", 60, "with code 1: the worker is gone"),
+        ("import time; time.sleep(60)", 2, "took longer than 2 s"),
+    ],
+)
+def test_a_demo_that_fails_leaves_its_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, seconds: float, said: str
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code = (
+        "import os, pathlib; pathlib.Path(os.environ['SLIPWAY_HOME'], 'logs').mkdir(parents=True)"
+    )
+    command = [sys.executable, "-c", f"{code}; {end}"]
+    with pytest.raises(RuntimeError, match=rf"{said} \(its home is kept: (.*)\)") as caught:
+        list(journey.figures(command, seconds))
+    (home,) = tmp_path.glob("slipway-bench-*/demo")
+    assert str(home) in str(caught.value)
+    assert (home / "logs").is_dir()

@@ -88,8 +88,10 @@ def test_a_page_holds_what_it_promises(dossier: Dossier, page: str) -> None:
         assert finding.reason in said
     assert page.count("<svg") == 6
     assert "DejaVu" not in page and "font-family: var(--sans)" in page
-    rows = re.findall(r"<td>(5 %|bake)</td>", page)
-    assert rows == ["5 %", "bake"]
+    rows = re.findall(r"<td>(5\xa0%|bake)</td>", page)
+    assert rows == ["5\xa0%", "bake"]
+    # No line ends between a number and its sign.
+    assert not re.search(r"\d %", page)
 
 
 def test_the_same_dossier_gives_the_same_page(dossier: Dossier, page: str) -> None:
@@ -136,9 +138,9 @@ def test_a_page_of_entities_tells_each_label(tmp_path: Path) -> None:
         # Precision, recall and F1, each with its interval; then the champion's F1.
         assert re.search(rf"<td>{label}</td>(<td[^>]*>[^<]*</td>){{6}}</tr>", page), label
     cells = re.findall(r"<td>LOC</td>(.*?)</tr>", page)[0]
-    assert len(re.findall(r"\d+\.\d % \[\d+\.\d, \d+\.\d\]", cells)) == 4
+    assert len(re.findall(r"\d+\.\d\xa0% \[\d+\.\d, \d+\.\d\]", cells)) == 4
     # The champion named no place: its F1 is 0, which Wilson widens.
-    assert ">0.0 % [0.0," in cells
+    assert ">0.0\xa0% [0.0," in cells
     assert "entity F1" in said and "Latency by length" in said and "≥ 0.5 (n=160" in said
     for words in ("Calibration", "What is taken for what", "Likeness", "accuracy", "not measured"):
         assert words not in said, words

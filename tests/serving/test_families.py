@@ -16,7 +16,7 @@ from serving.client import replica_sessions
 from serving.replica.engines import Tokens
 from serving.replica.messages import Classes, Entities, Found, Vectors
 from serving.replica.verify import read_manifest
-from serving.variants.intake import read_facts
+from serving.variants.facts import read_facts
 from serving.variants.packing import MOST_ERROR
 from tests.fakes.suite import LABELS
 from tests.fakes.tiny_families import (

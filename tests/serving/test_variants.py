@@ -17,7 +17,8 @@ from release.variants import RECIPES, Candidate, Task
 from serving.client import replica_command
 from serving.replica.worker import UNFIT
 from serving.variants.build import BUILDER, REVISIONS, TOOLS, recipe_digest
-from serving.variants.intake import check_files, read_facts
+from serving.variants.facts import read_facts
+from serving.variants.intake import check_files
 from tests.serving.conftest import ROOT, Tiny
 
 
@@ -97,6 +98,18 @@ def _pickle(folder: Path) -> None:
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
 
 
+def _checkpoint(folder: Path) -> None:
+    """As the Trainer leaves it, under git."""
+    for name in ("optimizer.pt", "scheduler.pt", "training_args.bin", ".git/HEAD", ".git/refs/x"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"PK\x03\x04")
+
+
+def _many(folder: Path) -> None:
+    for n in range(12):
+        (folder / f"shard-{n:02}.bin").touch()
+
+
 def _disguised(folder: Path) -> None:
     (folder / "vocab.txt").write_bytes(b"\x80\x04cos\nsystem\n.")
 
@@ -137,6 +150,12 @@ def _no_tokenizer(folder: Path) -> None:
     ("spoil", "error", "said"),
     [
         (_pickle, Unsafe, "pytorch_model.bin is not of a kind that may be loaded"),
+        (
+            _checkpoint,
+            Unsafe,
+            ".git/, optimizer.pt, scheduler.pt, training_args.bin are not of a kind that may be",
+        ),
+        (_many, Unsafe, "shard-09.bin and 2 more are not of a kind"),
         (_disguised, Unsafe, "vocab.txt begins like a pickle"),
         (_archive, Unsafe, "extra.json is an archive under another name"),
         (_not_weights, Unsafe, "model.safetensors is not a safetensors file"),
