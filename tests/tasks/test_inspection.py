@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,9 @@ from tests.fakes.ready_model import make_ready_model
 from tests.fakes.suite import LABELS, entity_suite, keyword_suite, pair_suite
 
 MODEL = "tagger"
-CLASSES, ENTITIES, VECTORS = "text-classification", "token-classification", "feature-extraction"
+CLASSES: Any = "text-classification"
+ENTITIES: Any = "token-classification"
+VECTORS: Any = "feature-extraction"
 TOKEN_LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 SUITES: dict[str, Callable[[Path], Path]] = {
     CLASSES: lambda folder: keyword_suite(folder, LABELS),
@@ -44,7 +47,7 @@ Look = Callable[..., list[str]]
 def obstacles(here: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Look:
     """Say what stands in the way of a model of some task, with a suite and gates of some task."""
 
-    def look(task: str, suite: str, metric: str = "", labels: tuple[str, ...] = ()) -> list[str]:
+    def look(task: Any, suite: str, metric: str = "", labels: tuple[str, ...] = ()) -> list[str]:
         facts = Facts(task=task, labels=labels, longest_input=128)
         monkeypatch.setattr("tasks.inspection.read_facts", lambda folder: facts)
         SUITES[suite](tmp_path / "suite")
