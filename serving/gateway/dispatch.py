@@ -13,7 +13,7 @@ from serving.gateway.pool import Pool
 from serving.gateway.refusing import Failure, Refusal, refusal_of
 from serving.gateway.table import Endpoint
 from serving.journal import Counted, Record
-from serving.replica.messages import Answer
+from serving.replica.messages import Answer, Kind
 from serving.replica.wire import ReplicaGone, ReplicaProblem
 
 __all__ = ["Call", "Dispatcher", "Refusal", "Reply"]
@@ -76,10 +76,10 @@ class Dispatcher:
             Refusal: saying why not.
         """
         endpoint.in_flight += 1
-        started = time.monotonic()
+        started, owed = time.monotonic(), list[Counted]()
         try:
             while True:
-                way = _Way(self._pool, self._note, self._metrics, endpoint, call, started)
+                way = _Way(self._pool, self._note, self._metrics, endpoint, call, started, owed)
                 with suppress(_Moved):
                     return await way.go()
         finally:
@@ -97,6 +97,7 @@ class _Way:
         endpoint: Endpoint,
         call: Call,
         started: float,
+        owed: list[Counted],
     ) -> None:
         self._pool = pool
         self._note = note
@@ -106,6 +107,16 @@ class _Way:
         self._call = call
         self._guard = endpoint.route.guard
         self._asked: Variant | None = None
+        self._asked_at = started
+        self._drawn = False
+        """Whether the split chose the arm: only such requests say which of two arms is better."""
+
+        self._failed: Variant | None = None
+        """The canary, once it has failed by its own fault and the champion is asked instead."""
+
+        self._owed = owed
+        """What must still be counted of arms that this call met before its routes moved on."""
+
         self._started = started
         limits = [self._guard.deadline_ms, call.deadline_ms or self._guard.deadline_ms]
         self._deadline = self._started + min(limits) / 1e3
@@ -119,25 +130,29 @@ class _Way:
             raise
 
     async def _through(self, arm: Variant) -> Reply:
-        if self._call.version is not None:
-            return self._finish(arm, await self._ask(arm, self._left()), counted=())
-        if arm != self._route.canary or arm == self._route.stable:
-            outcome = await self._ask(arm, self._left(), wait=True)
-            return self._finish(arm, outcome, counted=self._count(arm, outcome))
-        return await self._through_canary(arm)
+        if self._drawn and arm == self._route.canary and arm != self._route.stable:
+            return await self._through_canary(arm)
+        outcome = await self._ask(arm, self._left(), wait=arm == self._route.stable)
+        if isinstance(outcome, Answer) and arm == self._route.stable:
+            self._endpoint.answered((time.monotonic() - self._asked_at) * 1e3)
+        counted = self._count(arm, outcome) if self._drawn else ()
+        return self._finish(arm, outcome, counted=counted)
 
     def _abandoned(self) -> None:
-        """Hold it against the arm that was being asked that its client would wait no longer.
+        """Note that the client would wait no longer, and against whom.
 
-        Impatient clients hit both arms alike and cancel out; an arm that hangs shows.
+        A canary that has failed already answers for it, though the champion was being asked. Else
+        it is the arm that was asked, if it has had its time: who leaves at once says nothing.
         """
-        arm = self._asked
-        if arm is None or self._call.version is not None:
+        if (asked := self._asked) is None:
             return
-        if arm == self._route.canary:
+        had = (time.monotonic() - self._asked_at) * 1e3
+        late = self._drawn and had >= self._endpoint.fair_ms
+        arm = self._failed or (asked if late else None)
+        if arm is not None and arm == self._route.canary:
             self._endpoint.learn(self._route.generation, failed=True)
-        said = Failure(kind="abandoned", message=f"the client left while {arm.ref} was asked")
-        self._write(arm, said, counted=(Counted(digest=arm.digest, requests=1, failures=1),))
+        said = Failure(kind="abandoned", message=f"the client left while {asked.ref} was asked")
+        self._write(asked, said, counted=(_failure_of(arm),) if arm else ())
 
     def _choose(self) -> Variant:
         call = self._call
@@ -149,9 +164,11 @@ class _Way:
             raise Refusal(404, said, f"it serves {served}")
         stable = self._route.stable
         if stable is not None and self._left() < 2 * self._guard.canary_ms / 1e3:
-            # Too little time to try a canary and still be answered by the champion.
+            # Too little time to try a canary and still be answered by the champion. Such requests
+            # are no evidence: the canary meets none of their kind.
             return stable
         if arm := self._endpoint.choose(call.key):
+            self._drawn = True
             return arm
         raise Refusal(503, f"{self._route.endpoint} has no version in production yet.", retry=1)
 
@@ -164,7 +181,7 @@ class _Way:
         Raises:
             _Moved: it has none any more, because it has left the routes meanwhile.
         """
-        self._asked = arm
+        self._asked, self._asked_at = arm, time.monotonic()
         call = self._call
         try:
             return await self._pool.infer(arm.digest, call.texts, seconds, wait=wait, ids=call.ids)
@@ -188,17 +205,25 @@ class _Way:
         if champion is None:
             self._endpoint.learn(self._route.generation, failed=not first.clients_fault)
             return self._finish(canary, first, counted=self._count(canary, first))
-        second = await self._ask(champion, self._left(), wait=True)
+        self._failed = None if first.clients_fault else canary
+        try:
+            second = await self._ask(champion, self._left(), wait=True)
+        except _Moved:
+            self._owed += [_failure_of(one) for one in [self._failed] if one]
+            raise
         return self._rescue(canary, champion, first, second)
 
     def _rescue(
         self, canary: Variant, champion: Variant, first: Failure, second: _Outcome
     ) -> Reply:
         """Let the champion's answer decide whose fault it was."""
-        both_refuse = isinstance(second, Failure) and second.clients_fault and first.clients_fault
-        if both_refuse:
-            return self._finish(champion, second, counted=())
-        self._endpoint.learn(self._route.generation, failed=True)
+        if isinstance(second, Failure) and first.clients_fault:
+            # Nobody knows that the champion would have taken it.
+            return self._finish(champion, second, counted=self._count(champion, second))
+        full = isinstance(second, Failure) and first.kind == second.kind == Kind.OVERLOADED
+        if not full:
+            # Where both are full it is the host that is.
+            self._endpoint.learn(self._route.generation, failed=True)
         rescued = isinstance(second, Answer)
         self._metrics.stood_in_for(self._route.endpoint, canary, first.kind, rescued=rescued)
         counted = [Counted(digest=canary.digest, requests=1, failures=1, rescued=int(rescued))]
@@ -212,7 +237,7 @@ class _Way:
         if isinstance(outcome, Failure):
             if outcome.clients_fault:
                 return ()
-            return (Counted(digest=arm.digest, requests=1, failures=1),)
+            return (_failure_of(arm),)
         slow = (time.monotonic() - self._started) * 1e3 > self._guard.slow_ms
         return (Counted(digest=arm.digest, requests=1, slow=int(slow)),)
 
@@ -249,7 +274,7 @@ class _Way:
                 ms=(time.monotonic() - self._started) * 1e3,
                 queue_ms=outcome.queue_ms if isinstance(outcome, Answer) else 0.0,
                 compute_ms=outcome.compute_ms if isinstance(outcome, Answer) else 0.0,
-                counted=counted,
+                counted=(*counted, *self._owed),
             )
         )
 
@@ -261,3 +286,7 @@ class _Way:
         else:
             failed = not outcome.clients_fault
             self._metrics.unanswered(name, arm, outcome.kind, seconds=seconds, failed=failed)
+
+
+def _failure_of(arm: Variant) -> Counted:
+    return Counted(digest=arm.digest, requests=1, failures=1)

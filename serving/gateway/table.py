@@ -4,12 +4,17 @@ Two decisions are a gateway's own, both against the canary and both until a new 
 a lease that ran out stays out, and a canary that fails many times in a row is cut off.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from release.routes import Route
 from release.variants import Variant
+
+SHORTEST_FAIR_MS = 100.0
+FAIR_TIMES = 5.0
+"""Who leaves sooner than these, in milliseconds and times the usual, was merely in a hurry."""
 
 
 @dataclass(slots=True)
@@ -21,6 +26,9 @@ class Endpoint:
     tripped: str = ""
     in_flight: int = 0
     failures_in_a_row: int = 0
+    usual_ms: float = 0.0
+    """How long the champion's answers took of late; 0 before the first."""
+
     ejections: int = 0
     """Canaries that were cut off here since this endpoint is known."""
 
@@ -65,6 +73,17 @@ class Endpoint:
         if self.failures_in_a_row >= limit and not self.tripped:
             self.ejections += 1
             self.tripped = f"{self.failures_in_a_row} failures in a row, of {limit} at most"
+
+    def answered(self, ms: float) -> None:
+        """Note how long an answer of the champion took, in milliseconds."""
+        self.usual_ms = ms if not self.usual_ms else 0.95 * self.usual_ms + 0.05 * ms
+
+    @property
+    def fair_ms(self) -> float:
+        """How long an arm may take before a client that leaves says something of it."""
+        guard = self.route.guard
+        usual = max(SHORTEST_FAIR_MS, FAIR_TIMES * self.usual_ms) if self.usual_ms else math.inf
+        return min(guard.slow_ms, guard.canary_ms, usual)
 
     def as_json(self) -> dict[str, object]:
         """Say what is served, as plain data."""

@@ -274,7 +274,7 @@ def test_a_canary_that_hangs_is_answered_for_in_time(tier: Tier, tiny: Tiny) -> 
 def test_a_client_that_waits_no_longer_is_held_against_a_hung_canary(
     tier: Tier, tiny: Tiny
 ) -> None:
-    champion_and(tier, tiny, 2, percent=100, guard=Guard(trip_after=4))
+    champion_and(tier, tiny, 2, percent=100, guard=Guard(trip_after=4, slow_ms=200))
     assert tier.client is not None
     hung = tier.replicas[tiny.variant(2).digest].pid
     os.kill(hung, signal.SIGSTOP)
