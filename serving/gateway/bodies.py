@@ -19,6 +19,9 @@ Receive = Callable[[], Awaitable[Message]]
 MOST_BODY = 2**20
 """Bytes of one request, as they come and once inflated."""
 
+MOST_COMING = 64 * 2**20
+"""Bytes of all bodies that are still coming in, in one process."""
+
 BODY_SECONDS = 30.0
 """How long a client may take to send its body."""
 
@@ -26,6 +29,32 @@ WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": zlib.MAX_WBITS}
 """Each content coding to what zlib calls it; `deflate` is the zlib format, as HTTP has it."""
 
 _SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+class Room:
+    """How much of bodies that are still coming in is held, by all clients of this process."""
+
+    def __init__(self, most: int = MOST_COMING) -> None:
+        self._most = most
+        self.taken = 0
+
+    def take(self, size: int) -> None:
+        """Hold so many bytes more; they must be given back in any case.
+
+        Raises:
+            Refusal: with status 503, where that is too much.
+        """
+        self.taken += size
+        if self.taken > self._most:
+            said = f"Bodies of {self.taken} bytes are coming in, of {self._most} at most."
+            raise Refusal(503, said, retry=1)
+
+    def give_back(self, size: int) -> None:
+        """Hold so many bytes less."""
+        self.taken -= size
+
+
+ROOM = Room()
 
 
 class Gone(Exception):
@@ -115,15 +144,19 @@ async def read_body(receive: Receive, headers: Headers) -> bytes:
         raise Refusal(413, f"The body has {headers.length()} bytes, of {MOST_BODY} at most.")
     coding = headers.coding()
     parts, size, deadline = [], 0, time.monotonic() + BODY_SECONDS
-    while True:
-        part, more = await _part(receive, deadline)
-        size += len(part)
-        if size > MOST_BODY:
-            raise Refusal(413, f"The body has more than {MOST_BODY} bytes.")
-        parts.append(part)
-        if not more:
-            body = b"".join(parts)
-            return inflate(body, coding) if coding else body
+    try:
+        while True:
+            part, more = await _part(receive, deadline)
+            size += len(part)
+            ROOM.take(len(part))
+            if size > MOST_BODY:
+                raise Refusal(413, f"The body has more than {MOST_BODY} bytes.")
+            parts.append(part)
+            if not more:
+                body = b"".join(parts)
+                return inflate(body, coding) if coding else body
+    finally:
+        ROOM.give_back(size)
 
 
 async def _part(receive: Receive, deadline: float) -> tuple[bytes, bool]:

@@ -16,10 +16,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from serving.gateway.bodies import BODY_SECONDS
 
 DRAIN_SECONDS = 10
+"""How long what is under way may take once the process shall end."""
+
 GRACE_SECONDS = 0.3
 """From the end of listening until idle connections are closed: some were made a moment ago."""
-
-"""How long what is under way may take once the process shall end."""
 
 HEAD_SECONDS = 10.0
 """From a request's first byte to the end of its headers."""

@@ -29,7 +29,7 @@ class Ask:
     headers: Headers
     receive: Receive
     named: Mapping[str, str]
-    """The parts of the path that have names, such as `model`; None where one is left out."""
+    """The parts of the path that have names, such as `model`; a part that is left out is absent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,11 +101,12 @@ class Inference:
 async def _unless_gone(work: Coroutine[Any, Any, Reply], receive: Receive) -> Reply:
     """Do the work in this task, but stop it when the client hangs up."""
     here = asyncio.current_task()
-    gone = False
+    gone = over = False
 
     def left(_leaving: asyncio.Task[Message]) -> None:
         nonlocal gone
-        gone = here is not None and here.cancel()
+        # It may have been on its way already when the work was done.
+        gone = not over and here is not None and here.cancel()
 
     leaving = asyncio.create_task(_leave(receive))
     leaving.add_done_callback(left)
@@ -117,7 +118,7 @@ async def _unless_gone(work: Coroutine[Any, Any, Reply], receive: Receive) -> Re
             raise Gone from None
         raise
     finally:
-        leaving.remove_done_callback(left)
+        over = True
         leaving.cancel()
 
 

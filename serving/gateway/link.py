@@ -21,7 +21,6 @@ SILENT_SECONDS = 0.75
 ALONE_SECONDS = 2.0
 """The same where no other replica could answer instead: then haste only costs."""
 
-
 MOST_FAILURES = 5
 """Failures in a row after which a replica is left, where another can answer."""
 

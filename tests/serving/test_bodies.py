@@ -14,7 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.gateway.bodies import MOST_BODY, Headers, inflate
+from serving.gateway.bodies import (
+    MOST_BODY,
+    MOST_COMING,
+    ROOM,
+    Headers,
+    Message,
+    inflate,
+    read_body,
+)
 from serving.gateway.dispatch import Refusal
 from serving.gateway.inputs import MOST_TEXTS, Items
 from serving.gateway.openai import items_of as openai_items
@@ -258,3 +266,33 @@ def test_no_body_makes_the_gateway_fail(bodies: list[tuple[bytes, bytes]], codin
                 assert answer.status_code in (200, 400, 415)
 
     asyncio.run(ask_all())
+
+
+def test_bodies_that_never_end_hold_no_more_than_there_is_room_for() -> None:
+    many = MOST_COMING // MOST_BODY + 6
+
+    def client() -> Callable[[], Any]:
+        sent = False
+
+        async def receive() -> Message:
+            nonlocal sent
+            if sent:
+                await asyncio.sleep(60)
+            sent = True
+            return {"type": "http.request", "body": bytes(MOST_BODY), "more_body": True}
+
+        return receive
+
+    async def work() -> list[int]:
+        coming = [asyncio.create_task(read_body(client(), Headers([]))) for _ in range(many)]
+        await asyncio.sleep(0.2)
+        held = ROOM.taken
+        ended = [one.exception() for one in coming if one.done()]
+        for one in coming:
+            one.cancel()
+        await asyncio.gather(*coming, return_exceptions=True)
+        assert held <= MOST_COMING
+        return [one.status for one in ended if isinstance(one, Refusal)]
+
+    assert asyncio.run(work()) == [503] * 6
+    assert ROOM.taken == 0
