@@ -206,6 +206,11 @@ def test_a_row_that_breaks_off_is_told_and_the_others_go_on(
     assert "no more" in bad.what
 
 
+def test_rows_of_one_race_are_measured_together() -> None:
+    assert [*serving._wanted(["open", "memory"])] == ["open", "memory"]
+    assert [*serving._wanted(serving.ROWS)] == [row for row in serving.ROWS if row != "open"]
+
+
 def test_a_row_wants_its_group(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         bench.main(["--row", "closed"])
