@@ -179,7 +179,7 @@ class Resampled:
     def minus(self, other: "Resampled", confidence: float) -> Measurement:
         """Give the difference to the same statistic of another subject, paired by resample."""
         value, draws = self.value - other.value, self.draws - other.draws
-        return measurement(value, draws, self.n, confidence)
+        return measurement(value, draws, min(self.n, other.n), confidence)
 
 
 Statistics = Mapping[str, Resampled]

@@ -19,7 +19,11 @@ Part = TypeVar("Part")
 OUTSIDE = "O"
 """Label of a token that belongs to nothing."""
 
-BEGINS, GOES_ON = "B-", "I-"
+PREFIXES = ("B-", "I-", "L-", "E-", "U-", "S-")
+"""Of labels, as IOB, BILOU and BIOES write them."""
+
+BEGINS, ENDS = ("B-", "U-", "S-"), ("L-", "E-", "U-", "S-")
+"""Of these, what begins a stretch and what ends one."""
 
 
 class Reader(Protocol[Part]):
@@ -101,21 +105,25 @@ def entities(
 ) -> Iterator[Entity]:
     """Put tokens of one label that follow each other together.
 
-    `B-` begins anew even where the same label stands before it; `I-` and plain labels go on.
+    `B-` begins anew even where the same label stands before it, and nothing goes on behind what
+    ends (`E-`, `L-`); `S-` and `U-` do both. `I-` and plain labels go on. A token within the
+    characters of the one before, such as a further byte of the same character, is of its stretch.
 
     Args:
         labels: of each token.
         scores: probability of that label.
-        spans: where each token lies; special ones lie `NOWHERE` and are left out.
+        spans: where each token lies; special ones, which lie `NOWHERE`, and empty ones are left
+            out.
     """
-    number, before = 0, OUTSIDE
+    number, before, ended, behind = 0, OUTSIDE, False, 0
     told: list[tuple[int, str, float, Span]] = []
     for label, score, span in zip(labels, scores, spans, strict=True):
-        if span[0] == NOWHERE:
+        if span[0] == NOWHERE or span[0] == span[1]:
             continue
-        bare = label.removeprefix(BEGINS).removeprefix(GOES_ON)
-        number += bare != before or label.startswith(BEGINS)
-        before = bare
+        bare = _bare(label)
+        same = span[1] <= behind
+        number += bare != before or (not same and (ended or label.startswith(BEGINS)))
+        before, ended, behind = bare, label.startswith(ENDS), span[1]
         told.append((number, bare, score, span))
     for _, group in groupby(told, key=lambda one: one[0]):
         tokens = list(group)
@@ -123,6 +131,11 @@ def entities(
             mean = sum(score for _, _, score, _ in tokens) / len(tokens)
             start, end = tokens[0][3][0], tokens[-1][3][1]
             yield Entity(start=start, end=end, label=name, score=mean)
+
+
+def _bare(label: str) -> str:
+    """Take one prefix away, and no more: `B-I-95` names `I-95`."""
+    return label[2:] if label.startswith(PREFIXES) and len(label) > 2 else label
 
 
 class VectorReader:

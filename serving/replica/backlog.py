@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from serving.replica.choosing import Layout, choose, passed_over
 from serving.replica.jobs import Job, Text
 from serving.replica.messages import Kind, Problem
+from serving.replica.pace import Pace
 
 WINDOW = 256
 """How many of the oldest texts a batch is chosen from, and how many are tokenised ahead."""
-
-MEMORY = 0.9
-"""How much of what a token took before stays in the estimate with each batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +71,7 @@ class Backlog:
         """Runners that have nothing to do."""
 
         self._closed = False
-        self._pace = 0.0
-        """Seconds that a token took of late, all runners together."""
+        self._pace = Pace()
 
         self.texts = 0
         """That wait."""
@@ -96,7 +93,7 @@ class Backlog:
         return None
 
     def _too_much(self, job: Job) -> Problem | None:
-        most, wait = self._limits, self.tokens * self._pace
+        most, wait = self._limits, self._wait()
         many = self.texts + job.items > most.texts
         large = self.tokens + job.tokens > most.tokens
         late = 0 < job.deadline - time.monotonic() < wait
@@ -107,6 +104,11 @@ class Backlog:
             f"{most.tokens} at most; they take about {wait:.1f} s."
         )
         return Problem(id=job.id, kind=Kind.OVERLOADED, message=said, wait_seconds=wait)
+
+    def _wait(self) -> float:
+        """Say in how many seconds all that waits is computed, as far as can be told."""
+        calls = self._layout.calls(self.texts, self.tokens)
+        return self._pace.seconds(calls, self.tokens) / self._runners
 
     def _count(self, texts: int, tokens: int) -> None:
         self.texts += texts
@@ -138,6 +140,7 @@ class Backlog:
             self._count(0, tokens - job.tokens)
             job.tokens = tokens
             self._to_compute.notify(len(texts))
+            self._tell_if_over()
             if self._fresh:
                 self._to_tokenize.notify()
 
@@ -147,8 +150,12 @@ class Backlog:
             self._between -= 1
             job.dropped = True
             self._count(-job.items, -job.tokens)
-            if self._closed:
-                self._to_compute.notify_all()
+            self._tell_if_over()
+
+    def _tell_if_over(self) -> None:
+        """Wake every runner where nothing more may come: each of them ends by itself."""
+        if self._closed:
+            self._to_compute.notify_all()
 
     def take(self) -> Taken | None:
         """Wait for texts, and choose; None where all is done and nothing will come."""
@@ -175,10 +182,17 @@ class Backlog:
             if not text.job.dropped and text.job.is_over(now):
                 text.job.dropped = True
                 over.append(text.job)
-        gone = [text for text in self._waiting if text.job.dropped]
-        if gone:
-            self._waiting = [text for text in self._waiting if not text.job.dropped]
-            self._count(-len(gone), -sum(text.tokens for text in gone))
+        # Another thread may drop a job at any time: each text is asked once.
+        stay: list[Text] = []
+        texts = tokens = 0
+        for text in self._waiting:
+            if text.job.dropped:
+                texts, tokens = texts + 1, tokens + text.tokens
+            else:
+                stay.append(text)
+        if texts:
+            self._waiting = stay
+            self._count(-texts, -tokens)
         return over
 
     def _choose(self) -> list[Text]:
@@ -195,9 +209,8 @@ class Backlog:
 
     def learn(self, tokens: int, seconds: float) -> None:
         """Note how long a batch took."""
-        took = seconds / tokens / self._runners
         with self._lock:
-            self._pace = MEMORY * self._pace + (1 - MEMORY) * took if self._pace else took
+            self._pace.learn(tokens, seconds)
 
     def close(self) -> None:
         """Take nothing more; what is here goes its way."""

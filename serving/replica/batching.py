@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from serving.replica.answers import Reader
-from serving.replica.backlog import Backlog, Limits
+from serving.replica.backlog import Backlog, Limits, Taken
 from serving.replica.engines import Engine, Outputs, Tokens, finite
 from serving.replica.engines.tokens import Item
 from serving.replica.jobs import Job, Text
@@ -118,6 +118,10 @@ class Scheduler:
             self._backlog.drop(job)
             self._refuse(job, error.kind, str(error))
             return
+        except Exception as error:  # a thread that ends would take the replica with it
+            self._backlog.drop(job)
+            self._refuse(job, Kind.INTERNAL, f"The request cannot be prepared: {error!r}.")
+            return
         job.tokenized = time.monotonic()
         texts = [
             Text(job=job, place=place, item=item, tokens=len(item.ids))
@@ -138,6 +142,8 @@ class Scheduler:
         except Exception as error:  # the library raises plain exceptions
             what = "A text cannot be tokenised" if job.texts else "The token ids cannot be taken"
             raise Unfit(Kind.INVALID, f"{what}: {error}.") from error
+        if none := [place for place, item in enumerate(items) if not item.ids]:
+            raise Unfit(Kind.INVALID, f"Text {none[0]} has no token that the model could read.")
         longest = max(len(item.ids) for item in items)
         if longest > self._tokens.longest:
             said = f"A text has {longest} tokens, of {self._tokens.longest} at most."
@@ -146,16 +152,24 @@ class Scheduler:
 
     def _run(self, number: int, engine: Engine) -> None:
         while taken := self._backlog.take():
-            if taken.job:
-                self._tokenize(taken.job)
-            for job in taken.over:
-                self._refuse(job, Kind.EXPIRED, LATE)
-            if batch := taken.batch:
-                started = self._since[number] = time.monotonic()
-                self._compute(number, engine, batch, started)
-                tokens = sum(text.tokens for text in batch)
-                self._backlog.learn(tokens, time.monotonic() - started)
+            try:
+                self._do(number, engine, taken)
+            except Exception as error:  # a thread that ends would take the replica with it
+                for text in taken.batch:
+                    self._refuse(text.job, Kind.INTERNAL, f"The batch failed: {error!r}.")
+            finally:
                 self._since[number] = 0.0
+
+    def _do(self, number: int, engine: Engine, taken: Taken) -> None:
+        if taken.job:
+            self._tokenize(taken.job)
+        for job in taken.over:
+            self._refuse(job, Kind.EXPIRED, LATE)
+        if batch := taken.batch:
+            started = self._since[number] = time.monotonic()
+            self._compute(number, engine, batch, started)
+            tokens = sum(text.tokens for text in batch)
+            self._backlog.learn(tokens, time.monotonic() - started)
 
     def _compute(self, number: int, engine: Engine, batch: Sequence[Text], started: float) -> None:
         """Compute a batch; where it fails, halve it until only the poison has failed."""

@@ -62,6 +62,10 @@ class Layout(Protocol):
         """
         ...
 
+    def calls(self, texts: int, tokens: int) -> float:
+        """About how many batches so many texts make, with so many tokens in all."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Padded:
@@ -99,6 +103,10 @@ class Padded:
                 found.append(place)
         return found
 
+    def calls(self, texts: int, tokens: int) -> float:
+        """About how many batches they make."""
+        return max(texts / self.texts, tokens / self.budget)
+
     def rounded(self, tokens: int) -> int:
         """Length of a row for so many tokens."""
         return rounded(tokens, SHAPES, max(self.longest, tokens))
@@ -115,6 +123,10 @@ class Packed:
         """Whether it fits into a full row, or into the larger one that the oldest needs."""
         size = self._size(batch)
         return sum(batch) + tokens <= size and len(batch) < texts_in(size)
+
+    def calls(self, texts: int, tokens: int) -> float:
+        """About how many rows they fill."""
+        return max(texts / texts_in(FULL_ROW), tokens / FULL_ROW)
 
     def _size(self, batch: Sequence[int]) -> int:
         """Of the row that is filled for the sake of the oldest."""

@@ -9,7 +9,7 @@ from release.errors import Unsafe
 from release.variants import Manifest, Task
 from serving.replica.answers import reader_of
 from serving.replica.batching import Scheduler
-from serving.replica.engines import Engine, Tokens, load, translating
+from serving.replica.engines import Engine, Tokens, finite, load, translating
 from serving.replica.tuning import (
     Aim,
     Split,
@@ -93,6 +93,7 @@ def _warm(engine: Engine, tokens: Tokens, manifest: Manifest) -> None:
         if found.shape != wanted:
             said = f"The model answers a text with shape {found.shape}, not {wanted}."
             raise Unsafe(said, "the manifest names its labels or its width")
+        finite(found)  # `translating` gives it as an error of ours
 
 
 def _speed(engines: list[Engine], tokens: Tokens, aim: Aim) -> float:

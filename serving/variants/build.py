@@ -19,7 +19,7 @@ from serving.variants.store import Store
 BUILDER = 1
 """Rises whenever the same recipe would give something else."""
 
-REVISIONS = {"openvino-int8": 2, "torch-fp32": 1, "torch-bf16": 1, "torch-int8": 1}
+REVISIONS = {"openvino-int8": 2, "torch-fp32": 1, "torch-bf16": 1, "torch-int8": 2}
 """The same for one recipe alone, by its label; the others keep what they have built."""
 
 _TORCH = ("torch", "transformers", "tokenizers")
@@ -104,8 +104,8 @@ def build(
         store: where it is kept, and looked for first.
 
     Raises:
-        Unsafe: the candidate holds what may not be loaded.
-        Invalid: the candidate is not supported.
+        Unsafe: the candidate holds what may not be loaded, or lacks weights.
+        Invalid: the candidate is not supported, or its answers cannot be relied on.
     """
     started = time.monotonic()
     parent = parent_digest(source)
@@ -115,6 +115,9 @@ def build(
         spent = time.monotonic() - started
         return Built(variant=found, manifest=manifest, cached=True, seconds=spent)
     facts = read_facts(source)
+    from serving.variants.soundness import check_sound
+
+    check_sound(source, calibration, facts)
     place = store.aside()
     try:
         rows = _make(recipe, source, place, calibration, facts)

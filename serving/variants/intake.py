@@ -106,7 +106,7 @@ def _check_weights(path: Path, name: Path) -> None:
     try:
         tensors = json.loads(head)
         ends = [int(one["data_offsets"][1]) for key, one in tensors.items() if key != _NOTES]
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+    except (ValueError, OverflowError, LookupError, TypeError, RecursionError) as error:
         raise Unsafe(f"The header of {name} cannot be read: {error!r:.200}.", HINT) from error
     wanted = 8 + length + max(ends, default=0)
     if wanted != size:

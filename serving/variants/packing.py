@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from release.variants import Engine, Purpose
@@ -77,5 +78,6 @@ def _gap(net: PackedNet, alone: PaddedNet, tokens: Tokens, ids: Sequence[list[in
         together = tokens.shares(row, run(net, without_rest(tokens.pack(row))))
         for share, one in zip(together, row, strict=True):
             (single,) = apart([one], run(alone, tokens.pad([one])))
-            found = max(found, float(abs(share - single).max()))
+            # Not `max`, which would forget what is not a number.
+            found = float(np.maximum(found, abs(share - single).max()))
     return found

@@ -11,6 +11,7 @@ from serving.replica.engines import Engine, Outputs, Tokens, load
 from serving.replica.engines.tokens import apart
 from serving.replica.engines.torch_float import TorchFloat
 from serving.variants.packing import gap
+from serving.variants.soundness import fitting, sound
 
 TEXTS = 48
 """Texts that both answer."""
@@ -25,20 +26,22 @@ def parity(
         The number of `texts`, and `max_logit_error` and `argmax_agreement` (0..1), of texts or of
         tokens; or of vectors `max_vector_error` and `min_cosine`. Where texts are packed also
         `packing_error`, what packing alone does to the parent's answers in fp32.
+
+    Raises:
+        Invalid: an answer is no number.
     """
     config = json.loads((place / "config.json").read_text(encoding="utf-8"))
     tokens = Tokens(place, config, manifest.longest_input, manifest.rows)
-    ids = [one for one in tokens.encode(calibration) if len(one) <= manifest.longest_input]
-    ids = ids[-TEXTS:]
+    ids = fitting(tokens, calibration)[-TEXTS:]
     parent = TorchFloat(source, 1, purpose=manifest.purpose)
     variant = load(place, manifest, 1)
-    wanted = [apart([one], parent.predict(tokens.pad([one])))[0] for one in ids]
+    wanted = [apart([one], parent.predict(tokens.alone(one)))[0] for one in ids]
     found = _found(variant, tokens, ids)
     variant.close()
     packing = gap(source, tokens, ids, manifest.purpose) if manifest.rows else None
     return {
         **({} if packing is None else {"packing_error": packing}),
-        **_compared(np.vstack(wanted), np.vstack(found), manifest.purpose.task),
+        **_compared(sound(np.vstack(wanted)), sound(np.vstack(found)), manifest.purpose.task),
         "texts": float(len(ids)),
     }
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from evaluation.bootstrap import (
+    Resampled,
     Resamples,
     accuracy_of,
     macro_f1_of,
@@ -59,3 +60,8 @@ def test_a_perfect_sample_is_not_a_perfect_model() -> None:
     assert perfect.low == pytest.approx(0.9398, abs=1e-3)
     wide = Measurement(value=0.5, n=60, low=0.1, high=0.9)
     assert widened(wide, 0.95, 60) == wide
+
+
+def test_a_difference_rests_on_no_more_than_the_smaller_of_two_samples() -> None:
+    many, few = (Resampled(value=0.5, draws=np.full(10, 0.5), n=n) for n in (50, 20))
+    assert many.minus(few, 0.95).n == few.minus(many, 0.95).n == 20

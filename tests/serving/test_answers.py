@@ -1,10 +1,13 @@
 """From numbers to what a client is told."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from serving.replica.answers import ClassReader, EntityReader, VectorReader, entities
-from serving.replica.engines.tokens import NOWHERE, Item
+from serving.replica.engines.tokens import NOWHERE, Item, Tokens
 from serving.replica.messages import Classes, Entities
 
 ITEM = Item([1])
@@ -52,6 +55,31 @@ def test_tokens_of_one_label_are_one_stretch() -> None:
     ]
 
 
+def test_empty_tokens_are_no_part_of_anything() -> None:
+    assert _told(("B-X", 0.9, 0, 0), ("I-X", 0.5, 0, 1)) == [("X", 0, 1, 0.5)]
+    assert _told(("I-X", 0.9, 0, 0), ("O", 0.5, 0, 1)) == []
+
+
+def test_bytes_of_one_character_are_one_stretch() -> None:
+    assert _told(*[("B-X", 0.9, 0, 1)] * 3, ("B-X", 0.5, 1, 2)) == [
+        ("X", 0, 1, 0.9),
+        ("X", 1, 2, 0.5),
+    ]
+
+
+@pytest.mark.parametrize(("last", "alone"), [("E-", "S-"), ("L-", "U-")])
+def test_every_way_to_write_stretches_is_read(last: str, alone: str) -> None:
+    labels = ["B-P", "I-P", f"{last}P", "I-P", f"{alone}P", f"{alone}P", "B-I-95"]
+    told = _told(*[(label, 0.5, n, n + 1) for n, label in enumerate(labels)])
+    assert [one[:3] for one in told] == [
+        ("P", 0, 3),
+        ("P", 3, 4),
+        ("P", 4, 5),
+        ("P", 5, 6),
+        ("I-95", 6, 7),
+    ]
+
+
 def test_special_tokens_are_no_part_of_anything() -> None:
     assert _told(("PER", 0.9, NOWHERE, NOWHERE), ("PER", 0.5, 0, 2)) == [("PER", 0, 2, 0.5)]
 
@@ -64,6 +92,15 @@ def test_a_token_has_the_label_that_is_most_probable() -> None:
     ((one,),) = found.found
     assert (one.start, one.end, one.label) == (0, 1, "X")
     assert one.score == pytest.approx(0.9)
+
+
+def test_white_space_is_no_part_of_a_stretch(tmp_path: Path) -> None:
+    pieces = [("<unk>", 0.0), ("▁Ann", -1.0), ("▁met", -1.0), ("▁Bob", -1.0)]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (item,) = Tokens(tmp_path, {"vocab_size": 4}, 64).items(["Ann met Bob"], spans=True)
+    assert item.spans == [(0, 3), (4, 7), (8, 11)]
 
 
 def test_vectors_are_told_as_little_endian_numbers() -> None:

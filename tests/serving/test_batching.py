@@ -6,17 +6,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from serving.replica.answers import ClassReader
-from serving.replica.backlog import WINDOW, Limits
+from serving.replica.backlog import WINDOW, Backlog, Limits
 from serving.replica.batching import Scheduler
-from serving.replica.choosing import Padded
+from serving.replica.choosing import Packed, Padded
 from serving.replica.engines import Ids, Outputs, Tokens
-from serving.replica.jobs import Job
+from serving.replica.engines.tokens import Item
+from serving.replica.jobs import Job, Text
 from serving.replica.messages import Answer, Classes, Kind, Problem
+from serving.replica.pace import Pace
 from tests.fakes.tiny_model import SPECIAL, save_tokenizer
 
 WORDS = ["zero", "one", "two", "poison"]
@@ -191,7 +195,8 @@ def test_a_queue_is_bounded_by_tokens_too(desk: Desk) -> None:
 
 
 def test_who_could_only_be_late_is_refused_at_once(desk: Desk) -> None:
-    desk.scheduler._backlog.learn(tokens=1, seconds=0.1)
+    desk.scheduler._backlog.learn(tokens=10, seconds=1.0)
+    desk.scheduler._backlog.learn(tokens=20, seconds=2.0)
     desk.until_busy()
     desk.ask("one one one one")
     desk.ask("one", seconds=0.3)
@@ -263,6 +268,111 @@ def test_several_runners_share_what_waits(tmp_path: Path) -> None:
     _wait_until(lambda: sum(map(len, desk.replies.values())) == 2)
     assert [len(one.batches) for one in engines] in ([0, 2], [2, 0])
     desk.finish()
+
+
+def test_a_text_without_a_token_is_refused_and_hurts_nobody(tmp_path: Path) -> None:
+    bare = Tokenizer(models.WordLevel({"[UNK]": 0, "[PAD]": 1, "a": 2}, unk_token="[UNK]"))
+    bare.normalizer = normalizers.BertNormalizer()
+    bare.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    bare.save(str(tmp_path / "tokenizer.json"))
+    engine = Naming()
+    tokens = Tokens(tmp_path, {"pad_token_id": 1}, LONGEST)
+    desk = Desk(engine, Scheduler([engine], tokens, ClassReader(WORDS)))
+    engine.free.set()
+    desk.ask("\u0000\u200b")
+    _wait_until(lambda: bool(desk.replies[1]))
+    desk.ask("a")
+    bad, good = desk.finish()
+    assert isinstance(bad, Problem) and bad.kind == Kind.INVALID
+    assert bad.message == "Text 0 has no token that the model could read."
+    assert isinstance(good, Answer)
+
+
+def test_a_runner_survives_what_fails_beside_the_engine(desk: Desk) -> None:
+    desk.engine.free.set()
+
+    class Spoilt(Pace):
+        def learn(self, tokens: int, seconds: float) -> None:
+            raise ZeroDivisionError(tokens, seconds)
+
+    desk.scheduler._backlog._pace = Spoilt()
+    for _ in range(2):
+        desk.ask("two")
+        _wait_until(lambda: bool(desk.replies[desk.last]))
+        _wait_until(lambda: not any(desk.scheduler._since))
+    assert desk.scheduler.alive
+    desk.finish()
+
+
+@pytest.mark.parametrize("runners", [1, 2, 4])
+def test_every_runner_ends_with_the_last_text(tmp_path: Path, runners: int) -> None:
+    save_tokenizer({word: n for n, word in enumerate([*SPECIAL, *WORDS])}, tmp_path)
+
+    class Slow(Tokens):
+        def items(self, texts: Sequence[str], *, spans: bool) -> list[Item]:
+            time.sleep(0.2)
+            return super().items(texts, spans=spans)
+
+    engines = [Naming() for _ in range(runners)]
+    for engine in engines:
+        engine.free.set()
+    tokens = Slow(tmp_path, {"pad_token_id": 0}, LONGEST)
+    desk = Desk(engines[0], Scheduler(engines, tokens, ClassReader(WORDS)))
+    _wait_until(lambda: desk.scheduler._backlog._idle == runners)
+    desk.ask("one")
+    began = time.monotonic()
+    desk.finish()
+    assert time.monotonic() - began < 5
+    assert not any(thread.is_alive() for thread in desk.scheduler._threads)
+
+
+def test_what_is_counted_is_what_was_removed() -> None:
+    """Another thread may drop a job while the texts that wait are looked through."""
+
+    class Racing(Job):
+        """It is dropped between the second look and the third."""
+
+        looks = 0
+
+        def __getattribute__(self, name: str) -> Any:
+            if name != "dropped":
+                return super().__getattribute__(name)
+            Racing.looks += 1
+            return Racing.looks > 2
+
+    backlog = Backlog(Padded(longest=LONGEST), Limits(), 1)
+    late = Job(id=1, texts=["a"], deadline=0.0, answer=print)
+    racing = Racing(id=2, texts=["a"], deadline=time.monotonic() + 60, answer=print)
+    for job in (late, racing):
+        backlog.put(job)
+        backlog.fetch()
+        backlog.add(job, [Text(job=job, place=0, item=Item([1]), tokens=1)])
+    taken = backlog.take()
+    assert taken is not None
+    waiting = len(backlog._waiting)
+    assert (backlog.texts, backlog.tokens) == (waiting, waiting)
+
+
+def test_a_quiet_hour_is_not_taken_for_a_slow_engine() -> None:
+    """A call takes 4 ms, and a token 0.04 ms more."""
+    backlog = Backlog(Packed(rows=(16, 32, 64, 128, 256)), Limits(), 1)
+    for number in range(50):
+        size = 6 + number % 3
+        backlog.learn(size, 0.004 + size * 0.00004)
+    for number in range(200):
+        texts = ["x" * 160]
+        job = Job(id=number, texts=texts, deadline=time.monotonic() + 1, answer=print)
+        assert backlog.put(job) is None
+    assert backlog._wait() == pytest.approx(200 * 42 * (0.004 / 256 + 0.00004), rel=0.01)
+
+
+def test_the_pace_never_asks_for_less_than_nothing() -> None:
+    pace = Pace()
+    assert pace.seconds(3, 100) == 0
+    pace.learn(0, 0.0)
+    pace.learn(10, 0.5)
+    pace.learn(100, 0.1)
+    assert pace.seconds(0, 100) == 0 < pace.seconds(1, 100) < 0.5
 
 
 def _wait_until(true: Callable[[], bool]) -> None:

@@ -132,6 +132,11 @@ def _no_header(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
 
 
+def _endless(folder: Path) -> None:
+    header = b'{"a": {"data_offsets": [0, 1e999]}}'
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+
+
 def _link(folder: Path) -> None:
     (folder / "notes.txt").symlink_to("/etc/hostname")
 
@@ -161,6 +166,7 @@ def _no_tokenizer(folder: Path) -> None:
         (_not_weights, Unsafe, "model.safetensors is not a safetensors file"),
         (_cut_off, Unsafe, "it is cut off or damaged"),
         (_no_header, Unsafe, "The header of model.safetensors cannot be read"),
+        (_endless, Unsafe, "The header of model.safetensors cannot be read"),
         (_link, Unsafe, "notes.txt is a link"),
         (_own_code, Unsafe, "names code of its own (auto_map)"),
         (_no_tokenizer, Invalid, "has no tokenizer.json"),

@@ -19,6 +19,7 @@ from transformers import (
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import logging
 
+from release.errors import Unsafe
 from release.variants import Pooling, Purpose, Task
 from serving.replica.engines.port import Ids, Outputs
 
@@ -27,6 +28,12 @@ CLASSES: Mapping[Task, Any] = {
     Task.TOKEN_CLASSIFICATION: AutoModelForTokenClassification,
     Task.FEATURE_EXTRACTION: AutoModel,
 }
+
+POOLER = "pooler."
+"""How the names of tensors begin that only other tasks than vectors need."""
+
+MOST_NAMED = 4
+"""Tensors that a sentence names."""
 
 SLICED = "slipway_sliced"
 """Name by which transformers knows the attention that computes a row text by text."""
@@ -40,21 +47,39 @@ def read_model(folder: Path, dtype: torch.dtype, task: Task, **how: Any) -> Any:
         dtype: of the model, whatever its files were stored in.
         task: what its head is for.
         how: more for `from_pretrained`.
+
+    Raises:
+        Unsafe: a weight is missing or of another shape; it would be drawn at random.
     """
-    # A log would keep the half lines of a bar.
+    # A log would keep the half lines of a bar, and the report is ours to make.
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    return (
-        CLASSES[task]
-        .from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype=dtype,
-            **how,
-        )
-        .eval()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    model, told = CLASSES[task].from_pretrained(
+        folder,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+        dtype=dtype,
+        **how,
     )
+    lacking = [*told["missing_keys"], *(one[0] for one in told["mismatched_keys"])]
+    if task == Task.FEATURE_EXTRACTION:
+        lacking = [name for name in lacking if not name.startswith(POOLER)]
+    if lacking:
+        names = ", ".join(sorted(lacking)[:MOST_NAMED])
+        raise Unsafe(
+            f"model.safetensors lacks {len(lacking)} tensors that {task} needs: {names}.",
+            "save the model together with its trained head",
+        )
+    return without_pooler(model, task).eval()
+
+
+def without_pooler(model: Any, task: Task) -> Any:
+    """Take away what vectors are not made with: it may be untrained, and is nobody's business."""
+    if task == Task.FEATURE_EXTRACTION and getattr(model, "pooler", None) is not None:
+        model.pooler = torch.nn.Identity()
+    return model
 
 
 def run(net: torch.nn.Module, inputs: Mapping[str, Ids], device: str = "cpu") -> Outputs:

@@ -39,6 +39,13 @@ def apart(batch: Sequence[Sequence[int]], found: Outputs) -> list[Outputs]:
     return [row[: len(ids)] for row, ids in zip(found, batch, strict=True)]
 
 
+def _trimmed(text: str, span: Span) -> Span:
+    """Leave out the white space that some tokenizers count to the word behind it."""
+    start, end = span
+    part = text[start:end]
+    return end - len(part.lstrip()), max(end - len(part.lstrip()), start + len(part.rstrip()))
+
+
 class Tokens:
     """Texts to token ids, and ids to the arrays that an engine takes.
 
@@ -63,7 +70,12 @@ class Tokens:
         self._tokenizer.no_padding()
         self._pad = int(config.get("pad_token_id") or 0)
         self._types = int(config.get("type_vocab_size") or 0) > 0
-        self._words = int(config.get("vocab_size") or self._tokenizer.get_vocab_size())
+        self._known_pad = config.get("pad_token_id")
+        known = self._tokenizer.get_vocab()
+        self._words = int(config.get("vocab_size") or len(known))
+        self._knows_more = max(known.values(), default=0) >= self._words
+        """Whether a text may have ids that the model does not know."""
+
         self._special = self._specials()
         self.longest = longest
         self._padded = Padded(longest=longest)
@@ -90,33 +102,47 @@ class Tokens:
         return [one.ids for one in self._tokenizer.encode_batch_fast(list(texts))]
 
     def items(self, texts: Sequence[str], *, spans: bool) -> list[Item]:
-        """Give each text's tokens, and where they lie in it if somebody asks."""
-        if not spans:
-            return [Item(ids) for ids in self.encode(texts)]
+        """Give each text's tokens, and where they lie in it if somebody asks.
+
+        Raises:
+            ValueError: one has a token that is no id of this model; says which.
+        """
+        found = self._items(texts) if spans else [Item(ids) for ids in self.encode(texts)]
+        if self._knows_more:
+            for one in found:
+                self._check(one.ids)
+        return found
+
+    def _items(self, texts: Sequence[str]) -> list[Item]:
         return [
             Item(
                 one.ids,
                 [
-                    (NOWHERE, NOWHERE) if special else span
+                    (NOWHERE, NOWHERE) if special else _trimmed(text, span)
                     for span, special in zip(one.offsets, one.special_tokens_mask, strict=True)
                 ],
             )
-            for one in self._tokenizer.encode_batch(list(texts))
+            for text, one in zip(texts, self._tokenizer.encode_batch(list(texts)), strict=True)
         ]
 
     def given(self, ids: Sequence[list[int]], *, spans: bool) -> list[Item]:
         """Take ids that a client made.
 
         Raises:
-            ValueError: there are none, or one is no id of this model; says which.
+            ValueError: there are none, one is padding or no id of this model; says which.
         """
         for number, one in enumerate(ids):
             if not one:
                 raise ValueError(f"item {number} has no token ids")
-            if not 0 <= min(one) <= max(one) < self._words:
-                odd = next(token for token in one if not 0 <= token < self._words)
-                raise ValueError(f"{odd} is no token id within 0..{self._words - 1}")
+            self._check(one)
+            if self._known_pad in one:
+                raise ValueError(f"item {number} holds padding ({self._known_pad}); leave it out")
         return [Item(one, self._places(one) if spans else None) for one in ids]
+
+    def _check(self, ids: Sequence[int]) -> None:
+        if ids and not 0 <= min(ids) <= max(ids) < self._words:
+            odd = next(token for token in ids if not 0 <= token < self._words)
+            raise ValueError(f"{odd} is no token id within 0..{self._words - 1}")
 
     def _places(self, ids: Sequence[int]) -> list[Span]:
         nowhere = (NOWHERE, NOWHERE)
@@ -199,7 +225,13 @@ class Tokens:
 
     def pad(self, batch: Sequence[Sequence[int]]) -> dict[str, Ids]:
         """Lay ids out as arrays of shape [batch, length], the length one of few."""
-        length = self._padded.rounded(max(map(len, batch)))
+        return self._pad_to(self._padded.rounded(max(map(len, batch))), batch)
+
+    def alone(self, ids: Sequence[int]) -> dict[str, Ids]:
+        """Lay one text's ids out as arrays of shape [1, their number], without any padding."""
+        return self._pad_to(len(ids), [ids])
+
+    def _pad_to(self, length: int, batch: Sequence[Sequence[int]]) -> dict[str, Ids]:
         ids = np.full((len(batch), length), self._pad, dtype=np.int64)
         mask = np.zeros((len(batch), length), dtype=np.int64)
         for row, tokens in enumerate(batch):

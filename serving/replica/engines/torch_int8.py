@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers import AutoConfig
 
 from release.errors import Unavailable, Unsafe
-from release.variants import Purpose
-from serving.replica.engines.nets import CLASSES
+from release.variants import Purpose, Task
+from serving.replica.engines.nets import CLASSES, POOLER, without_pooler
 from serving.replica.engines.torch_float import TorchNet, attention, prepare
 
 SCALE = "_scale"
@@ -54,6 +54,10 @@ class TorchInt8(TorchNet):
         model = CLASSES[purpose.task].from_config(
             config, dtype=torch.float32, **attention(packed=packed)
         )
+        model = without_pooler(model, purpose.task)
+        if purpose.task == Task.FEATURE_EXTRACTION:
+            # Variants of before have one; it was never asked.
+            tensors = {name: one for name, one in tensors.items() if not name.startswith(POOLER)}
         _check(tensors, _wanted(model))
         for parent, name, path, _ in list(linears(model)):
             taken = tensors.pop(f"{path}.weight"), tensors.pop(f"{path}.weight{SCALE}")
