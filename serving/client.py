@@ -27,6 +27,9 @@ T = TypeVar("T")
 BUDGET_MS = 60_000.0
 """How long one request of an evaluation may take."""
 
+SLACK_SECONDS = 5.0
+"""After a request's time is over, until its replica counts as silent."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
@@ -87,21 +90,25 @@ class ReplicaSession:
             Unavailable: it was not ready in time.
         """
         deadline = time.monotonic() + seconds
-        while not self._ready():
+        while not self._ready(deadline):
             words = " ".join(tail(self._log, 2))
             if not alive(self._process):
                 raise Unsafe(f"A replica cannot load the variant, and ended: {words}")
-            if time.monotonic() > deadline:
+            if time.monotonic() >= deadline:
                 raise Unavailable(f"A replica was not ready within {seconds:g} s: {words}")
             time.sleep(0.02)
 
-    def _ready(self) -> bool:
+    def _ready(self, deadline: float) -> bool:
         try:
             if self._connection is None:
-                self._connection = self._await(Connection.connect(str(self._address)))
-            status = self._await(self._connection.status())
+                connecting = Connection.connect(str(self._address))
+                self._connection = self._await(connecting, deadline - time.monotonic())
+            asking = self._connection.status()
+            status = self._await(asking, deadline - time.monotonic())
         except ReplicaGone:
             self._connection = None
+            return False
+        except Unavailable:  # it is silent; whether for too long, the deadline says
             return False
         self._labels = status.labels
         return status.ready
@@ -112,6 +119,7 @@ class ReplicaSession:
         Raises:
             ReplicaProblem: the replica says why not.
             ReplicaGone: it died.
+            Unavailable: it says nothing.
             Unsafe: it answers another question.
         """
         return results(self._await(self._infer(list(texts))), len(texts), self._labels)
@@ -122,6 +130,7 @@ class ReplicaSession:
         Raises:
             ReplicaProblem: the replica says why not.
             ReplicaGone: it died.
+            Unavailable: it says nothing.
             Unsafe: it answers another question.
         """
 
@@ -148,14 +157,26 @@ class ReplicaSession:
     async def _infer(self, texts: list[str]) -> Answer:
         if self._connection is None:
             raise ReplicaGone("The replica was never ready.")
-        return await self._connection.infer(texts, BUDGET_MS)
+        try:
+            within = BUDGET_MS / 1e3 + SLACK_SECONDS
+            return await asyncio.wait_for(self._connection.infer(texts, BUDGET_MS), within)
+        except TimeoutError as error:
+            raise _silent(within) from error
 
     def memory_bytes(self) -> int:
         """Resident memory of its process."""
         return int(psutil.Process(self._process.pid).memory_info().rss)
 
-    def _await(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+    def _await(self, work: Coroutine[Any, Any, T], within: float | None = None) -> T:
+        """Wait for what ends by itself, or at most so many seconds."""
+
+        async def bounded() -> T:
+            try:
+                return await asyncio.wait_for(work, within)
+            except TimeoutError as error:
+                raise _silent(within or 0.0) from error
+
+        return asyncio.run_coroutine_threadsafe(bounded(), self._loop).result()
 
     async def _hang_up(self) -> None:
         if self._connection is not None:
@@ -169,6 +190,10 @@ class ReplicaSession:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+def _silent(seconds: float) -> Unavailable:
+    return Unavailable(f"A replica said nothing for {max(0.0, seconds):.3g} s.")
 
 
 def results(answer: Answer, count: int, labels: Sequence[str]) -> list[Result]:

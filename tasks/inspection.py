@@ -3,7 +3,6 @@
 The desk refuses with the first obstacle, a plan tells them all. Needs neither Prefect nor torch.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +16,11 @@ from release.gates import FEWEST
 from release.policy import Policy
 from release.releases import Desired
 from release.variants import Candidate, Task
+from serving.replica.answers import OUTSIDE, tags_of
+from serving.replica.engines import Tokens
 from serving.variants.build import check_tools
 from serving.variants.facts import Facts, read_facts
-from serving.variants.intake import check_files
+from serving.variants.intake import check_files, read_json
 from tasks.wiring import House
 
 T = TypeVar("T")
@@ -115,8 +116,9 @@ def inspect(house: House, request: Request) -> Inspected:
         checks.given(partial(_check_size, suite))
     source = checks.given(partial(_safe, house, candidate))
     facts = None if source is None else checks.given(partial(read_facts, source))
-    if facts is not None and suite is not None:
+    if source is not None and facts is not None and suite is not None:
         checks.given(partial(_check_fit, candidate, facts, suite))
+        checks.given(partial(_check_lengths, source, facts, suite))
     for look in _gate_checks(policy, suite):
         checks.given(look)
     desired = house.ledger.desired(candidate.model)
@@ -190,14 +192,25 @@ def entity_labels(facts: Facts) -> set[str]:
     """Name the entities that a model tells of: its labels of tokens are such as `B-PER` and `O`."""
     if facts.task != Task.TOKEN_CLASSIFICATION:
         return set(facts.labels)
-    return {_PLACE.sub("", label) for label in facts.labels} - {OUTSIDE}
+    return {tag.name for tag in tags_of(facts.labels).values()} - {OUTSIDE}
 
 
-OUTSIDE = "O"
-"""Label of a token that belongs to no entity."""
-
-_PLACE = re.compile("^[BI]-")
-"""Whether a token begins an entity or goes on with it."""
+def _check_lengths(source: Path, facts: Facts, suite: Suite) -> None:
+    """Refuse a text that every variant would refuse, before any is built to be measured with it."""
+    config = read_json(source / "config.json")
+    tokens = Tokens(source, dict(config), facts.longest_input)
+    texts = suite.texts("test")
+    lengths = list(map(len, tokens.encode(texts)))
+    if (longest := max(lengths, default=0)) <= facts.longest_input:
+        return
+    place = lengths.index(longest)
+    many = sum(one > facts.longest_input for one in lengths)
+    raise Invalid(
+        f"{many} of {len(texts)} texts of the suite {suite.name!r} are too long for the model: "
+        f"text {place + 1}, {texts[place][:40]!r}, has {longest} tokens, of "
+        f"{facts.longest_input} at most.",
+        "take them out of the suite, or raise longest_input",
+    )
 
 
 def _check_change(house: House, candidate: Candidate, facts: Facts, desired: Desired) -> None:

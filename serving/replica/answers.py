@@ -5,6 +5,7 @@ belongs to one request.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Protocol, TypeVar
 
@@ -19,11 +20,37 @@ Part = TypeVar("Part")
 OUTSIDE = "O"
 """Label of a token that belongs to nothing."""
 
-PREFIXES = ("B-", "I-", "L-", "E-", "U-", "S-")
-"""Of labels, as IOB, BILOU and BIOES write them."""
+BEGIN, INSIDE = "B-", "I-"
+BEGINS, ENDS = (BEGIN, "U-", "S-"), ("L-", "E-", "U-", "S-")
+"""What labels that begin a stretch begin with, and those that end one: IOB, BILOU and BIOES."""
 
-BEGINS, ENDS = ("B-", "U-", "S-"), ("L-", "E-", "U-", "S-")
-"""Of these, what begins a stretch and what ends one."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tag:
+    """What a label of a token says."""
+
+    name: str
+    """Of the stretch; `OUTSIDE` where there is none."""
+
+    begins: bool = False
+    ends: bool = False
+
+
+def tags_of(labels: Sequence[str]) -> dict[str, Tag]:
+    """Read labels of tokens.
+
+    Only what is also there with `B-` or `I-` can end: `E-mail` alone is a name.
+    """
+    known = set(labels)
+    found: dict[str, Tag] = {}
+    for label in labels:
+        place, name = label[:2], label[2:]
+        written = place in (BEGIN, INSIDE) or {BEGIN + name, INSIDE + name} & known
+        if name and place in {*BEGINS, INSIDE, *ENDS} and written:
+            found[label] = Tag(name=name, begins=place in BEGINS, ends=place in ENDS)
+        else:
+            found[label] = Tag(name=label)
+    return found
 
 
 class Reader(Protocol[Part]):
@@ -76,13 +103,14 @@ class EntityReader:
     """Stretches of texts that have a label.
 
     Args:
-        labels: of tokens, in the order of the logits: plain, or with `B-` and `I-` before them.
+        labels: of tokens, in the order of the logits: plain, or with `B-`, `I-` and the like.
     """
 
     spans = True
 
     def __init__(self, labels: Sequence[str]) -> None:
-        self._labels = list(labels)
+        tags = tags_of(labels)
+        self._tags = [tags[label] for label in labels]
 
     def read(self, items: Sequence[Item], shares: Sequence[Outputs]) -> list[list[Entity]]:
         """Give what is named in each."""
@@ -92,7 +120,7 @@ class EntityReader:
         scores = softmax(logits)
         best = scores.argmax(axis=1)
         sure = scores[np.arange(len(best)), best].tolist()
-        named = [self._labels[one] for one in best.tolist()]
+        named = [self._tags[one] for one in best.tolist()]
         return list(entities(named, sure, item.spans or []))
 
     def gather(self, parts: Sequence[list[Entity]]) -> Entities:
@@ -101,7 +129,7 @@ class EntityReader:
 
 
 def entities(
-    labels: Sequence[str], scores: Sequence[float], spans: Sequence[Span]
+    tags: Sequence[Tag], scores: Sequence[float], spans: Sequence[Span]
 ) -> Iterator[Entity]:
     """Put tokens of one label that follow each other together.
 
@@ -110,32 +138,26 @@ def entities(
     characters of the one before, such as a further byte of the same character, is of its stretch.
 
     Args:
-        labels: of each token.
+        tags: of each token.
         scores: probability of that label.
         spans: where each token lies; special ones, which lie `NOWHERE`, and empty ones are left
             out.
     """
     number, before, ended, behind = 0, OUTSIDE, False, 0
     told: list[tuple[int, str, float, Span]] = []
-    for label, score, span in zip(labels, scores, spans, strict=True):
+    for tag, score, span in zip(tags, scores, spans, strict=True):
         if span[0] == NOWHERE or span[0] == span[1]:
             continue
-        bare = _bare(label)
         same = span[1] <= behind
-        number += bare != before or (not same and (ended or label.startswith(BEGINS)))
-        before, ended, behind = bare, label.startswith(ENDS), span[1]
-        told.append((number, bare, score, span))
+        number += tag.name != before or (not same and (ended or tag.begins))
+        before, ended, behind = tag.name, tag.ends, span[1]
+        told.append((number, tag.name, score, span))
     for _, group in groupby(told, key=lambda one: one[0]):
         tokens = list(group)
         if (name := tokens[0][1]) != OUTSIDE:
             mean = sum(score for _, _, score, _ in tokens) / len(tokens)
             start, end = tokens[0][3][0], tokens[-1][3][1]
             yield Entity(start=start, end=end, label=name, score=mean)
-
-
-def _bare(label: str) -> str:
-    """Take one prefix away, and no more: `B-I-95` names `I-95`."""
-    return label[2:] if label.startswith(PREFIXES) and len(label) > 2 else label
 
 
 class VectorReader:

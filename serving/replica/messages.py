@@ -16,6 +16,15 @@ LENGTH = struct.Struct("<I")
 """How a frame begins."""
 
 
+class TooLong(ValueError):
+    """A message that whoever hears it would hang up at."""
+
+    def __init__(self, what: str, size: int) -> None:
+        super().__init__(
+            f"The {what} has {size} bytes, of {LONGEST_FRAME} at most; ask for less at once."
+        )
+
+
 class Kind(StrEnum):
     """Why a request was not answered."""
 
@@ -163,8 +172,14 @@ _replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 
 def frame(message: Question | Reply) -> bytes:
-    """Encode one message."""
+    """Encode one message.
+
+    Raises:
+        TooLong: it has more bytes than a frame may have.
+    """
     body = _encoder.encode(message)
+    if len(body) > LONGEST_FRAME:
+        raise TooLong(type(message).__name__.lower(), len(body))
     return LENGTH.pack(len(body)) + body
 
 

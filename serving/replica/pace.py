@@ -23,7 +23,7 @@ class Pace:
         self._sums = [MEMORY * old + new for old, new in zip(self._sums, more, strict=True)]
 
     def seconds(self, calls: float, tokens: int) -> float:
-        """Say how long so many calls with so many tokens in all will take; 0 if nothing is known."""
+        """Say how long so many calls with so many tokens in all will take; 0 if none is known."""
         weight, sizes, times, squares, products = self._sums
         if not weight:
             return 0.0

@@ -21,6 +21,7 @@ from serving.replica.messages import (
     Question,
     Reply,
     Status,
+    TooLong,
     frame,
     read_reply,
 )
@@ -193,6 +194,8 @@ class Connection:
             if self.closed or not self._frames.send(make(number)):
                 raise ReplicaGone("The connection to the replica is gone.")
             reply = await waiting
+        except TooLong as error:
+            raise ReplicaProblem(Kind.TOO_LONG, str(error)) from error
         except asyncio.CancelledError:
             self._take_back(number)
             raise

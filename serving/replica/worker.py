@@ -5,11 +5,13 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 import psutil
@@ -32,11 +34,14 @@ from serving.replica.messages import (
     Problem,
     Question,
     Status,
+    TooLong,
     read_question,
 )
 from serving.replica.tuning import Aim
 from serving.replica.verify import verify
 from serving.replica.wire import Frames
+
+T = TypeVar("T")
 
 UNFIT = 3
 """Exit code of a variant that cannot be verified or loaded."""
@@ -130,8 +135,12 @@ class Peer:
             self._answer(refused)
 
     def _answer(self, reply: Answer | Problem) -> None:
-        if self._jobs.pop(reply.id, None) is not None:
+        if self._jobs.pop(reply.id, None) is None:
+            return
+        try:
             self.frames.send(reply)
+        except TooLong as error:
+            self.frames.send(Problem(id=reply.id, kind=Kind.TOO_LONG, message=str(error)))
 
     def _lost(self) -> None:
         self._replica.peers.discard(self)
@@ -163,10 +172,11 @@ async def serve(
         with suppress(RuntimeError):  # the loop may have ended while the engine was computing
             loop.call_soon_threadsafe(work)
 
-    loading = asyncio.create_task(asyncio.to_thread(schedule, folder, manifest, how, _say, hand))
+    loading = _aside(lambda: schedule(folder, manifest, how, _say, hand))
     waiting = asyncio.create_task(stopping.wait())
     watching = asyncio.create_task(_follow(parent, stopping))
-    await asyncio.wait({loading, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    either: set[asyncio.Future[Any]] = {loading, waiting}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     if loading.done():
         try:
             replica.scheduler = loading.result()
@@ -184,6 +194,27 @@ async def serve(
         peer.frames.close()
     address.forget()
     _say("stopped")
+
+
+def _aside(work: Callable[[], T]) -> asyncio.Future[T]:
+    """Do something in a thread that nobody joins: who is told to stop does not wait for it."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def tell(settle: Callable[[Any], None], what: object) -> None:
+        with suppress(RuntimeError):  # the loop may have ended meanwhile
+            loop.call_soon_threadsafe(settle, what)
+
+    def run() -> None:
+        try:
+            found = work()
+        except BaseException as error:  # whoever waits is told
+            tell(done.set_exception, error)
+        else:
+            tell(done.set_result, found)
+
+    threading.Thread(target=run, name="load", daemon=True).start()
+    return done
 
 
 async def _follow(parent: int, stopping: asyncio.Event) -> None:

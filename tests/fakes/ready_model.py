@@ -4,6 +4,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from tokenizers import Tokenizer, models, pre_tokenizers
+
 from release.variants import Task
 
 LABELS = ("alpha", "beta", "gamma")
@@ -29,5 +31,7 @@ def make_ready_model(
         "max_position_embeddings": 512,
     }
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "tokenizer.json").write_text("{}")
+    words = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))  # noqa: S106
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.save(str(folder / "tokenizer.json"))
     return folder

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from serving.replica.answers import ClassReader, EntityReader, VectorReader, entities
+from serving.replica.answers import ClassReader, EntityReader, VectorReader, entities, tags_of
 from serving.replica.engines.tokens import NOWHERE, Item, Tokens
 from serving.replica.messages import Classes, Entities
 
@@ -32,7 +32,8 @@ def test_a_label_with_a_threshold_is_given_from_there_on() -> None:
 def _told(*tokens: tuple[str, float, int, int]) -> list[tuple[str, int, int, float]]:
     labels, scores, starts, ends = zip(*tokens, strict=True)
     spans = list(zip(starts, ends, strict=True))
-    found = entities(labels, scores, spans)
+    tags = tags_of(labels)
+    found = entities([tags[label] for label in labels], scores, spans)
     return [(one.label, one.start, one.end, round(one.score, 6)) for one in found]
 
 
@@ -78,6 +79,10 @@ def test_every_way_to_write_stretches_is_read(last: str, alone: str) -> None:
         ("P", 5, 6),
         ("I-95", 6, 7),
     ]
+
+
+def test_a_name_with_a_dash_in_it_stays_whole() -> None:
+    assert [one[0] for one in _told(("E-mail", 0.5, 0, 1), ("B-X", 0.5, 1, 2))] == ["E-mail", "X"]
 
 
 def test_special_tokens_are_no_part_of_anything() -> None:

@@ -271,7 +271,8 @@ def test_several_runners_share_what_waits(tmp_path: Path) -> None:
 
 
 def test_a_text_without_a_token_is_refused_and_hurts_nobody(tmp_path: Path) -> None:
-    bare = Tokenizer(models.WordLevel({"[UNK]": 0, "[PAD]": 1, "a": 2}, unk_token="[UNK]"))
+    vocabulary = {SPECIAL[1]: 0, SPECIAL[0]: 1, "a": 2}
+    bare = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL[1]))
     bare.normalizer = normalizers.BertNormalizer()
     bare.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     bare.save(str(tmp_path / "tokenizer.json"))

@@ -1,7 +1,6 @@
 """A replica asked from blocking code, whatever its task; the replica has no model."""
 
 import asyncio
-import os
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -14,8 +13,8 @@ import pytest
 
 from evaluation.examples import Span
 from evaluation.harness import Marks, Said
-from infra.processes import Process
-from release.errors import Unsafe
+from infra.processes import this
+from release.errors import Unavailable, Unsafe
 from serving.client import ReplicaSession
 from serving.replica.messages import (
     Answer,
@@ -48,20 +47,30 @@ class Knowing(WireReplica):
         )
 
 
+class Silent(Knowing):
+    """It takes whatever comes and answers nothing."""
+
+    def _heard(self, body: bytes) -> None:
+        self.body = body
+
+
 @contextmanager
-def session(find: Callable[[list[str]], Found]) -> Iterator[ReplicaSession]:
+def session(
+    find: Callable[[list[str]], Found], kind: type[Knowing] = Knowing
+) -> Iterator[ReplicaSession]:
     """Serve it from a thread of its own, and be ready."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="knowing", daemon=True)
     thread.start()
     with TemporaryDirectory(prefix="slipway-test-") as folder:
         address = Path(folder) / "replica"
-        served = loop.create_unix_server(lambda: Knowing(find).frames, str(address))
+        served = loop.create_unix_server(lambda: kind(find).frames, str(address))
         server = asyncio.run_coroutine_threadsafe(served, loop).result()
-        ourselves = Process(name="test", pid=os.getpid(), created=0.0)
+        ourselves = this("test")
         made = ReplicaSession(ourselves, address, Path(folder) / "log")
         try:
-            made.wait_ready(5)
+            if kind is Knowing:
+                made.wait_ready(5)
             yield made
         finally:
             made.close()
@@ -120,3 +129,18 @@ def test_what_is_no_classifier_does_not_classify() -> None:
 def test_an_answer_about_another_number_of_texts_is_refused(found: Found) -> None:
     with session(lambda texts: found) as asked, pytest.raises(Unsafe, match="texts, not 2"):
         asked.ask(["x", "y"])
+
+
+@pytest.mark.timeout(30)
+def test_a_replica_that_says_nothing_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("serving.client.BUDGET_MS", 100)
+    monkeypatch.setattr("serving.client.SLACK_SECONDS", 0.1)
+    with session(_vectors, Silent) as asked:
+        with pytest.raises(Unavailable, match="not ready within 0.3 s"):
+            asked.wait_ready(0.3)
+        with pytest.raises(Unavailable, match="said nothing for 0.2 s"):
+            asked.ask(["x"])
+        with pytest.raises(Unavailable, match="said nothing for 0.2 s"):
+            asked.ask_many(["x"] * 3, 2)

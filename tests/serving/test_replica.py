@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,19 @@ from serving.agent.replica import ask
 from serving.client import replica_command, replica_sessions
 from serving.replica.address import Address
 from serving.replica.engines import Tokens
-from serving.replica.messages import Classes, Kind
+from serving.replica.jobs import Job
+from serving.replica.messages import (
+    LONGEST_FRAME,
+    Answer,
+    Classes,
+    Kind,
+    Problem,
+    Vectors,
+    read_reply,
+)
+from serving.replica.verify import read_manifest
 from serving.replica.wire import Connection, ReplicaGone, ReplicaProblem
-from serving.replica.worker import UNFIT
+from serving.replica.worker import UNFIT, Peer, Replica
 from tests.fakes.suite import LABELS
 from tests.fakes.tiny_store import SHORT
 from tests.serving.asking import asked
@@ -179,6 +190,63 @@ def test_a_replica_that_is_asked_to_end_removes_its_socket(
     until(lambda: (said := ask(address)) and said.ready)
     os.kill(process.pid, signal.SIGTERM)
     until(lambda: not alive(process))
+    assert not address.exists()
+
+
+class Transport(asyncio.Transport):
+    """It keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return False
+
+
+def test_an_answer_that_no_frame_holds_is_a_problem(tiny: Tiny) -> None:
+    peer = Peer(Replica(read_manifest(tiny.folder(tiny.variant(1)))))
+    transport = Transport()
+    peer.frames.connection_made(transport)
+    peer._jobs[7] = Job(id=7, texts=["x"], deadline=0.0, answer=peer._answer)
+    found = Vectors(width=1, data=bytes(LONGEST_FRAME))
+    large = Answer(id=7, found=found, tokens=1, queue_ms=0, tokenize_ms=0, compute_ms=0)
+    peer._answer(large)
+    (said,) = transport.written
+    problem = read_reply(said[4:])
+    assert isinstance(problem, Problem)
+    assert (problem.id, problem.kind) == (7, Kind.TOO_LONG)
+    assert f"bytes, of {LONGEST_FRAME} at most; ask for less" in problem.message
+
+
+def test_a_replica_that_still_loads_ends_at_once(tmp_path: Path) -> None:
+    code = """
+import sys, time
+from pathlib import Path
+from release.variants import Manifest, Task
+from serving.replica import worker
+worker.schedule = lambda *how: time.sleep(60)
+worker.verify = lambda folder, digest: Manifest(
+    candidate="m@1", parent="", recipe="torch-fp32", recipe_digest="", files={},
+    task=Task.TEXT_CLASSIFICATION, labels=("a", "b"), longest_input=8,
+)
+code = worker.main()
+sys.stderr.flush()
+worker.os._exit(code)
+"""
+    address, log = tmp_path / "socket", tmp_path / "log"
+    command = [sys.executable, "-c", code, "--variant", ".", "--digest", "", "--listen"]
+    process = start("replica", [*command, str(address)], env=inherited(), log=log)
+    try:
+        until(lambda: address.exists() and ask(address), 20)
+        os.kill(process.pid, signal.SIGTERM)
+        until(lambda: not alive(process), 10)
+    finally:
+        stop([process], grace=0)
+    assert "stopped" in log.read_text()
     assert not address.exists()
 
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, LlamaForSequenceClassification
+from transformers import LlamaConfig
 
 from release.errors import Invalid, SlipwayError, Unsafe
 from release.variants import Candidate, Purpose, Recipe
 from serving.replica.engines import Tokens
-from serving.replica.engines.nets import read_model
+from serving.replica.engines.nets import CLASSES, read_model
 from serving.variants.build import build
 from serving.variants.store import Store
 from serving.variants.weights import quantize_linears
-from tests.fakes.tiny_families import PADDING, SPECIAL, VECTOR, make_family
+from tests.fakes.tiny_families import PADDING, SPECIAL, TEXT, VECTOR, make_family
 from tests.fakes.tiny_model import LABELS, save_tokenizer
 
 WEIGHTS = "model.safetensors"
@@ -47,7 +47,7 @@ def _without_padding(root: Path) -> Path:
         initializer_range=0.2,
         id2label=dict(enumerate(LABELS)),
     )
-    LlamaForSequenceClassification(config).save_pretrained(root)
+    CLASSES[TEXT].from_config(config).save_pretrained(root)
     return root
 
 

@@ -1,5 +1,6 @@
 """What stands in the way of a model of another task, before anything is begun."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -52,9 +53,15 @@ def obstacles(here: House, model: str, tmp_path: Path) -> Look:
     """Say what stands in the way of a model of some task, with a suite and gates of some task."""
 
     def look(
-        task: Task, suite: Task, metric: str = "", labels: Sequence[str] = LABELS
+        task: Task,
+        suite: Task,
+        metric: str = "",
+        labels: Sequence[str] = LABELS,
+        longest: int = 512,
     ) -> list[str]:
-        here.registry.register(model, make_ready_model(tmp_path / "files", task, labels))
+        files = make_ready_model(tmp_path / "files", task, labels)
+        (files / "slipway.json").write_text(json.dumps({"longest_input": longest}))
+        here.registry.register(model, files)
         SUITES[suite](tmp_path / "suite")
         policy = tmp_path / "policy.toml"
         text = POLICY.replace('"accuracy"', f'"{metric or METRICS[suite]}"')
@@ -64,13 +71,20 @@ def obstacles(here: House, model: str, tmp_path: Path) -> Look:
     return look
 
 
-@pytest.mark.parametrize("labels", [TOKEN_LABELS, ("PER", "LOC"), ("LOC", "O", "PER")])
+@pytest.mark.parametrize(
+    "labels", [TOKEN_LABELS, ("PER", "LOC"), ("LOC", "O", "PER"), (*TOKEN_LABELS, "S-PER", "E-PER")]
+)
 def test_a_model_that_fits_has_nothing_in_its_way(obstacles: Look, labels: tuple[str, ...]) -> None:
     assert obstacles(TOKEN, TOKEN, labels=labels) == []
 
 
 def test_a_model_without_labels_needs_none(obstacles: Look) -> None:
     assert obstacles(VECTOR, VECTOR) == []
+
+
+def test_a_text_that_is_too_long_for_the_model_is_named_beforehand(obstacles: Look) -> None:
+    (said,) = obstacles(TEXT, TEXT, longest=4)
+    assert "texts of the suite" in said and "tokens, of 4 at most" in said
 
 
 def test_a_suite_of_another_task_is_refused(obstacles: Look, model: str) -> None:
