@@ -163,6 +163,10 @@ def kill_alone(process: Process) -> None:
     _wait([process], 5)
 
 
+BURY_SECONDS = 1.0
+"""How long one that was killed is waited for at least: nobody else will bury it."""
+
+
 def stop(processes: Iterable[Process], *, grace: float = 10.0) -> None:
     """Ask processes to end, wait, then kill those that stay and the children they had.
 
@@ -179,7 +183,7 @@ def stop(processes: Iterable[Process], *, grace: float = 10.0) -> None:
     left = [one for one in {*asked, *family} if alive(one)]
     for one in left:
         _signal(one, signal.SIGKILL)
-    _wait(left, grace)
+    _wait(left, max(grace, BURY_SECONDS))
 
 
 def _children(process: Process) -> list[Process]:

@@ -155,7 +155,7 @@ class JournalWriter:
 
     def _recover(self) -> tuple[int, int]:
         """Find the last window, and count again what a killed writer left after it."""
-        segments = sorted(self._folder.glob("*.jsonl"))
+        segments = sorted(one for one in self._folder.glob("*.jsonl") if one.stem.isdigit())
         number = 0
         for path in reversed(segments):
             lines = _whole_lines(path)

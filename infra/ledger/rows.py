@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
+from release.errors import Invalid
 from release.policy import Policy
 from release.releases import (
     Approval,
@@ -141,5 +142,12 @@ def document(variant: Variant | None) -> dict[str, Any] | None:
 
 
 def variant_of(data: Mapping[str, Any] | None) -> Variant | None:
-    """Read a variant back from its document."""
-    return Variant.from_json(data) if data else None
+    """Read a variant back from its document.
+
+    Raises:
+        Invalid: it says of the variant what this Slipway does not know.
+    """
+    try:
+        return Variant.from_json(data) if data else None
+    except TypeError as error:
+        raise Invalid(f"The ledger's variant {data!r:.200} cannot be read: {error}.") from error

@@ -1,6 +1,7 @@
 """Holds the listening socket and keeps gateway processes on it."""
 
 import json
+import re
 import socket
 import sys
 import time
@@ -10,11 +11,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from infra.processes import Process, Records, alive, ask_to_end, start, stop
+from infra.processes import Process, Records, alive, ask_to_end, running, start, stop
 from infra.settings import Settings, inherited_by_serving
 from release.releases import GatewayStatus
 from serving.agent.places import Places
 from serving.agent.ports import held
+from serving.agent.silence import Silence
 from serving.journal import JournalWriter
 
 BACKLOG = 2_048
@@ -38,7 +40,7 @@ class _Gateway:
     """Whether somebody has told it to end: it finishes what it has and takes nothing new."""
 
     heard: dict[str, GatewayStatus] = field(default_factory=dict)
-    heard_at: float = 0.0
+    silence: Silence = field(default_factory=Silence)
     answers: bool = False
     """Whether it said last time how it is."""
 
@@ -65,9 +67,7 @@ class Gateways:
         self._places = places
         self._agent = agent
         self._records = Records(places.records)
-        self._old = [
-            one for one in self._records.load() if one.name.startswith(PREFIX) and alive(one)
-        ]
+        self._old = self._found()
         self._leaving: list[_Leaving] = []
         host, shared = settings.host, bool(self._old)
         self._socket = held(host, settings.port, places.port, "SLIPWAY_PORT", shared=shared)
@@ -88,7 +88,7 @@ class Gateways:
                 # Another takes its place at once; its name stays with its journal.
                 self._leaving.append(_Leaving(process=one.process, since=now))
                 self._mine[place] = _Gateway(name=self._free_name())
-            self._keep(self._mine[place], now)
+            self._keep(self._mine[place])
         if self._old and all(one.answers for one in self._mine):
             for process in self._old:
                 ask_to_end(process)
@@ -96,11 +96,11 @@ class Gateways:
             self._old = []
         self._leaving = [one for one in self._leaving if not self._gone(one, now)]
 
-    def _keep(self, one: _Gateway, now: float) -> None:
-        if one.process is not None and now - one.heard_at > HUNG_SECONDS:
+    def _keep(self, one: _Gateway) -> None:
+        if one.process is not None and one.silence.seconds > HUNG_SECONDS:
             stop([one.process], grace=0)
         if one.process is None or not alive(one.process):
-            one.process, one.heard_at = self._start(one.name), now
+            one.process, one.silence = self._start(one.name), Silence()
             one.draining = one.answers = False
 
     def _gone(self, one: _Leaving, now: float) -> bool:
@@ -115,11 +115,13 @@ class Gateways:
         """What gateways serve of these endpoints; what was heard last where one is silent."""
         named = list(endpoints)
         for one in self._mine:
+            asked = time.monotonic()
             said = self._ask(one.name)
             one.answers = said is not None
+            one.silence.asked(asked, answered=one.answers)
             if said is None:
                 continue
-            one.heard_at, now = time.monotonic(), time.time()
+            now = time.time()
             one.draining = bool(said.get("draining"))
             found = {entry["endpoint"]: entry for entry in said["endpoints"]}
             one.heard = {
@@ -151,6 +153,12 @@ class Gateways:
         for process in everyone:
             self._records.remove(process.name)
 
+    def _found(self) -> list[Process]:
+        """Find gateways of an agent before us, also one that it did not come to record."""
+        recorded = [one for one in self._records.load() if one.name.startswith(PREFIX)]
+        listening = running("serving.gateway.main", self._places.sockets)
+        return list({one.pid: one for one in (*recorded, *listening) if alive(one)}.values())
+
     def _free_name(self) -> str:
         """Choose a name that no living gateway has."""
         running = [*self._old, *(one.process for one in self._leaving)]
@@ -162,9 +170,10 @@ class Gateways:
         """Sum up in the journals what gateways that were killed could not."""
         writing = {one.name.removeprefix(PREFIX) for one in self._old}
         writing |= {one.name for one in self._mine}
-        for path in self._settings.journal.glob(f"{self._agent}_g*"):
-            name = path.name.removeprefix(f"{self._agent}_")
-            if name not in writing:
+        for path in self._settings.journal.glob("*/"):
+            # Another agent may be called as this one and something more.
+            ours = re.fullmatch(rf"{re.escape(self._agent)}_(g\d+)", path.name)
+            if ours is not None and (name := ours[1]) not in writing:
                 JournalWriter(self._settings.journal, f"{self._agent}/{name}").close()
 
     def _start(self, name: str) -> Process:

@@ -11,8 +11,8 @@ from types import FrameType
 from infra.files import file_lock
 from infra.ledger import Ledger
 from infra.settings import Settings
-from release.errors import SlipwayError, Unavailable
-from release.releases import GatewayStatus, ReplicaStatus
+from release.errors import SlipwayError
+from release.releases import Desired, GatewayStatus, ReplicaStatus
 from release.routes import Route, Routes
 from release.variants import NAME
 from serving.agent.gateways import Gateways
@@ -36,7 +36,9 @@ class Agent:
         self._settings = settings
         self._places = Places.under(settings.run)
         self._ledger: Ledger | None = None
-        self._told_down = False
+        self._troubles: dict[str, str] = {}
+        """What was said of each thing that is amiss, so that it is said once."""
+
         self._snapshot = Snapshot.load(settings.run) or Snapshot(routes=Routes(number=0, routes={}))
         self._replicas = Replicas(settings, self._places)
         self._gateways = Gateways(settings, self._places, self.name)
@@ -66,29 +68,43 @@ class Agent:
         """Look once at what is desired, make it so, and say what is seen."""
         routes = self._desired()
         wanted = _wanted(routes)
-        self._replicas.keep(wanted, time.monotonic())
+        self._replicas.keep(wanted, time.monotonic(), asked=self._snapshot.addresses)
         self._publish(routes)
         self._gateways.keep()
         self._observe(routes, wanted)
 
     def _desired(self) -> Mapping[str, Route]:
-        """Read the ledger; where it does not answer, what is on disk stays true."""
+        """Read the ledger; where it cannot be read, what is on disk stays true."""
         try:
             if self._ledger is None:
                 self._ledger = Ledger.open(self._settings.ledger)
-            found = {one.model: one.route() for one in self._ledger.all_desired()}
-        except Unavailable as error:
-            self._lost(error)
+            rows = self._ledger.all_desired()
+        except SlipwayError as error:
+            self._note("serves on without the ledger", error)
             return self._snapshot.routes.routes
-        self._told_down = False
+        self._note("serves on without the ledger", None)
+        found = {one.model: route for one in rows if (route := self._route(one)) is not None}
         # An endpoint is never dropped because the ledger does not know it: it may be a new, empty
         # one in the place of one that was lost.
         return {**self._snapshot.routes.routes, **found}
 
-    def _lost(self, error: Unavailable) -> None:
-        if not self._told_down:
-            _say(f"serves on without the ledger: {error}")
-            self._told_down = True
+    def _route(self, desired: Desired) -> Route | None:
+        """Translate a row; None where it cannot be read, so that its endpoint stays as it is."""
+        serves = f"serves {desired.model} as before"
+        try:
+            route = desired.route()
+        except SlipwayError as error:
+            self._note(serves, error)
+            return None
+        self._note(serves, None)
+        return route
+
+    def _note(self, what: str, error: SlipwayError | None) -> None:
+        """Say what is amiss, unless that was said already; None: it is well again."""
+        said = str(error) if error else ""
+        if said and said != self._troubles.get(what):
+            _say(f"{what}: {said}")
+        self._troubles[what] = said
 
     def _publish(self, routes: Mapping[str, Route]) -> None:
         """Hand gateways a new snapshot, if it says anything new."""
@@ -97,8 +113,10 @@ class Agent:
         if (routes, addresses) == (known.routes.routes, known.replicas):
             return
         numbered = Routes(number=known.routes.number + 1, routes=routes)
-        self._snapshot = Snapshot(routes=numbered, replicas=addresses)
-        self._snapshot.save(self._places.run, durable=_arms(routes) != _arms(known.routes.routes))
+        fresh = Snapshot(routes=numbered, replicas=addresses)
+        fresh.save(self._places.run, durable=_arms(routes) != _arms(known.routes.routes))
+        # Only now: what could not be written is tried again in the next beat.
+        self._snapshot = fresh
 
     def _observe(self, routes: Mapping[str, Route], wanted: Mapping[str, Wanted]) -> None:
         served = {
@@ -115,9 +133,10 @@ class Agent:
             return
         try:
             self._ledger.observe(gateways, replicas, self.name)
-        except Unavailable as error:
-            self._lost(error)
+        except SlipwayError as error:
+            self._note("could not report to the ledger", error)
             return
+        self._note("could not report to the ledger", None)
         self._observed, self._observed_at = seen, now
 
 

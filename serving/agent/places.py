@@ -39,9 +39,12 @@ class Places:
         if len(bytes(sockets)) + _LONGEST_NAME > LONGEST_SOCKET:
             short = sha256(bytes(run)).hexdigest()[:12]
             sockets = Path(tempfile.gettempdir()) / f"slipway-{short}"
-        for folder in (run, run / "agent", sockets):
+        for folder in (run, run / "agent"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        facts = sockets.stat()
+        if sockets.is_symlink():
+            raise Unsafe(f"{sockets} is a link, and its sockets would lie where that leads.")
+        sockets.mkdir(exist_ok=True, mode=0o700)
+        facts = sockets.lstat()
         if facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
             raise Unsafe(f"{sockets} can be written by others, who could take over its sockets.")
         return cls(run=run, records=run / "agent", sockets=sockets)

@@ -21,7 +21,7 @@ def held(host: str, asked: int, kept: Path, setting: str, *, shared: bool) -> so
         shared: whether it is taken by gateways of ours, which is as it should be.
 
     Raises:
-        Conflict: somebody else has the port that is asked for.
+        Conflict: somebody else has the port that is asked for, or there is no such address.
     """
     before = int(kept.read_text()) if kept.exists() and kept.read_text().isdigit() else 0
     wanted = asked or before
@@ -35,9 +35,26 @@ def held(host: str, asked: int, kept: Path, setting: str, *, shared: bool) -> so
     found = socket.socket()
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    found.bind((host, wanted))
+    try:
+        _bind(found, host, asked, wanted)
+    except OSError as error:
+        found.close()
+        said = f"Port {wanted} on {host} cannot be taken: {error}."
+        raise Conflict(
+            said, f"choose another with {setting}, or none to find a free one"
+        ) from error
     write_atomic(kept, str(found.getsockname()[1]).encode())
     return found
+
+
+def _bind(found: socket.socket, host: str, asked: int, wanted: int) -> None:
+    """Bind a port; one that was only kept from before, and is not to be had, gives way to any."""
+    try:
+        found.bind((host, wanted))
+    except OSError:
+        if asked or not wanted:
+            raise
+        found.bind((host, 0))
 
 
 def _is_free(host: str, port: int) -> bool:

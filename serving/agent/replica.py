@@ -11,6 +11,7 @@ from infra.settings import Settings, inherited_by_serving
 from release.routes import Serving
 from release.variants import Variant
 from serving.agent.places import Places
+from serving.agent.silence import Silence
 from serving.client import replica_command
 from serving.replica.address import Address
 from serving.replica.messages import LENGTH, LONGEST_FRAME, Ask, Status, frame, read_reply
@@ -52,7 +53,7 @@ class Replica:
     serving: Serving = field(default_factory=Serving)
     process: Process | None = None
     status: Status | None = None
-    heard: float = 0.0
+    silence: Silence = field(default_factory=Silence)
     ask_at: float = 0.0
     started: float = 0.0
     deaths: int = 0
@@ -63,7 +64,10 @@ class Replica:
 
     served_since: float = 0.0
     first_bytes: int = 0
-    """Memory that it took when it first was ready."""
+    """Memory that it took when it first was ready, or when it was adopted."""
+
+    adopted: bool = False
+    """Whether an agent before us started it; what it took at first is not known then."""
 
     worn: bool = False
     """Whether it has grown beyond its limit, and stays only until another stands in for it."""
@@ -81,13 +85,30 @@ class Replica:
         """What it said it takes."""
         return self.status.load.memory_bytes if self.status else 0
 
-    def grown(self, times: float = 1.0) -> bool:
-        """Whether it takes more than so many times its limit, and took less when it began.
+    @property
+    def grown(self) -> bool:
+        """Whether it takes more than its limit, and took less when it began.
 
-        A limit that a fresh replica does not keep either would only have it replaced for ever.
+        A limit that a fresh replica does not keep either would only have it replaced for ever. One
+        that was adopted may have grown already: the fresh one in its place will show.
         """
         limit = self.serving.memory_mb * _MB
-        return bool(limit) and self.memory_bytes > times * max(limit, self.first_bytes)
+        return bool(limit) and self.memory_bytes > max(
+            limit, 0 if self.adopted else self.first_bytes
+        )
+
+    @property
+    def overgrown(self) -> bool:
+        """Whether it takes so much more than its limit that it cannot wait for another."""
+        limit = self.serving.memory_mb * _MB
+        return bool(limit) and self.memory_bytes > OVERGROWN * max(limit, self.first_bytes)
+
+    def begin_anew(self) -> None:
+        """Forget its process, and all that is known of that alone."""
+        self.process = self.status = None
+        self.served = self.worn = self.adopted = self.asked_to_end = False
+        self.first_bytes = 0
+        self.silence = Silence()
 
 
 class Care:
@@ -107,14 +128,21 @@ class Care:
     def make(self, variant: Variant, number: int, now: float) -> Replica:
         """Lay out a replica; nothing is started."""
         name = f"{family(variant.digest)}{number}"
-        address = str(self._places.sockets / f"{name}.sock")
         return Replica(
-            variant=variant, number=number, name=name, address=address, started=now, heard=now
+            variant=variant,
+            number=number,
+            name=name,
+            address=self.address(name),
+            started=now,
         )
+
+    def address(self, name: str) -> str:
+        """Say where a replica of that name listens."""
+        return str(self._places.sockets / f"{name}.sock")
 
     def adopt(self, replica: Replica, process: Process) -> None:
         """Take over a process that an agent before us started."""
-        replica.process = process
+        replica.process, replica.adopted = process, True
         self._records.save(process)
 
     def want(self, replica: Replica) -> None:
@@ -122,7 +150,7 @@ class Care:
         replica.unwanted_since = None
         if replica.asked_to_end and replica.process is not None:
             stop([replica.process], grace=0)
-            replica.process, replica.asked_to_end = None, False
+            replica.begin_anew()
 
     def look_after(self, replica: Replica, now: float) -> None:
         """Start it, restart it, or ask how it is."""
@@ -135,25 +163,23 @@ class Care:
             return
         if now >= replica.ask_at:
             self._ask(replica, now)
-        if now - replica.heard > HUNG_SECONDS:
+        if replica.silence.seconds > HUNG_SECONDS:
             self._kill(replica, now, f"it did not answer for {HUNG_SECONDS:g} s and was killed")
-        elif replica.grown(OVERGROWN):
+        elif replica.overgrown:
             taken, limit = replica.memory_bytes // _MB, replica.serving.memory_mb
             self._kill(replica, now, f"it took {taken} MB, of {limit} at most, and was killed")
 
     def _ask(self, replica: Replica, now: float) -> None:
         began = time.monotonic()
         status = ask(replica.address)
-        if status is None:
-            late = time.monotonic() - began >= ASK_SECONDS / 2
-            replica.ask_at = now + (AGAIN_SECONDS if late else 0.0)
-            return
-        if status.digest != replica.variant.digest:
+        late = time.monotonic() - began >= ASK_SECONDS / 2
+        replica.ask_at = now + (AGAIN_SECONDS if late and status is None else 0.0)
+        if status is None or status.digest != replica.variant.digest:
+            replica.silence.asked(began, answered=False)
             return
         replica.status = status
         # One that was ready and is so no longer is as good as silent.
-        if status.ready or not replica.served:
-            replica.heard = now
+        replica.silence.asked(began, answered=status.ready or not replica.served)
         if status.ready and not replica.served:
             replica.served, replica.served_since = True, now
             replica.first_bytes = status.load.memory_bytes
@@ -168,7 +194,7 @@ class Care:
             command += ["--tune", serving.tune]
         log = self._log(replica)
         replica.process = start(replica.name, command, env=inherited_by_serving(), log=log)
-        replica.started = replica.heard = now
+        replica.started = now
         self._records.save(replica.process)
 
     def _kill(self, replica: Replica, now: float, why: str) -> None:
@@ -183,9 +209,7 @@ class Care:
         replica.deaths = 1 if steady else replica.deaths + 1
         pause = min(FIRST_BACKOFF * 2 ** (replica.deaths - 1), LONGEST_BACKOFF)
         replica.message = f"died {replica.deaths} times: {why or words or 'no last words'}"
-        replica.process = replica.status = None
-        replica.served = replica.worn = False
-        replica.first_bytes = 0
+        replica.begin_anew()
         replica.restart_at = now + pause
 
     def let_go(self, replica: Replica, now: float) -> bool:

@@ -1,11 +1,11 @@
 """Keeps replica processes, several where that is asked for, for every variant that is wanted."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
-from infra.processes import Records, alive, ask_to_end, running, stop
+from infra.processes import Process, Records, alive, ask_to_end, running, stop
 from infra.settings import Settings
 from release.releases import ReplicaStatus
 from release.routes import Serving
@@ -24,6 +24,14 @@ class Wanted:
     serving: Serving = field(default_factory=Serving)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Dismissed:
+    """A replica of an agent before us that finishes what it has."""
+
+    process: Process
+    since: float
+
+
 class Replicas:
     """The replicas of one host.
 
@@ -39,29 +47,43 @@ class Replicas:
         """By content digest."""
 
         self._left = running("serving.replica.worker", places.sockets)
-        """Replicas of an agent before us, until it is clear which of them are wanted."""
+        """Replicas of an agent before us that nobody has wanted yet, and gateways may still ask."""
 
-    def keep(self, wanted: Mapping[str, Wanted], now: float) -> None:
+        self._dismissed: list[_Dismissed] = []
+
+    def keep(
+        self, wanted: Mapping[str, Wanted], now: float, *, asked: Collection[str] = ()
+    ) -> None:
         """Start what is missing, restart what died, stop what is no longer wanted.
 
         Args:
             wanted: content digest to what is asked for.
             now: on the monotonic clock.
+            asked: addresses in the snapshot that gateways follow; who listens there stays, wanted
+                or not, until another snapshot is out.
         """
         for digest, one in wanted.items():
             if digest not in self._known:
                 self._known[digest] = self._adopted(one.variant, now)
             self._settle(self._known[digest], one, now)
-        self._dismiss_strangers()
+        self._dismiss_strangers(now, asked)
         for digest, mine in list(self._known.items()):
             for replica in list(mine):
                 if digest not in wanted or replica.unwanted_since is not None:
-                    if self._care.let_go(replica, now):
+                    if self._let_go(replica, now, asked):
                         mine.remove(replica)
                 else:
                     self._care.look_after(replica, now)
             if not mine:
                 del self._known[digest]
+
+    def _let_go(self, replica: Replica, now: float, asked: Collection[str]) -> bool:
+        """End one that nobody wants, but not while gateways have it; say whether it is over."""
+        if replica.address in asked and not replica.asked_to_end:
+            replica.unwanted_since = now
+            self._care.look_after(replica, now)
+            return False
+        return self._care.let_go(replica, now)
 
     def addresses(self) -> Addresses:
         """Content digest to addresses, of every replica that is wanted.
@@ -105,7 +127,9 @@ class Replicas:
     def stop(self) -> None:
         """Let every replica finish what is under way, and end."""
         everyone = [one for mine in self._known.values() for one in mine]
-        stop([one.process for one in everyone if one.process], grace=DRAIN_SECONDS)
+        strangers = [*self._left, *(one.process for one in self._dismissed)]
+        mine = [one.process for one in everyone if one.process]
+        stop([*mine, *strangers], grace=DRAIN_SECONDS)
         for replica in everyone:
             self._records.remove(replica.name)
 
@@ -118,6 +142,8 @@ class Replicas:
                 replica = self._care.make(variant, int(number), now)
                 self._care.adopt(replica, left)
                 found.append(replica)
+        names = {one.name for one in found}
+        self._left = [one for one in self._left if one.name not in names]
         return sorted(found, key=lambda one: one.number)
 
     def _settle(self, mine: list[Replica], wanted: Wanted, now: float) -> None:
@@ -131,7 +157,7 @@ class Replicas:
             replica.serving = wanted.serving
         here = [one for one in mine if one.unwanted_since is None]
         if not any(one.worn for one in here):
-            worn = next((one for one in here if one.grown()), None)
+            worn = next((one for one in here if one.grown), None)
             if worn is not None:
                 worn.worn = True
         sound = sorted(
@@ -161,11 +187,16 @@ class Replicas:
             found.append(replica)
         return found
 
-    def _dismiss_strangers(self) -> None:
-        """End what an agent before us started and nobody wants any more."""
-        names = {one.name for mine in self._known.values() for one in mine}
+    def _dismiss_strangers(self, now: float, asked: Collection[str]) -> None:
+        """End what an agent before us started and nobody wants or asks any more."""
         for record in self._left:
-            if record.name not in names:
+            if self._care.address(record.name) not in asked:
                 ask_to_end(record)
                 self._records.remove(record.name)
-        self._left = []
+                self._dismissed.append(_Dismissed(process=record, since=now))
+        gone = {one.process for one in self._dismissed}
+        self._left = [one for one in self._left if one not in gone]
+        for one in self._dismissed:
+            if now - one.since > DRAIN_SECONDS:
+                stop([one.process], grace=0)
+        self._dismissed = [one for one in self._dismissed if alive(one.process)]

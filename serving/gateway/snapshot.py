@@ -21,6 +21,11 @@ class Snapshot:
     replicas: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Content digest to addresses, each as `Address.parse` reads it."""
 
+    @property
+    def addresses(self) -> frozenset[str]:
+        """Every address that a gateway which follows it may ask."""
+        return frozenset(one for each in self.replicas.values() for one in each)
+
     def as_json(self) -> dict[str, Any]:
         """Give plain JSON data."""
         return {**self.routes.as_json(), "replicas": dict(self.replicas)}

@@ -165,7 +165,7 @@ def test_a_limit_that_a_fresh_replica_does_not_keep_replaces_nobody() -> None:
             serving=Serving(memory_mb=limit),
             status=taken,
             first_bytes=first * 2**20,
-        ).grown()
+        ).grown
         for limit, first in ((0, 100), (299, 100), (300, 100), (200, 300), (200, 290))
     }
     assert list(grown.values()) == [False, True, False, False, True]
