@@ -235,7 +235,6 @@ def test_who_answered_is_told_in_metadata() -> None:
     ("kind", "code", "retry"),
     [
         (Kind.OVERLOADED, Code.RESOURCE_EXHAUSTED, "1"),
-        (Kind.NOT_READY, Code.UNAVAILABLE, "1"),
         (Kind.EXPIRED, Code.DEADLINE_EXCEEDED, None),
         (Kind.INTERNAL, Code.INTERNAL, None),
     ],
@@ -243,9 +242,7 @@ def test_who_answered_is_told_in_metadata() -> None:
 def test_failures_have_grpcs_codes(kind: Kind, code: Any, retry: str | None) -> None:
     async def work(stand: Stand, client: Client) -> Any:
         stand.replicas[variant(1).digest].fails = kind
-        # Pinned, as a champion that is not ready would be waited for.
-        pinned = asking("a", model_version="1")
-        return await client.refused("ModelInfer", pinned, pb.ModelInferResponse)
+        return await client.refused("ModelInfer", asking("a"), pb.ModelInferResponse)
 
     error = with_client(work)
     assert (error.code(), error.details()) == (code, "It fails, as it should.")
