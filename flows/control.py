@@ -120,11 +120,11 @@ class Prefect:
             time.sleep(0.5)
 
     def _create_run(self, flow: str, asked: dict[str, Any]) -> str:
-        found = httpx.get(f"{self._url}/deployments/name/{flow}/{flow}", timeout=10)
+        found = httpx.get(f"{self._url}/deployments/name/{flow}/{flow}", timeout=60)
         found.raise_for_status()
         deployment = found.json()["id"]
         url = f"{self._url}/deployments/{deployment}/create_flow_run"
-        made = httpx.post(url, json=asked, timeout=10)
+        made = httpx.post(url, json=asked, timeout=60)
         made.raise_for_status()
         return str(made.json()["id"])
 
