@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from serving.gateway.dispatch import Refusal
+
+T = TypeVar("T")
 
 MOST_TEXTS = 64
 """Items, texts or rows of token ids, in one request."""
@@ -28,8 +32,26 @@ class Items:
     ids: list[list[int]] = field(default_factory=list)
 
 
-def unreadable(error: Exception, body: bytes) -> str:
-    """Say why a body of JSON cannot be read.
+def decoded(decoder: msgspec.json.Decoder[T], body: bytes, said: str, hint: str) -> T:
+    """Read a body of JSON.
+
+    Args:
+        decoder: of what it should be.
+        body: as it came, inflated.
+        said: what it does not do, for the sentence.
+        hint: what would be right.
+
+    Raises:
+        Refusal: with status 400, saying what is wrong.
+    """
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal(400, f"{said}: {_unreadable(error, body)}.", hint) from error
+
+
+def _unreadable(error: Exception, body: bytes) -> str:
+    """Say why JSON cannot be read.
 
     msgspec looks for a character's other half even beyond the end, and calls it all truncated then.
     """

@@ -11,7 +11,7 @@ import msgspec
 from serving.gateway import exchange
 from serving.gateway.dispatch import Refusal
 from serving.gateway.exchange import Response, encode
-from serving.gateway.inputs import Items, checked, checked_ids, unreadable
+from serving.gateway.inputs import Items, checked, checked_ids, decoded
 from serving.gateway.outputs import EMBEDS, numbers, rows, task_of
 from serving.gateway.table import Endpoint, Table
 from serving.replica.messages import Answer, Vectors
@@ -50,11 +50,7 @@ def read(body: bytes) -> EmbeddingRequest:
     Raises:
         Refusal: with status 400, saying what is wrong.
     """
-    try:
-        return _requests.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        said = f"The body is not a request for embeddings: {unreadable(error, body)}."
-        raise Refusal(400, said, _HINT) from error
+    return decoded(_requests, body, "The body is not a request for embeddings", _HINT)
 
 
 def items_of(request: EmbeddingRequest) -> Items:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from serving.gateway.dispatch import Refusal
-from serving.gateway.inputs import checked, unreadable
+from serving.gateway.inputs import checked, decoded
 from serving.gateway.outputs import entities, numbers, rows
 from serving.replica.messages import Answer, Classes, Entities, Found
 
@@ -29,12 +29,7 @@ def read(body: bytes) -> PredictRequest:
         Refusal: with status 400, saying what is wrong.
     """
     hint = 'such as {"text": "…"} or {"texts": ["…", "…"]}'
-    try:
-        request = _requests.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refusal(
-            400, f"The body is not a request: {unreadable(error, body)}.", hint
-        ) from error
+    request = decoded(_requests, body, "The body is not a request", hint)
     if (request.text is None) == (request.texts is None):
         both = "neither text nor texts" if request.text is None else "both text and texts"
         raise Refusal(400, f"The body has {both}.", hint)

@@ -19,9 +19,9 @@ from serving.gateway.inputs import (
     MASK,
     MOST_TEXTS,
     Items,
+    decoded,
     shaped_ids,
     shaped_texts,
-    unreadable,
 )
 from serving.gateway.outputs import Output, allow
 
@@ -72,12 +72,8 @@ def read(body: bytes) -> InferRequest:
     Raises:
         Refusal: with status 400, saying what is wrong.
     """
-    try:
-        return _requests.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        hint = '{"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["…"]}]}'
-        said = f"The body is not a V2 request: {unreadable(error, body)}."
-        raise Refusal(400, said, f"such as {hint}") from error
+    hint = '{"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["…"]}]}'
+    return decoded(_requests, body, "The body is not a V2 request", f"such as {hint}")
 
 
 def read_index(body: bytes) -> IndexRequest:
@@ -86,11 +82,9 @@ def read_index(body: bytes) -> IndexRequest:
     Raises:
         Refusal: with status 400, saying what is wrong.
     """
-    try:
-        return _indexes.decode(body) if body.strip() else IndexRequest()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        said = f"The body does not ask for an index: {error}."
-        raise Refusal(400, said, 'such as {"ready": true}') from error
+    if not body.strip():
+        return IndexRequest()
+    return decoded(_indexes, body, "The body does not ask for an index", 'such as {"ready": true}')
 
 
 def items_of(request: InferRequest, raw: bytes = b"") -> Items:
