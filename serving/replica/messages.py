@@ -5,7 +5,6 @@ A frame is four bytes of length, little-endian, and the body. Nothing here opens
 
 import struct
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 
@@ -199,9 +198,3 @@ def read_reply(body: bytes) -> Reply:
         msgspec.DecodeError: it is not one of the replies; a `ValueError` too.
     """
     return _replies.decode(body)
-
-
-def as_json(status: Status) -> dict[str, Any]:
-    """Give a status as plain data."""
-    plain: dict[str, Any] = msgspec.to_builtins(status)
-    return plain
