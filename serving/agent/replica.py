@@ -175,11 +175,11 @@ class Care:
         late = time.monotonic() - began >= ASK_SECONDS / 2
         replica.ask_at = now + (AGAIN_SECONDS if late and status is None else 0.0)
         if status is None or status.digest != replica.variant.digest:
-            replica.silence.asked(began, answered=False)
+            replica.silence.asked(now, answered=False)
             return
         replica.status = status
         # One that was ready and is so no longer is as good as silent.
-        replica.silence.asked(began, answered=status.ready or not replica.served)
+        replica.silence.asked(now, answered=status.ready or not replica.served)
         if status.ready and not replica.served:
             replica.served, replica.served_since = True, now
             replica.first_bytes = status.load.memory_bytes

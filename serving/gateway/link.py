@@ -97,22 +97,40 @@ class Link:
             self.connection.spoil(why)
 
     def close(self) -> None:
-        """Let go of it as soon as everything under way is answered."""
+        """Let go of it as soon as everything under way is answered, or it hangs."""
         self._keeper.cancel()
-        if self.connection is not None:
-            self.connection.close_when_idle()
+        self._admitted = False
+        here = self.connection
+        if here is not None:
+            here.close_when_idle()
+            if not here.closed:
+                self._keeper = asyncio.create_task(self._see_off(here))
+
+    async def _see_off(self, here: Connection) -> None:
+        """Watch it while it owes answers; those of one that hangs are asked the new way."""
+        if why := await self._listen(here, lambda now: _silent(here, now, ALONE_SECONDS)):
+            here.give_up(f"The replica was left: {why}.")
 
     async def _keep(self) -> None:
         while True:
-            if not await self._met():
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            self._admitted = True
-            self._rest.admitted(time.monotonic())
-            self._changed(self)
-            self.trouble = await self._watch() or self.trouble
-            self._admitted = False
-            await asyncio.sleep(self._leave())
+            try:
+                pause = await self._stay()
+            except Exception as error:  # whatever it was, it must be met again
+                self._admitted, self.trouble = False, repr(error)
+                self._give_up()
+                pause = self._rest.ejected(time.monotonic())
+            await asyncio.sleep(pause)
+
+    async def _stay(self) -> float:
+        """Meet it and stay with it while it is well; give for how long it is left alone then."""
+        if not await self._met():
+            return RETRY_SECONDS
+        self._admitted = True
+        self._rest.admitted(time.monotonic())
+        self._changed(self)
+        self.trouble = await self._watch() or self.trouble
+        self._admitted = False
+        return self._leave()
 
     async def _met(self) -> bool:
         """Connect if need be, and hear whether it is who it should be and ready."""
@@ -132,30 +150,40 @@ class Link:
         here = self.connection
         if here is None:
             return "it is gone"
+        here.heard_at, here.told = time.monotonic(), None
+        why = await self._listen(here, lambda now: self._wrong(here, now))
+        return here.why if here.closed and not why else why
+
+    async def _listen(self, here: Connection, wrong: Callable[[float], str | None]) -> str:
+        """Ask it how it is until something is wrong; say what, or nothing where it is gone.
+
+        Args:
+            here: the connection.
+            wrong: says what is wrong at a moment on the monotonic clock; None ends the listening.
+        """
         ping_at, looked = 0.0, time.monotonic()
-        here.heard_at, here.told = looked, None
-        while not here.closed and self._admitted:
+        while not here.closed:
             await asyncio.sleep(LOOK_SECONDS)
             now = time.monotonic()
             # Where this process was the one that slept, the replica was not heard for that reason.
             here.heard_at = min(now, here.heard_at + max(0.0, now - looked - 2 * LOOK_SECONDS))
             looked = now
-            if why := self._wrong(here, now):
-                return why
+            if (why := wrong(now)) != "":
+                return why or ""
             if now >= ping_at:
                 here.ping()
                 ping_at = now + PING_SECONDS
-        return here.why if here.closed else ""
+        return ""
 
-    def _wrong(self, here: Connection, now: float) -> str:
+    def _wrong(self, here: Connection, now: float) -> str | None:
+        if not self._admitted:
+            return None
         if here.told is not None:
             self._status = here.told
             if not here.told.ready or here.told.digest != self._digest:
                 return "it is not ready any more"
         limit = SILENT_SECONDS if self._elsewhere(self) else ALONE_SECONDS
-        if here.owes and now - here.heard_at > limit:
-            return f"it has said nothing for {limit:g} s"
-        return ""
+        return _silent(here, now, limit)
 
     def _leave(self) -> float:
         """Leave it alone; give for how long.
@@ -173,3 +201,9 @@ class Link:
         """Have what it owes asked elsewhere, if anybody else can answer; else it may still come."""
         if self.connection is not None and self._elsewhere(self):
             self.connection.give_up(f"The replica was left: {self.trouble or 'it is silent'}.")
+
+
+def _silent(here: Connection, now: float, limit: float) -> str:
+    """Say so where it owes an answer and has said nothing for longer than so many seconds."""
+    owes = here.owes and now - here.heard_at > limit
+    return f"it has said nothing for {limit:g} s" if owes else ""

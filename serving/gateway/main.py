@@ -82,7 +82,26 @@ class Process:
             await asyncio.sleep(LOOK_SECONDS)
 
 
-async def serve(given: argparse.Namespace) -> None:
+@dataclass(slots=True)
+class Ending:
+    """Whether this process was told to end, from its first moment on."""
+
+    told: bool = False
+    server: Server | None = None
+
+    def tell(self, _signal: int = 0, _frame: object = None) -> None:
+        """Note SIGTERM; a server that is still starting ends as soon as it serves."""
+        self.told = True
+        if self.server is not None:
+            self.server.should_exit = True
+
+    def ends(self, server: Server) -> None:
+        """Name the server that is to end, at once where that was asked for already."""
+        self.server = server
+        server.should_exit |= self.told
+
+
+async def serve(given: argparse.Namespace, ending: Ending) -> None:
     """Serve on the socket that the agent holds."""
     journal = JournalWriter(given.journal, given.name)
     process = Process(name=given.name, watch=Watch(given.folder), journal=journal)
@@ -95,6 +114,7 @@ async def serve(given: argparse.Namespace) -> None:
     given.status.unlink(missing_ok=True)
     local = await asyncio.start_unix_server(_tell(process), str(given.status))
     server = Server(configured(app))
+    ending.ends(server)
     process.draining = lambda: server.should_exit
     if given.grpc:
         # Imported here: a gateway that serves none is spared 12 MB.
@@ -143,13 +163,14 @@ def main() -> int:
     parser.add_argument("--grpc", default="", metavar="HOST:PORT", help="serve gRPC there as well")
     given = parser.parse_args()
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    # The server drains on SIGTERM and then raises it again for whoever had it before: nobody, so
-    # that the journal is closed.
-    signal.signal(signal.SIGTERM, lambda _signal, _frame: None)
+    # The server drains on SIGTERM and then raises it again for whoever had it before: somebody whom
+    # it does not end, so that the journal is closed.
+    ending = Ending()
+    signal.signal(signal.SIGTERM, ending.tell)
     import uvloop
 
     with suppress(KeyboardInterrupt):
-        uvloop.run(serve(given))
+        uvloop.run(serve(given, ending))
     return 0
 
 

@@ -77,7 +77,19 @@ class Address:
             raise
         return line
 
-    def forget(self) -> None:
-        """Remove what is left of a Unix socket; harmless if there is nothing."""
-        if self.path:
+    def mark(self) -> tuple[int, int]:
+        """Tell the Unix socket that lies there now from any other; zeros where there is none."""
+        try:
+            facts = Path(self.path).lstat()
+        except OSError:
+            return 0, 0
+        return facts.st_ino, facts.st_ctime_ns
+
+    def forget(self, mark: tuple[int, int] | None = None) -> None:
+        """Remove what is left of a Unix socket; harmless if there is nothing.
+
+        Args:
+            mark: which one alone; whoever listens there by now may be a successor.
+        """
+        if self.path and mark in (None, self.mark()):
             Path(self.path).unlink(missing_ok=True)

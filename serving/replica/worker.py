@@ -166,6 +166,7 @@ async def serve(
     for told in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(told, stopping.set)
     server = await address.listen(lambda: Peer(replica).frames)
+    mine = address.mark()
     started = time.monotonic()
 
     def hand(work: Callable[[], None]) -> None:
@@ -181,7 +182,7 @@ async def serve(
         try:
             replica.scheduler = loading.result()
         except SlipwayError:
-            address.forget()
+            address.forget(mine)
             raise
         _say(f"ready after {time.monotonic() - started:.1f} s")
         await waiting
@@ -192,7 +193,7 @@ async def serve(
     await asyncio.sleep(0)
     for peer in list(replica.peers):
         peer.frames.close()
-    address.forget()
+    address.forget(mine)
     _say("stopped")
 
 

@@ -124,6 +124,13 @@ def test_stopping_the_polite_takes_no_longer_than_they_do(started: Callable[...,
     assert time.monotonic() - began < 10
 
 
+def test_what_is_killed_without_grace_is_buried(started: Callable[..., Process]) -> None:
+    killed = [started(STUBBORN + SLEEP) for _ in range(3)]
+    for process in killed:
+        stop([process], grace=0)
+    assert [psutil.pid_exists(one.pid) for one in killed] == [False] * 3
+
+
 def test_a_process_that_took_over_a_pid_is_not_stopped(started: Callable[..., Process]) -> None:
     process = started(SLEEP)
     stop([replace(process, created=process.created - 10)], grace=0.2)

@@ -1,13 +1,17 @@
 """The gateway before real replicas, asked by a real client."""
 
+import argparse
+import asyncio
 import gzip
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
@@ -360,3 +364,21 @@ def test_every_protocol_meets_the_same_model(tier: Tier, tiny: Tiny) -> None:
     assert f"slipway_compute_duration_seconds_count{{{arm}}} 2.0" in said
     assert tier.get("/v1/models").json()["data"][0]["id"] == "tiny"
     assert tier.get("/openapi.json").json()["openapi"] == "3.1.0"
+
+
+def test_a_gateway_that_is_told_to_end_while_it_starts_ends(tmp_path: Path) -> None:
+    from serving.gateway.main import Ending, serve
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    given = argparse.Namespace(
+        fd=listening.detach(),
+        name="test/g1",
+        folder=tmp_path,
+        status=tmp_path / "s",
+        journal=tmp_path / "journal",
+        grpc="",
+    )
+    ending = Ending()
+    ending.tell()
+    asyncio.run(asyncio.wait_for(serve(given, ending), 10))
+    assert not given.status.exists()

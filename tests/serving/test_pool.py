@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.processes import free_port
-from serving.gateway.link import MOST_FAILURES
+from serving.gateway.link import ALONE_SECONDS, MOST_FAILURES
 from serving.gateway.pool import MOST_BREAKS, Pool, Standing
 from serving.replica.address import Address
 from serving.replica.messages import Answer, Classes, Kind
@@ -388,6 +388,62 @@ def test_an_answer_that_crosses_with_its_cancelling_spoils_nothing() -> None:
         assert fleet.standing()[0].trouble == ""
 
     with_fleet(work)
+
+
+def test_what_a_hung_replica_owed_when_it_left_the_routes_is_given_up() -> None:
+    async def work(fleet: Fleet) -> None:
+        (one,) = replicas(1)
+        await fleet.start(one)
+        one.hung = True
+        task = fleet.infer("beta", seconds=20)
+        await fleet.until(lambda: one.kept)
+        fleet.pool.follow({})
+        with pytest.raises(ReplicaGone, match="said nothing"):
+            await asyncio.wait_for(task, 2 * ALONE_SECONDS + 2)
+
+    with_fleet(work)
+
+
+def test_what_a_slow_replica_owes_when_it_leaves_the_routes_is_waited_for() -> None:
+    async def work(fleet: Fleet) -> None:
+        (one,) = replicas(1)
+        await fleet.start(one)
+        one.held = True
+        task = fleet.infer("beta", seconds=20)
+        await fleet.until(lambda: one.kept)
+        fleet.pool.follow({})
+        await asyncio.sleep(ALONE_SECONDS + 0.5)
+        one.let_go()
+        assert label(await task) == "beta"
+
+    with_fleet(work)
+
+
+def test_an_address_that_nobody_can_look_up_is_tried_again() -> None:
+    async def work(fleet: Fleet) -> None:
+        fleet.pool.follow({DIGEST: (f"tcp://{'x' * 70}.example:7000",)})
+        await fleet.until(lambda: "Unicode" in fleet.standing()[0].trouble)
+        (link,) = fleet.pool._groups[DIGEST].links.values()
+        await asyncio.sleep(0.2)
+        assert not link._keeper.done()
+
+    with_fleet(work)
+
+
+def test_a_replica_that_ends_leaves_its_successors_socket_alone(tmp_path: Path) -> None:
+    async def run() -> None:
+        address = Address.parse(str(tmp_path / "s"))
+        servers = [await address.listen(asyncio.Protocol)]
+        old = address.mark()
+        servers.append(await address.listen(asyncio.Protocol))
+        address.forget(old)
+        assert (tmp_path / "s").exists()
+        address.forget(address.mark())
+        assert not (tmp_path / "s").exists()
+        for one in servers:
+            one.close()
+
+    asyncio.run(run())
 
 
 def test_a_snapshot_of_before_has_one_address_a_variant(tmp_path: Path) -> None:
