@@ -37,7 +37,7 @@ class Recording:
 
     capture: Capture = Capture.NONE
     sample: float = 1.0
-    """Part of the calls whose payloads are kept, 0..1. Every call has its line, whatever this is."""
+    """Part of the calls whose payloads are kept, 0..1; every call has its line all the same."""
 
     strict: bool = False
     """Whether the line must be on the disk, and not only written, before the answer leaves."""

@@ -1,1 +1,1 @@
-"""The call record: lines that gateways write, what is kept beside them, and where both are found."""
+"""The call record: lines that gateways write, what is beside them, and where both are found."""
