@@ -19,6 +19,10 @@ from serving.replica.pace import Pace
 WINDOW = 256
 """How many of the oldest texts a batch is chosen from, and how many are tokenised ahead."""
 
+TRUSTED = 0.7
+"""Part of the time left that a prediction may fill: who would come later is refused at once, since
+an answer after its deadline costs as much as one before it and is worth nothing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -70,6 +74,9 @@ class Backlog:
         self._idle = 0
         """Runners that have nothing to do."""
 
+        self._free_at = [0.0] * runners
+        """When each runner will have done its batch, as far as can be told."""
+
         self._closed = False
         self._pace = Pace()
 
@@ -93,10 +100,11 @@ class Backlog:
         return None
 
     def _too_much(self, job: Job) -> Problem | None:
-        most, wait = self._limits, self._wait()
+        now = time.monotonic()
+        most, wait = self._limits, self._wait(now)
         many = self.texts + job.items > most.texts
         large = self.tokens + job.tokens > most.tokens
-        late = 0 < job.deadline - time.monotonic() < wait
+        late = 0 < TRUSTED * (job.deadline - now) < wait + self._seconds(job.items, job.tokens)
         if not many and not (self.texts and (large or late)):
             return None
         said = (
@@ -105,10 +113,13 @@ class Backlog:
         )
         return Problem(id=job.id, kind=Kind.OVERLOADED, message=said, wait_seconds=wait)
 
-    def _wait(self) -> float:
-        """Say in how many seconds all that waits is computed, as far as can be told."""
-        calls = self._layout.calls(self.texts, self.tokens)
-        return self._pace.seconds(calls, self.tokens) / self._runners
+    def _wait(self, now: float) -> float:
+        """Say in how many seconds all that is here is computed, as far as can be told."""
+        under_way = sum(max(0.0, free_at - now) for free_at in self._free_at)
+        return (under_way + self._seconds(self.texts, self.tokens)) / self._runners
+
+    def _seconds(self, texts: int, tokens: int) -> float:
+        return self._pace.seconds(self._layout.calls(texts, tokens), tokens)
 
     def _count(self, texts: int, tokens: int) -> None:
         self.texts += texts
@@ -157,9 +168,14 @@ class Backlog:
         if self._closed:
             self._to_compute.notify_all()
 
-    def take(self) -> Taken | None:
-        """Wait for texts, and choose; None where all is done and nothing will come."""
+    def take(self, runner: int = 0) -> Taken | None:
+        """Wait for texts, and choose; None where all is done and nothing will come.
+
+        Args:
+            runner: number of the one that will compute them.
+        """
         with self._lock:
+            self._free_at[runner] = 0.0
             while not self._waiting:
                 if self._fresh:
                     return Taken(job=self._begin())
@@ -170,6 +186,8 @@ class Backlog:
                 self._idle -= 1
             over = self._overdue()
             batch = self._choose()
+            tokens = sum(text.tokens for text in batch)
+            self._free_at[runner] = time.monotonic() + self._pace.seconds(1, tokens)
             if self._fresh:
                 self._to_tokenize.notify()
             return Taken(batch=batch, over=over)

@@ -151,7 +151,7 @@ class Scheduler:
         return items
 
     def _run(self, number: int, engine: Engine) -> None:
-        while taken := self._backlog.take():
+        while taken := self._backlog.take(number):
             try:
                 self._do(number, engine, taken)
             except Exception as error:  # a thread that ends would take the replica with it

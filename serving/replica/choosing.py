@@ -15,9 +15,9 @@ MOST_PASSED = 8
 SHAPES = (16, 32, 64, 128, 256, 512, 1024, 2048)
 """Rounded lengths: each new shape costs a compiled engine time, so that there are few."""
 
-FULL_ROW = 256
+FULL_ROW = 128
 """Size of the row that is filled when there are texts enough. A longer one would spend more on its
-mask than on another call; engines may compile this one apart."""
+mask than on another call, and take longer; engines may compile this one apart."""
 
 CALL_TOKENS = 8
 """What a call costs besides its tokens, in tokens."""
@@ -117,7 +117,7 @@ class Packed:
     """Several texts in one row, one behind the other."""
 
     rows: tuple[int, ...]
-    """Sizes that a row may have, the smallest first; one is `FULL_ROW`."""
+    """Sizes that a row may have, the smallest first; one is `FULL_ROW`, or all are larger."""
 
     def joins(self, batch: Sequence[int], tokens: int) -> bool:
         """Whether it fits into a full row, or into the larger one that the oldest needs."""
@@ -126,7 +126,8 @@ class Packed:
 
     def calls(self, texts: int, tokens: int) -> float:
         """About how many rows they fill."""
-        return max(texts / texts_in(FULL_ROW), tokens / FULL_ROW)
+        full = max(FULL_ROW, self.rows[0])
+        return max(texts / texts_in(full), tokens / full)
 
     def _size(self, batch: Sequence[int]) -> int:
         """Of the row that is filled for the sake of the oldest."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from release.variants import Engine, Purpose
-from serving.replica.choosing import FULL_ROW, SHAPES, rounded
+from serving.replica.choosing import SHAPES, rounded
 from serving.replica.engines import Tokens
 from serving.replica.engines.nets import HEADS, SLICED, PackedNet, PaddedNet, read_model, run
 from serving.replica.engines.tokens import apart
@@ -20,6 +20,9 @@ MOST_ERROR = 1e-4
 PROBED = 16
 """Texts that are compared before a candidate is packed."""
 
+LARGEST_ROW = 256
+"""Size that the largest row has at least, though no text be so long."""
+
 LONG_ROW = 512
 """Size of the row where the engine pays for its tokens alone, and not for new shapes."""
 
@@ -28,7 +31,7 @@ def rows_of(longest: int, engine: Engine = Engine.OPENVINO) -> tuple[int, ...]:
     """Sizes of the rows for texts of at most so many tokens, smallest first."""
     if engine == Engine.TORCH:
         return (max(LONG_ROW, longest),)
-    most = max(FULL_ROW, rounded(longest, SHAPES, longest if longest > SHAPES[-1] else SHAPES[-1]))
+    most = max(LARGEST_ROW, rounded(longest, SHAPES, max(longest, SHAPES[-1])))
     return tuple(dict.fromkeys([*(shape for shape in SHAPES if shape < most), most]))
 
 

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from serving.replica.answers import ClassReader
 from serving.replica.backlog import WINDOW, Backlog, Limits
 from serving.replica.batching import Scheduler
-from serving.replica.choosing import Packed, Padded
+from serving.replica.choosing import FULL_ROW, Packed, Padded
 from serving.replica.engines import Ids, Outputs, Tokens
 from serving.replica.engines.tokens import Item
 from serving.replica.jobs import Job, Text
@@ -364,7 +364,29 @@ def test_a_quiet_hour_is_not_taken_for_a_slow_engine() -> None:
         texts = ["x" * 160]
         job = Job(id=number, texts=texts, deadline=time.monotonic() + 1, answer=print)
         assert backlog.put(job) is None
-    assert backlog._wait() == pytest.approx(200 * 42 * (0.004 / 256 + 0.00004), rel=0.01)
+    tokens = 200 * 42 * (0.004 / FULL_ROW + 0.00004)
+    assert backlog._wait(time.monotonic()) == pytest.approx(tokens, rel=0.01)
+
+
+def test_the_batch_under_way_and_a_margin_are_counted_before_a_deadline_is_accepted() -> None:
+    """A full row takes 1 s. One is under way and one waits: a third would come after 3 s."""
+    backlog = Backlog(Packed(rows=(FULL_ROW,)), Limits(), 1)
+    for _ in range(9):
+        backlog.learn(FULL_ROW, 1.0)
+
+    def put(number: int, seconds: float) -> Problem | None:
+        due = time.monotonic() + seconds
+        return backlog.put(Job(id=number, texts=["x" * 504], deadline=due, answer=print))
+
+    assert put(1, 0.5) is None, "who finds nothing waiting is always taken"
+    job = backlog.fetch()
+    assert job is not None
+    backlog.add(job, [Text(job=job, place=0, item=Item([1]), tokens=job.tokens)])
+    assert (taken := backlog.take()) and len(taken.batch) == 1
+    assert put(2, 0.1) is None
+    refused = put(3, 3.6)
+    assert refused is not None and refused.wait_seconds == pytest.approx(2, abs=0.1)
+    assert put(4, 4.8) is None
 
 
 def test_the_pace_never_asks_for_less_than_nothing() -> None:

@@ -11,7 +11,7 @@ from serving.client import replica_sessions
 from serving.replica.choosing import FULL_ROW, Packed
 from serving.replica.engines import Tokens, load
 from serving.replica.verify import read_manifest
-from serving.variants.packing import LONG_ROW, MOST_ERROR, rows_of
+from serving.variants.packing import LARGEST_ROW, LONG_ROW, MOST_ERROR, rows_of
 from tests.serving.conftest import Tiny
 
 TEXTS = [f"the text {n} is about {word}" for n, word in enumerate(["alpha", "beta", "gamma"] * 9)]
@@ -28,7 +28,7 @@ def test_the_manifest_says_which_rows_a_variant_takes(tiny: Tiny) -> None:
     for name, built in tiny.facts["built"].items():
         folder = tiny.folder(tiny.variant(*_named(name)))
         rows = read_manifest(folder).rows
-        kinds = {"openvino": (16, 32, 64, 128, FULL_ROW), "torch": (LONG_ROW,)}
+        kinds = {"openvino": (16, 32, 64, FULL_ROW, LARGEST_ROW), "torch": (LONG_ROW,)}
         assert rows == kinds.get(read_manifest(folder).recipe.partition("-")[0], ())
         assert ("packing_error" in built["parity"]) == bool(rows)
         assert built["parity"].get("packing_error", 0.0) <= MOST_ERROR
