@@ -39,6 +39,47 @@ MOST_AHEAD = 64
 IDLE, HEAD, BODY = range(3)
 
 
+class Joined:
+    """A transport that sends an answer's head together with what follows it.
+
+    uvicorn writes them apart, and each writing is a call of the system, which costs as much as all
+    the rest of sending, and another waking of the client. What nothing follows leaves by itself
+    before the loop waits again.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held = b""
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else is asked of a transport."""
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send, or hold until more comes or nothing does."""
+        if self._held:
+            held, self._held = self._held, b""
+            self._transport.writelines((held, data))
+        else:
+            self._held = data
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        if self._held:
+            held, self._held = self._held, b""
+            self._transport.write(held)
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that are not sent yet."""
+        return len(self._held) + self._transport.get_write_buffer_size()
+
+    def close(self) -> None:
+        """Send what is held, and end."""
+        self._flush()
+        self._transport.close()
+
+
 class Connection(HttpToolsProtocol):
     """A connection that knows how long its client has kept it waiting.
 
@@ -50,6 +91,12 @@ class Connection(HttpToolsProtocol):
         self._phase = IDLE
         self._since = self._read_at = self.loop.time()
         self._beside = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection."""
+        # Casts, because uvloop's transports are not subclasses of asyncio's, nor is ours.
+        joined = Joined(cast("asyncio.Transport", transport), self.loop)
+        super().connection_made(cast("asyncio.Transport", joined))
 
     def data_received(self, data: bytes) -> None:
         """Parse, and end what is too large outside of bodies."""

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import replace
 from typing import Any
 
 from serving.gateway import openai, outputs, predict, tensors, v2
@@ -48,7 +47,8 @@ class Inference:
         reply = await self._reply(ask, endpoint, items, version)
         given = outputs.outputs(wish.names, reply.answer, items.texts)
         found = v2.response(request, wish, reply.arm, given)
-        return replace(found, headers=(*found.headers, *told(reply)))
+        headers = (*found.headers, *told(reply))
+        return Response(body=found.body, kind=found.kind, headers=headers)
 
     async def predict(self, ask: Ask) -> Response:
         """Answer the plain way."""
@@ -59,8 +59,8 @@ class Inference:
             outputs.allow([outputs.PROBABILITIES], self._task(endpoint))
         reply = await self._reply(ask, endpoint, Items(texts=texts))
         labels = self._labels(reply) if request.probabilities else []
-        found = json_response(predict.response(request, texts, reply.answer, labels))
-        return replace(found, headers=told(reply))
+        found = predict.response(request, texts, reply.answer, labels)
+        return json_response(found, headers=told(reply))
 
     async def embed(self, ask: Ask) -> Response:
         """Answer with embeddings, in OpenAI's shape."""
@@ -70,8 +70,7 @@ class Inference:
         if status := status_of(self._pool, endpoint):
             openai.allow(request, status.task, status.width)
         reply = await self._reply(ask, endpoint, items)
-        found = json_response(openai.response(request, reply.answer))
-        return replace(found, headers=told(reply))
+        return json_response(openai.response(request, reply.answer), headers=told(reply))
 
     def _task(self, endpoint: Endpoint) -> str:
         """Name the task of an endpoint's model; empty where no replica can be asked just now."""

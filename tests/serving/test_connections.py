@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from serving.gateway import bodies, connections
-from serving.gateway.connections import MOST_HEAD, Server, configured
+from serving.gateway.connections import MOST_HEAD, Joined, Server, configured
 from tests.fakes.wire_replica import Stand, standing, variant
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -201,3 +201,41 @@ def test_an_upgrade_is_ignored_and_the_connection_goes_on() -> None:
             assert b"beta" in await answer(reader)
 
     with_server(work)
+
+
+class Written:
+    """A transport that remembers each call of the system that it would make."""
+
+    def __init__(self) -> None:
+        self.calls: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.calls.append(data)
+
+    def writelines(self, parts: tuple[bytes, ...]) -> None:
+        self.calls.append(b"".join(parts))
+
+    def get_write_buffer_size(self) -> int:
+        return 3
+
+    def close(self) -> None:
+        self.calls.append(b"closed")
+
+
+def test_a_head_leaves_together_with_its_body_or_by_itself_in_time() -> None:
+    async def work() -> list[bytes]:
+        below = Written()
+        joined = Joined(below, asyncio.get_running_loop())  # type: ignore[arg-type]
+        joined.write(b"head ")
+        joined.write(b"body")
+        await asyncio.sleep(0)
+        joined.write(b"100 Continue")
+        assert below.calls == [b"head body"] and joined.get_write_buffer_size() == 15
+        await asyncio.sleep(0)
+        assert below.calls[1:] == [b"100 Continue"]
+        joined.write(b"last")
+        joined.close()
+        await asyncio.sleep(0)
+        return below.calls
+
+    assert asyncio.run(work()) == [b"head body", b"100 Continue", b"last", b"closed"]
