@@ -28,7 +28,7 @@ $(CLIENTS): tests/clients/requirements.txt
 clients: $(CLIENTS) ## Install the clients that tests/serving/test_clients.py asks with
 
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-faults: $(READY) ## Run the slow proofs, minutes each; SAMPLE=1 runs one of them
 	$(BIN)/python -m pytest tests/faults $(if $(SAMPLE),-m sample)
