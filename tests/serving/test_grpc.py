@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from infra.processes import alive
 from release.routes import Route
 from serving.gateway.bodies import MOST_BODY
 from serving.gateway.dispatch import Dispatcher
+from serving.gateway.grpc import health
 from serving.gateway.grpc import inference_pb2 as pb
 from serving.gateway.grpc.server import GrpcServer
 from serving.gateway.outputs import CLASSIFIES, EMBEDS, TAGS
@@ -378,6 +380,32 @@ def test_health_is_checked_and_watched() -> None:
         assert (await watch.read()).status == kind.NOT_SERVING
         assert await check("") == kind.NOT_SERVING
         watch.cancel()
+
+    with_client(work)
+
+
+def test_watches_do_not_take_the_calls_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "MOST_WATCHES", 2)
+
+    async def work(_: Stand, client: Client) -> None:
+        watching = client.channel.unary_stream(
+            f"/{HEALTH}/Watch", response_deserializer=health_pb2.HealthCheckResponse.FromString
+        )
+        first, second = watching(b""), watching(b"")
+        assert [(await one.read()).status for one in (first, second)] == [1, 1]
+        with pytest.raises(grpc.aio.AioRpcError, match="2 watches, of 2 at most") as refused:
+            await watching(b"").read()
+        assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        first.cancel()
+        async with asyncio.timeout(5):
+            while True:
+                third = watching(b"")
+                with suppress(grpc.aio.AioRpcError):
+                    assert (await third.read()).status == 1
+                    break
+                await asyncio.sleep(0.05)
+        for one in (second, third):
+            one.cancel()
 
     with_client(work)
 

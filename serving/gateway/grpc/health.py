@@ -22,6 +22,9 @@ from serving.gateway.table import Table
 LOOK_SECONDS = 0.25
 """How often a watch looks whether something has changed."""
 
+MOST_WATCHES = 256
+"""Watches under way at once: each is a call that does not end, of the few that a server has."""
+
 Response = pb.HealthCheckResponse
 
 
@@ -39,6 +42,7 @@ class Health:
         self._pool = pool
         self._metrics = metrics
         self._leaving = asyncio.Event()
+        self._watches = 0
 
     def leave(self) -> None:
         """Say from now on that nothing can be asked here, and end every watch."""
@@ -72,6 +76,17 @@ class Health:
             service = parsed(pb.HealthCheckRequest, body).service
         except Refusal as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        if self._watches >= MOST_WATCHES:
+            said = f"There are {self._watches} watches, of {MOST_WATCHES} at most; use Check."
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, said)
+        self._watches += 1
+        try:
+            async for found in self._changes(service):
+                yield found
+        finally:
+            self._watches -= 1
+
+    async def _changes(self, service: str) -> AsyncIterator[Any]:
         told = None
         while not self._leaving.is_set():
             if (found := self._status(service)) != told:
