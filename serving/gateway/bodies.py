@@ -5,7 +5,6 @@ Compressed bodies are inflated no further than the same limit, whatever they cla
 
 import asyncio
 import re
-import time
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from secrets import token_hex
@@ -55,6 +54,51 @@ class Room:
 
 
 ROOM = Room()
+
+LOOK_SECONDS = 0.1
+
+
+class Patience:
+    """Stops tasks that wait for a body for too long.
+
+    Looks at all of them now and then: a timer for each costs a request more than all the rest of
+    reading its body, which nearly always is there already.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: dict[asyncio.Task[Any], float] = {}
+        self._over: set[asyncio.Task[Any]] = set()
+        self._looking = False
+
+    def begin(self, task: asyncio.Task[Any], deadline: float) -> None:
+        """Stop a task at a moment on the loop's clock, unless it ends before."""
+        self._under_way[task] = deadline
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+
+    def end(self, task: asyncio.Task[Any]) -> None:
+        """Leave it alone from now on."""
+        self._under_way.pop(task, None)
+        self._over.discard(task)
+
+    def stopped(self, task: asyncio.Task[Any]) -> bool:
+        """Whether it was this that cancelled the task; it may go on then."""
+        return task in self._over and not task.uncancel()
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        for task, deadline in list(self._under_way.items()):
+            if deadline <= loop.time():
+                del self._under_way[task]
+                self._over.add(task)
+                task.cancel()
+        self._looking = bool(self._under_way)
+        if self._looking:
+            loop.call_later(LOOK_SECONDS, self._look)
+
+
+PATIENCE = Patience()
 
 
 class Gone(Exception):
@@ -142,32 +186,37 @@ async def read_body(receive: Receive, headers: Headers) -> bytes:
     """
     if headers.length() > MOST_BODY:
         raise Refusal(413, f"The body has {headers.length()} bytes, of {MOST_BODY} at most.")
-    coding = headers.coding()
-    parts, size, deadline = [], 0, time.monotonic() + BODY_SECONDS
+    coding, task = headers.coding(), asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a body is read in a task")
+    PATIENCE.begin(task, asyncio.get_running_loop().time() + BODY_SECONDS)
     try:
-        while True:
-            part, more = await _part(receive, deadline)
+        body = await _whole(receive)
+    except asyncio.CancelledError:
+        if PATIENCE.stopped(task):
+            raise Refusal(408, f"The body did not come within {BODY_SECONDS:g} s.") from None
+        raise
+    finally:
+        PATIENCE.end(task)
+    return inflate(body, coding) if coding else body
+
+
+async def _whole(receive: Receive) -> bytes:
+    parts, size, more = [], 0, True
+    try:
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Gone
+            part, more = message.get("body", b""), bool(message.get("more_body"))
             size += len(part)
             ROOM.take(len(part))
             if size > MOST_BODY:
                 raise Refusal(413, f"The body has more than {MOST_BODY} bytes.")
             parts.append(part)
-            if not more:
-                body = b"".join(parts)
-                return inflate(body, coding) if coding else body
     finally:
         ROOM.give_back(size)
-
-
-async def _part(receive: Receive, deadline: float) -> tuple[bytes, bool]:
-    try:
-        async with asyncio.timeout(deadline - time.monotonic()):
-            message = await receive()
-    except TimeoutError:
-        raise Refusal(408, f"The body did not come within {BODY_SECONDS:g} s.") from None
-    if message["type"] == "http.disconnect":
-        raise Gone
-    return message.get("body", b""), bool(message.get("more_body"))
+    return b"".join(parts)
 
 
 def inflate(body: bytes, coding: str, most: int = MOST_BODY) -> bytes:
