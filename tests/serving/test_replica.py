@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from infra.processes import alive, free_port, start, stop
@@ -95,6 +96,8 @@ def test_it_says_what_it_has_done(tier: Tier, tiny: Tiny) -> None:
     assert (before.task, before.labels, before.width) == ("text-classification", [*LABELS], 0)
     assert (before.load.batches, before.load.texts) == (0, 0)
     assert before.load.memory_bytes > 10**7 and before.load.cpu_seconds > 0
+    gentle = {os.sched_getscheduler(one.id) for one in psutil.Process(before.pid).threads()}
+    assert gentle == {os.SCHED_BATCH}, "no thread stops another when it wakes"
 
     async def once() -> None:
         line = await Connection.connect(str(address))
