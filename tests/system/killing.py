@@ -134,6 +134,7 @@ def standing(home: Home, release: Release) -> dict[str, Any]:
         for one in (desired.champion, desired.previous, closed.stable, _chosen(closed))
         if one is not None
     }
+    refs[closed.policy.digest] = "its policy"
     fields = {name: value for name, value in asdict(closed).items() if name not in TIMES}
     for name, variant in (("chosen", _chosen(closed)), ("stable", closed.stable)):
         fields[name] = refs[variant.digest] if variant else None
