@@ -45,7 +45,7 @@ class Inference:
         request = v2.read(plain)
         wish = v2.wished(request, self._task(endpoint))
         items = v2.items_of(request, raw)
-        reply = await self._reply(ask, endpoint, items, version)
+        reply = await self._reply(ask, endpoint, items, "v2", version)
         given = outputs.outputs(wish.names, reply.answer, items.texts)
         found = v2.response(request, wish, reply.arm, given)
         return replace(found, headers=(*found.headers, *told(reply)))
@@ -57,7 +57,7 @@ class Inference:
         texts = predict.texts_of(request)
         if request.probabilities:
             outputs.allow([outputs.PROBABILITIES], self._task(endpoint))
-        reply = await self._reply(ask, endpoint, Items(texts=texts))
+        reply = await self._reply(ask, endpoint, Items(texts=texts), "predict")
         labels = self._labels(reply) if request.probabilities else []
         found = json_response(predict.response(request, texts, reply.answer, labels))
         return replace(found, headers=told(reply))
@@ -66,10 +66,15 @@ class Inference:
         """Answer with embeddings, in OpenAI's shape."""
         request = openai.read(await read_body(ask.receive, ask.headers))
         endpoint = openai.endpoint_of(self._table, request.model)
-        items = openai.items_of(request)
-        if status := status_of(self._pool, endpoint):
-            openai.allow(request, status.task, status.width)
-        reply = await self._reply(ask, endpoint, items)
+        try:
+            items = openai.items_of(request)
+            if status := status_of(self._pool, endpoint):
+                openai.allow(request, status.task, status.width)
+        except Refusal as error:
+            # The address does not say whom it is about, and its line must.
+            error.about = request.model
+            raise
+        reply = await self._reply(ask, endpoint, items, "openai")
         found = json_response(openai.response(request, reply.answer))
         return replace(found, headers=told(reply))
 
@@ -85,7 +90,12 @@ class Inference:
         raise Refusal(503, f"The labels of {reply.arm.ref} are not known any more.", retry=1)
 
     async def _reply(
-        self, ask: Ask, endpoint: Endpoint, items: Items, version: int | None = None
+        self,
+        ask: Ask,
+        endpoint: Endpoint,
+        items: Items,
+        protocol: str,
+        version: int | None = None,
     ) -> Reply:
         call = Call(
             id=ask.id,
@@ -94,6 +104,7 @@ class Inference:
             ids=items.ids,
             deadline_ms=ask.headers.deadline_ms(),
             version=version,
+            protocol=protocol,
         )
         return await _unless_gone(self._dispatcher.answer(endpoint, call), ask.receive)
 

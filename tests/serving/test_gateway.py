@@ -21,7 +21,7 @@ from release.routes import Guard, Route
 from serving.failures import usual_failure
 from serving.gateway.snapshot import NAME
 from serving.gateway.tensors import from_texts
-from serving.journal import read_windows
+from serving.windows import read_windows
 from tests.serving.conftest import Tiny
 from tests.serving.tier import Tier, body, labels, until
 
