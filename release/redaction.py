@@ -14,11 +14,12 @@ EMAIL, PHONE, CARD, ID, IP, KEY = "[email]", "[phone]", "[card]", "[id]", "[ip]"
 LONGEST_CARD, SHORTEST_CARD = 19, 13
 """Digits."""
 
-_WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
-"""Full-width forms, as Chinese keyboards make them, to plain ones."""
+_HAS_WIDE = re.compile("[０-９Ａ-Ｚａ-ｚ＠．＋－＿％]")
+_WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if _HAS_WIDE.match(chr(code))}
+"""Full-width forms, as Chinese keyboards make them, to plain ones; punctuation is left alone."""
 
-_HAS_WIDE = re.compile("[\uff01-\uff5e\u3000]")
-_HAS_DIGIT = re.compile(r"[0-9]")
+_HAS_NUMBER = re.compile(r"[0-9](?:[^0-9]{0,2}[0-9]){6}")
+"""Whatever is shorter is no phone, card or id."""
 
 _PEM = re.compile(
     r"-----BEGIN [A-Z0-9 ]{0,40}KEY-----.*?(?:-----END [A-Z0-9 ]{0,40}KEY-----|\Z)", re.DOTALL
@@ -53,6 +54,7 @@ _PHONES = re.compile(
 
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _LAST = "10X98765432"
+_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
 
 def redacted(text: str) -> str:
@@ -80,10 +82,11 @@ def _without_words(text: str) -> str:
 def _without_numbers(text: str) -> str:
     if "::" in text or text.count(":") > 6:
         text = _IPV6.sub(_checked(_is_ipv6, IP), text)
-    if _HAS_DIGIT.search(text) is None:
+    if text.count(".") > 2:
+        text = _IPV4.sub(_checked(_is_ipv4, IP), text)
+    if _HAS_NUMBER.search(text) is None:
         return text
     text = _ID.sub(_checked(_is_id, ID), text)
-    text = _IPV4.sub(_checked(_is_ipv4, IP), text)
     text = _DIGITS.sub(_without_cards, text)
     return _PHONES.sub(PHONE, text)
 
@@ -128,22 +131,28 @@ def _cards(run: str) -> Iterator[tuple[int, int]]:
     """Find what may be a card: whole groups of digits, 13 to 19 of them, with Luhn's check."""
     groups = [found.span() for found in _GROUP.finditer(run)]
     for first, (start, _) in enumerate(groups):
-        digits, ends = "", list[int]()
-        for begin, end in groups[first:]:
-            digits += run[begin:end] if end - begin <= LONGEST_CARD else "0" * 20
-            if len(digits) > LONGEST_CARD:
-                break
-            if len(digits) >= SHORTEST_CARD and _luhn(digits):
-                ends.append(end)
-        if ends:
-            yield start, ends[-1]
+        if end := _card_end(run, groups, first):
+            yield start, end
 
 
-def _luhn(digits: str) -> bool:
-    """Check a number's last digit.
+def _card_end(run: str, groups: list[tuple[int, int]], first: int) -> int:
+    """Give where the longest card ends that begins with a group of digits; 0 where none does.
+
+    Every second digit counts double, from the last but one: which these are is known only at the
+    end, so both sums are kept.
 
     Source: ISO/IEC 7812-1.
     """
-    odd, even = digits[-1::-2], digits[-2::-2]
-    doubled = (2 * int(one) for one in even)
-    return (sum(map(int, odd)) + sum(one - 9 if one > 9 else one for one in doubled)) % 10 == 0
+    count, sums, found = 0, [0, 0], 0
+    for number in range(first, min(first + LONGEST_CARD, len(groups))):
+        begin, end = groups[number]
+        if count + end - begin > LONGEST_CARD:
+            break
+        for one in run[begin:end]:
+            digit = ord(one) - 48
+            sums[count % 2] += _DOUBLED[digit]
+            sums[1 - count % 2] += digit
+            count += 1
+        if count >= SHORTEST_CARD and sums[count % 2] % 10 == 0:
+            found = end
+    return found

@@ -5,95 +5,31 @@ line says of itself, so that a second fault elsewhere is seen as well. The end o
 be held against checkpoints: what was cut off behind the last of them, nobody can know.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from infra.calls.chain import EPOCH, HEADER, Link, linked, taken_apart
 from infra.calls.checkpoints import FILE, Checkpoint, checkpoints, genuine
 from infra.calls.lines import CallLine, erased
-from infra.calls.vault import Changed, Vault
+from infra.calls.proofs import Fault, Known, Proof
+from infra.calls.vault import Changed
 from release.errors import SlipwayError
 
 Segment = tuple[int, bytes]
 """Number and content."""
 
-_call = msgspec.json.Decoder(CallLine).decode
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """A line that is not as it was written, or not where."""
-
+class _Header(msgspec.Struct, frozen=True):
     segment: int
-    line: int
-    """1, 2, 3, … within the segment; 0 where it is about all of it."""
-
-    what: str
-    """A sentence."""
-
-    def __str__(self) -> str:
-        where = f"segment {self.segment}" + (f", line {self.line}" if self.line else "")
-        return f"{where}: {self.what}"
-
-
-@dataclass(slots=True, kw_only=True)
-class Proof:
-    """What was found of one gateway's journal."""
-
     gateway: str
-    calls: int = 0
-    first: int = 0
-    """Sequence of the first call that is there; 0 where there is none."""
-
-    last: int = 0
-    erased: int = 0
-    """Payloads that were erased, by overwriting or by destroying their key."""
-
-    unrecorded: int = 0
-    """Of these, those that no recorded erasure covers."""
-
-    old: int = 0
-    """Segments of before the call record, which nothing proves."""
-
-    anchored: int = 0
-    """Sequence up to which a checkpoint from outside the folder proves everything."""
-
-    signed: int = 0
-    """Sequence up to which a checkpoint beside the segments does."""
-
-    faults: list[Fault] = field(default_factory=list)
-
-    @property
-    def good(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.faults
+    first: int
+    before: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """What is known beside the segments themselves."""
-
-    beside: bytes = b""
-    """Content of the file of checkpoints."""
-
-    anchors: Collection[Checkpoint] = ()
-    """Checkpoints from outside the folder."""
-
-    public: bytes | None = None
-    """Key that checkpoints are signed with; None checks no signature."""
-
-    vault: Vault | None = None
-    """Opens payloads; None leaves them unopened."""
-
-    erasures: Collection[tuple[str, str]] = ()
-    """Recorded ones: namespace, and the day or `user:` with the user."""
-
-    removed: int = 0
-    """Last segment whose removal is recorded."""
+_call = msgspec.json.Decoder(CallLine).decode
+_header = msgspec.json.Decoder(_Header).decode
 
 
 def prove(gateway: str, segments: Iterable[Segment], known: Known) -> Proof:
@@ -167,7 +103,7 @@ class _Walk:
             if self._before_first(checkpoint):
                 continue
             self._line, self._told = 0, False
-            if checkpoint.sequence > self.proof.last or checkpoint.segment > self._segment:
+            if checkpoint.sequence > self.proof.last:
                 self._fault(
                     f"the journal ends at call {self.proof.last}, and a checkpoint knows call "
                     f"{checkpoint.sequence}: its end was cut off."
@@ -200,7 +136,8 @@ class _Walk:
                 self._anchors.add(chain)
 
     def _genuine(self, checkpoint: Checkpoint) -> bool:
-        if checkpoint.gateway != self.proof.gateway:
+        hexadecimal = len(checkpoint.chain) == 2 * len(EPOCH) and checkpoint.chain.isalnum()
+        if checkpoint.gateway != self.proof.gateway or not hexadecimal:
             return False
         public = self._known.public
         return public is None or genuine(checkpoint, public)
@@ -226,20 +163,17 @@ class _Walk:
 
     def _begin(self, link: Link) -> None:
         """Look at the header of a segment."""
-        told: Mapping[str, Any] = msgspec.json.decode(link.body) if _is_json(link.body) else {}
-        before = str(told.get("before", ""))
-        gateway = str(told.get("gateway", "")).replace("/", "_")
-        if (told.get("segment"), gateway) != (self._segment, self.proof.gateway):
+        told, chain = _headed(link)
+        mine = (self._segment, self.proof.gateway)
+        if told is None or (told.segment, told.gateway.replace("/", "_")) != mine:
             self._fault("its header is missing or of another segment.")
         if self._chain is not None:
             return
-        chain = bytes.fromhex(before) if len(before) == 2 * len(EPOCH) else EPOCH
         self._chain = chain
-        if chain == EPOCH and told.get("first") == 1:
+        if told is None or (chain == EPOCH and told.first == 1):
             return
-        self.proof.last = int(told.get("first", 1)) - 1
-        if chain in self._unmet:
-            self._meet(chain)
+        self.proof.last = told.first - 1
+        self._meet(chain)
         if self._segment - 1 > self._known.removed:
             self._fault(f"all before it is missing, up to call {self.proof.last}.")
 
@@ -307,8 +241,10 @@ def _called(link: Link) -> CallLine | None:
         return None
 
 
-def _is_json(body: bytes) -> bool:
+def _headed(link: Link) -> tuple[_Header | None, bytes]:
+    """Give a header, and the chain that it says was before it."""
     try:
-        return isinstance(msgspec.json.decode(body), dict)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return False
+        told = _header(link.body)
+        return told, bytes.fromhex(told.before)
+    except (msgspec.MsgspecError, ValueError):
+        return None, EPOCH
