@@ -93,6 +93,15 @@ class Vault:
             raise _changed(line)
         return payload
 
+    def has(self, namespace: str, day: str) -> bool:
+        """Whether a day has a key that was not destroyed.
+
+        Raises:
+            Invalid: the name is none.
+        """
+        path = self._path(f"{namespace}/{day}")
+        return path.exists() and path.read_bytes() != DESTROYED
+
     def destroy(self, namespace: str, day: str) -> bool:
         """Destroy a day's key, so that no payload sealed with it can ever be opened.
 
@@ -108,7 +117,7 @@ class Vault:
         """
         path = self._path(f"{namespace}/{day}")
         self._keys.pop(f"{namespace}/{day}", None)
-        if not path.exists() or path.read_bytes() == DESTROYED:
+        if not self.has(namespace, day):
             return False
         size = path.stat().st_size
         with path.open("r+b") as file:
