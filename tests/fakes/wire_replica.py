@@ -155,11 +155,8 @@ class Stand:
         self.status: dict[str, Any] = {}
         self.replicas: dict[str, WireReplica] = {}
         self.metrics = Metrics(self.table, self._ready, self.pool.standing, clock=clock)
-        dispatcher = Dispatcher(self.pool, self.recorder, self.metrics)
-        self.app = Gateway(
-            self.table, self.pool, dispatcher, self.metrics, lambda: self.status, self.recorder
-        )
-        transport = httpx.ASGITransport(app=self.app)
+        self.app = self._app()
+        transport = httpx.ASGITransport(app=self._asked)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://gateway")
         self._servers: list[asyncio.Server] = []
 
@@ -205,6 +202,19 @@ class Stand:
         self.pool.follow({digest: (str(self.folder / digest[-6:]),) for digest in self.replicas})
         while not all(self._ready(arm) for arm in route.variants):
             await asyncio.sleep(0.005)
+
+    def _app(self) -> Gateway:
+        dispatcher = Dispatcher(self.pool, self.recorder, self.metrics)
+        parts = (self.table, self.pool, dispatcher, self.metrics)
+        return Gateway(*parts, lambda: self.status, self.recorder)
+
+    async def _asked(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+    def record(self, recorder: CallRecorder) -> None:
+        """Record otherwise from here on."""
+        self.recorder = recorder
+        self.app = self._app()
 
     @property
     def records(self) -> list[CallLine]:
