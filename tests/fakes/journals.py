@@ -52,6 +52,7 @@ def a_journal(
     for number in range(calls):
         write_call(writer, vault, user="ann" if number % 3 else "bob")
         if number % each == each - 1 and number < calls - 1:
+            signed(writer, signer)
             writer.close_window()
     checkpoint = signed(writer, signer)
     monkeypatch.setattr(journal, "SEGMENT_BYTES", 2**30)

@@ -376,6 +376,11 @@ def test_a_gateway_that_is_told_to_end_while_it_starts_ends(tmp_path: Path) -> N
         folder=tmp_path,
         status=tmp_path / "s",
         journal=tmp_path / "journal",
+        secrets=None,
+        capture="none",
+        sample=1.0,
+        strict=False,
+        when_full="refuse",
         grpc="",
     )
     ending = Ending()
