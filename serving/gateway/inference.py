@@ -19,6 +19,7 @@ from serving.gateway.exchange import (
 )
 from serving.gateway.inputs import Items
 from serving.gateway.pool import Pool
+from serving.gateway.refusing import RECORDED
 from serving.gateway.table import Endpoint, Table
 
 
@@ -46,8 +47,9 @@ class Inference:
         wish = v2.wished(request, self._task(endpoint))
         items = v2.items_of(request, raw)
         reply = await self._reply(ask, endpoint, items, "v2", version)
-        given = outputs.outputs(wish.names, reply.answer, items.texts)
-        found = v2.response(request, wish, reply.arm, given)
+        with RECORDED:
+            given = outputs.outputs(wish.names, reply.answer, items.texts)
+            found = v2.response(request, wish, reply.arm, given)
         return replace(found, headers=(*found.headers, *told(reply)))
 
     async def predict(self, ask: Ask) -> Response:
@@ -58,8 +60,9 @@ class Inference:
         if request.probabilities:
             outputs.allow([outputs.PROBABILITIES], self._task(endpoint))
         reply = await self._reply(ask, endpoint, Items(texts=texts), "predict")
-        labels = self._labels(reply) if request.probabilities else []
-        found = json_response(predict.response(request, texts, reply.answer, labels))
+        with RECORDED:
+            labels = self._labels(reply) if request.probabilities else []
+            found = json_response(predict.response(request, texts, reply.answer, labels))
         return replace(found, headers=told(reply))
 
     async def embed(self, ask: Ask) -> Response:
@@ -75,7 +78,8 @@ class Inference:
             error.about = request.model
             raise
         reply = await self._reply(ask, endpoint, items, "openai")
-        found = json_response(openai.response(request, reply.answer))
+        with RECORDED:
+            found = json_response(openai.response(request, reply.answer))
         return replace(found, headers=told(reply))
 
     def _task(self, endpoint: Endpoint) -> str:

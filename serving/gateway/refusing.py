@@ -23,6 +23,21 @@ class Refusal(SlipwayError):
         """Endpoint that was asked, where the address does not name it."""
 
 
+class _Recorded:
+    """Marks refusals of calls that have been answered by an arm: they have their one line."""
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, _kind: object, error: object, _traceback: object) -> None:
+        """Mark what goes by."""
+        if isinstance(error, Refusal):
+            error.recorded = True
+
+
+RECORDED = _Recorded()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """How an arm failed to answer."""

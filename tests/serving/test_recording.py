@@ -145,6 +145,18 @@ def test_a_call_that_fails_has_one_line_and_its_input() -> None:
     with_stand(work, Capture.FULL)
 
 
+def test_what_is_refused_after_the_answer_has_one_line_all_the_same() -> None:
+    async def work(stand: Stand) -> None:
+        # Another task than the one that the replica told when it was met.
+        stand.replicas[variant(1).digest].task = EMBEDS
+        body = {"text": "alpha", "probabilities": True}
+        answer = await stand.client.post("/predict/tiny", json=body)
+        assert answer.status_code == 400
+        assert [line.outcome for line, _ in entries(stand)] == ["ok"]
+
+    with_stand(work, Capture.NONE)
+
+
 class Full(Keeper):
     """A keeper whose disk is full until it is told otherwise."""
 

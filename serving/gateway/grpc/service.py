@@ -25,6 +25,7 @@ from serving.gateway.grpc.messages import items_of, model_metadata, response
 from serving.gateway.metrics import Metrics
 from serving.gateway.pool import Pool
 from serving.gateway.recording import CallRecorder
+from serving.gateway.refusing import RECORDED
 from serving.gateway.table import Table
 
 NAME = "inference.GRPCInferenceService"
@@ -107,8 +108,9 @@ class Service:
             protocol="grpc",
         )
         reply = await self._dispatcher.answer(endpoint, call)
-        found = outputs.outputs(names, reply.answer, items.texts)
-        return response(request, reply.arm, found), told(reply)
+        with RECORDED:
+            found = outputs.outputs(names, reply.answer, items.texts)
+            return response(request, reply.arm, found), told(reply)
 
     async def _model_ready(
         self, request: pb.ModelReadyRequest, _caller: Caller
