@@ -1,6 +1,6 @@
 """A recorder that keeps what it is told in memory."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from infra.calls.lines import Share
@@ -24,6 +24,8 @@ class Notes:
     """Writes nothing down; there is always room."""
 
     records: list[Note] = field(default_factory=list)
+    settles: Callable[[], Awaitable[None] | None] = lambda: None
+    """What must end before a client is answered."""
 
     async def admit(self, _endpoint: str, _until: float) -> None:
         """Take any call."""
@@ -43,4 +45,4 @@ class Notes:
         """Keep what became of a call."""
         kind = outcome.kind if isinstance(outcome, Failure) else "ok"
         self.records.append(Note(outcome=kind, counted=counted))
-        return None
+        return self.settles()

@@ -129,6 +129,13 @@ def test_a_canary_that_hangs_answers_for_clients_that_outlast_it_a_little() -> N
     assert canary.failures > 15 and champion.failures == 60 - canary.failures
 
 
+def test_who_leaves_while_the_line_goes_to_the_disk_has_one_line() -> None:
+    desk = Desk(answers(), answers())
+    desk.notes.settles = lambda: asyncio.sleep(5)
+    asyncio.run(desk.ask(1, leaves=0.05))
+    assert [one.outcome for one in desk.notes.records] == ["ok"]
+
+
 def test_short_deadlines_are_evidence_of_nothing() -> None:
     desk = Desk(answers(0.05), answers(0.05))
     assert desk.ask_all(50, deadline_ms=5.0) == (NONE, NONE)

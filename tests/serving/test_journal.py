@@ -31,9 +31,9 @@ def proof_of(place: Path) -> Proof:
     return prove(place.name, segments_in(place), Known(beside=beside(place), public=signer.public))
 
 
-def write(writer: JournalWriter, count: int = 1, **more: object) -> None:
+def write(writer: JournalWriter, count: int = 1) -> None:
     for _ in range(count):
-        writer.write(a_call(writer.sequence + 1, digest="sha256:a", **more))
+        writer.write(a_call(writer.sequence + 1, digest="sha256:a"))
 
 
 def abandon(writer: JournalWriter) -> None:
@@ -148,8 +148,7 @@ def test_strict_lines_wait_for_the_disk_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[int] = []
-    real = os.fdatasync
-    monkeypatch.setattr(os, "fdatasync", lambda file: (synced.append(file), real(file))[1])
+    monkeypatch.setattr(os, "fdatasync", synced.append)
 
     async def work() -> tuple[Keeper, int]:
         keeper = Keeper(JournalWriter(tmp_path / "journal", "host/g1"))
