@@ -117,6 +117,11 @@ class Settings(BaseSettings):
         """Keys that seal payloads of the call record and sign its checkpoints."""
         return self.root / "secrets" / "calls"
 
+    @property
+    def call_store(self) -> Path:
+        """Calls as they are searched."""
+        return self.root / "calls" / "calls.db"
+
 
 def inherited(**more: str) -> dict[str, str]:
     """Environment for a child process: ours, and `more` on top."""
