@@ -1,18 +1,121 @@
-"""The call record: `slipway calls verify` and `erase`."""
+"""The call record: `slipway calls`."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from infra.calls.proofs import Proof
+    from infra.calls.search import Query
 
 calls = typer.Typer(
-    help="Every call that was made: prove it, erase it.",
+    help="Every call that was made: find it, prove it, erase it.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+Text = Annotated[str, typer.Argument(help="Anywhere in what was asked or answered; 3 characters.")]
+Endpoint = Annotated[str | None, typer.Option(help="That was asked.")]
+Version = Annotated[int | None, typer.Option("--version", "-v", help="That answered.")]
+User = Annotated[str | None, typer.Option(help="That called, as proven.")]
+Namespace = Annotated[str | None, typer.Option(help="That the call is of.")]
+Arm = Annotated[str | None, typer.Option(help="champion, canary or pinned.")]
+Outcome = Annotated[str | None, typer.Option(help="ok, or the kind of the error.")]
+Since = Annotated[str, typer.Option(help="Such as 2026-11-26T08:30, in UTC.")]
+Until = Annotated[str, typer.Option(help="Before this moment.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="File to make.")]
+
+
+@calls.command()
+def search(
+    text: Text = "",
+    endpoint: Endpoint = None,
+    version: Version = None,
+    user: User = None,
+    namespace: Namespace = None,
+    arm: Arm = None,
+    outcome: Outcome = None,
+    since: Since = "",
+    until: Until = "",
+    below: Annotated[int | None, typer.Option(help="The page after this number.")] = None,
+    most: Annotated[int, typer.Option(help="Calls of a page, 1 to 1000.")] = 20,
+) -> None:
+    """Find calls, the newest first; that you looked is recorded."""
+    from console.finding import search as find
+
+    named = {"version": version, "user": user, "namespace": namespace, "arm": arm}
+    find(_query(text, endpoint, since, until, outcome=outcome, below=below, most=most, **named))
+
+
+@calls.command()
+def show(id_: Annotated[str, typer.Argument(metavar="ID", help="Of the request.")]) -> None:
+    """Show all that is known of a call, with what was asked and answered where it was kept."""
+    from console.finding import show as tell
+
+    tell(id_)
+
+
+@calls.command()
+def who(
+    text: Text = "",
+    id_: Annotated[str | None, typer.Option("--id", help="Of the request.")] = None,
+    endpoint: Endpoint = None,
+    user: User = None,
+    at: Annotated[str, typer.Option(help="The newest call until then, in UTC.")] = "",
+) -> None:
+    """Say which version answered a call, who released it, and who approved that."""
+    from console.finding import who as tell
+
+    tell(_query(text, endpoint, "", at, id=id_, user=user, most=1))
+
+
+@calls.command()
+def export(
+    out: Out,
+    text: Text = "",
+    endpoint: Endpoint = None,
+    version: Version = None,
+    user: User = None,
+    namespace: Namespace = None,
+    since: Since = "",
+    until: Until = "",
+) -> None:
+    """Write calls as JSON Lines, with what was asked and answered where it was kept."""
+    from console.finding import export as write
+
+    named = {"version": version, "user": user, "namespace": namespace}
+    write(_query(text, endpoint, since, until, **named), out)
+
+
+@calls.command()
+def replay(
+    out: Out,
+    endpoint: Endpoint = None,
+    version: Version = None,
+    user: User = None,
+    namespace: Namespace = None,
+    since: Since = "",
+    until: Until = "",
+) -> None:
+    """Write what was asked as a table for `slipway suite`, labelled with what was answered."""
+    from console.finding import replay as write
+
+    named = {"version": version, "user": user, "namespace": namespace}
+    write(_query("", endpoint, since, until, outcome="ok", **named), out)
+
+
+def _query(
+    text: str, endpoint: str | None, since: str, until: str, **named: "str | int | None"
+) -> "Query":
+    from console.finding import moment
+    from infra.calls.search import Query
+
+    given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    return Query(
+        text=text, endpoint=endpoint, since_us=moment(since), until_us=moment(until), **given
+    )
 
 
 @calls.command()

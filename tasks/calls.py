@@ -8,6 +8,8 @@ from infra.calls.checkpoints import Checkpoint, Signer, checkpoints
 from infra.calls.erase import overwrite, payloads
 from infra.calls.lines import CallLine
 from infra.calls.proofs import Known, Proof
+from infra.calls.search import Query, every
+from infra.calls.store import CallStore
 from infra.calls.vault import Vault
 from infra.calls.verify import beside, prove, segments_in
 from infra.identity import Identity
@@ -81,8 +83,27 @@ def erase(here: House, by: Identity, erasure: Erasure) -> list[tuple[str, int]]:
     else:
         for one in found:
             overwrite(one)
+    _forget(here, erasure, int(here.clock() * 1e6))
     _note(here, by, erasure, ERASED, "erased", len(found))
     return [(one.gateway, one.call.sequence) for one in found]
+
+
+def _forget(here: House, erasure: Erasure, until_us: int) -> None:
+    """Let the call store forget what was erased: it was overwritten before, so none comes back.
+
+    All that the erasure covers, and not only what was overwritten now: the one before may have been
+    interrupted here.
+    """
+    calls: dict[str, list[int]] = {}
+    store = CallStore(here.settings.call_store)
+    try:
+        asked = Query(namespace=erasure.namespace, user=erasure.user or None, until_us=until_us)
+        for hit in every(store, asked):
+            if erasure.covers(hit.line):
+                calls.setdefault(hit.gateway, []).append(hit.line.sequence)
+        store.forget(calls)
+    finally:
+        store.close()
 
 
 def verify(here: House) -> list[Proof]:

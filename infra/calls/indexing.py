@@ -7,14 +7,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from infra.calls.lines import CallLine, Payload, erased
-from infra.calls.segments import MOST_READ, Found, read
-from infra.calls.store import CallStore
+from infra.calls.segments import MOST_READ, Found, Place, read
+from infra.calls.store import CallStore, Folded
 from infra.settings import Settings, silence_telemetry
 from release.callers import Recording
 from release.errors import SlipwayError
@@ -55,11 +55,13 @@ class Indexer:
         Raises:
             Unavailable: the store cannot be written.
         """
-        found = read(self.folder, self.store.places(), most)
-        self.unreadable += found.unreadable
-        if not found.places:
-            return 0
-        return self.store.add([(one, self._opened(one)) for one in found.calls], found.places)
+
+        def fresh(places: Mapping[str, Place]) -> tuple[list[Folded], Sequence[Place]]:
+            found = read(self.folder, places, most)
+            self.unreadable += found.unreadable
+            return [(one, self._opened(one)) for one in found.calls], found.places
+
+        return self.store.fold(fresh)
 
     def _opened(self, found: Found) -> Payload | None:
         if not found.sealed or erased(found.sealed):

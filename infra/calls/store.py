@@ -8,7 +8,7 @@ its file is its owner's alone, and whatever is erased there is forgotten here.
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from infra.calls.lines import CallLine, Payload
 from infra.calls.segments import Found, Place
 from infra.calls.terms import folded, pairs
 from release.errors import Unavailable
+
+Folded = tuple[Found, Payload | None]
 
 VERSION = 1
 BUSY_SECONDS = 20
@@ -115,20 +117,26 @@ class CallStore:
         rows = self._db.execute("select gateway, segment, offset from places")
         return {one: Place(gateway=one, segment=segment, offset=at) for one, segment, at in rows}
 
-    def add(self, calls: Iterable[tuple[Found, Payload | None]], places: Sequence[Place]) -> int:
-        """Take calls, and note how far they were read; all of it or nothing.
+    def fold(
+        self, read: Callable[[Mapping[str, Place]], tuple[Sequence[Folded], Sequence[Place]]]
+    ) -> int:
+        """Take what a reader finds from where the last one stopped; all of it or nothing.
+
+        It reads while nobody else may write here. So whatever was erased from the segments before
+        `forget` is called either was not read, or is forgotten.
 
         Args:
-            calls: with their payloads, where these may be searched.
-            places: of the gateways that they are of.
+            read: is given how far each gateway's segments were read, and gives calls with their
+                payloads, where these may be searched, and how far they are read now.
 
         Returns:
-            How many were new.
+            How many calls were new.
 
         Raises:
             Unavailable: they cannot be written.
         """
         with self._writing() as db:
+            calls, places = read(self.places())
             new = sum(_insert(db, found, payload) for found, payload in calls)
             db.executemany(
                 "insert into places values (?, ?, ?) on conflict (gateway) do update"

@@ -166,8 +166,8 @@ def test_lines_are_folded_once_whatever_happens_between(world: World) -> None:
     world.write("third one", gateway="g1", segment=2)
     assert world.indexer.fold() == 2 and world.indexer.fold() == 0
     # Another indexer that read from the beginning adds nothing: a call is itself.
-    world.store.add(
-        [], [replace(one, segment=1, offset=0) for one in world.store.places().values()]
+    world.store.fold(
+        lambda places: ([], [replace(one, segment=1, offset=0) for one in places.values()])
     )
     assert world.indexer.fold() == 0
     assert sorted(world.found()) == ["g1-1", "g1-2", "g1-3", "g2-1"]
