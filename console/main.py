@@ -253,7 +253,7 @@ def demo() -> None:
 def identity_add(
     name: Annotated[str, typer.Argument(help="Name; a-z, 0-9, '-'.")],
     role: Annotated[
-        str, typer.Option(help="admin, release-manager, requester or viewer.")
+        str, typer.Option(help="admin, release-manager, requester, viewer or auditor.")
     ] = "requester",
     owner: Annotated[str, typer.Option(help="Makes it a machine, owned by this person.")] = "",
     *,
