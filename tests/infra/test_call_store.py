@@ -17,7 +17,7 @@ import pytest
 from infra.calls.chain import call_line
 from infra.calls.indexing import Indexer
 from infra.calls.lines import CallLine, Payload
-from infra.calls.search import Query, every, search
+from infra.calls.search import Query, _conditions, every, search
 from infra.calls.segments import at
 from infra.calls.store import CallStore
 from infra.settings import inherited
@@ -113,6 +113,24 @@ def test_conditions_narrow_what_is_found(world: World) -> None:
     assert world.found("same", status=204) == world.found(id="g1-4") == ["g1-4"]
     assert world.found(since_us=3 * SECOND, until_us=5 * SECOND) == ["g1-4", "g1-3"]
     assert world.found("same", namespace="other") == world.found("same", user="u") == []
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"id": "a"},
+        {"user": "ann"},
+        {"caller": "key"},
+        {"outcome": "timeout"},
+        {"namespace": "n"},
+        {"endpoint": "e", "version": 3},
+    ],
+)
+def test_no_condition_looks_at_every_call(world: World, asked: dict[str, Any]) -> None:
+    wheres, values = _conditions(Query(**asked))
+    sql = "explain query plan select number from calls where " + " and ".join(wheres)
+    plan = " ".join(str(row[3]) for row in world.store.select(sql, values))
+    assert "USING INDEX" in plan or "USING COVERING INDEX" in plan, plan
 
 
 @pytest.mark.parametrize("few", [0, 2_000])
