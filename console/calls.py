@@ -73,8 +73,10 @@ def who(
 
 @calls.command()
 def export(
-    out: Out,
     text: Text = "",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to make.")] = None,
+    to: Annotated[str, typer.Option(help="Address, such as http://host:9200/calls.")] = "",
+    form: Annotated[str, typer.Option("--format", help="jsonl, ecs, otlp or parquet.")] = "jsonl",
     endpoint: Endpoint = None,
     version: Version = None,
     user: User = None,
@@ -82,11 +84,12 @@ def export(
     since: Since = "",
     until: Until = "",
 ) -> None:
-    """Write calls as JSON Lines, with what was asked and answered where it was kept."""
+    """Write calls to a file or send them, with what was asked and answered where it was kept."""
     from console.finding import export as write
+    from console.finding import form_of
 
     named = {"version": version, "user": user, "namespace": namespace}
-    write(_query(text, endpoint, since, until, **named), out)
+    write(_query(text, endpoint, since, until, **named), out, to, form_of(form))
 
 
 @calls.command()

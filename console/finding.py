@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from console.people import actor
+from infra.calls.exporting import Form
 from infra.calls.search import Query
 from release.errors import Invalid
 from tasks import finding
@@ -37,6 +38,20 @@ def moment(given: str) -> int | None:
         raise Invalid(said, "such as 2026-11-26T08:30, in UTC") from None
     aware = read if read.tzinfo else read.replace(tzinfo=UTC)
     return int(aware.timestamp() * 1e6)
+
+
+def form_of(given: str) -> Form:
+    """Read the name of a format.
+
+    Raises:
+        Invalid: it is none.
+    """
+    try:
+        return Form(given)
+    except ValueError:
+        raise Invalid(
+            f"There is no format {given[:40]!r}.", f"it is one of {', '.join(Form)}"
+        ) from None
 
 
 def search(query: Query) -> None:
@@ -86,11 +101,20 @@ def who(query: Query) -> None:
         sys.stdout.write("approved by nobody, as its policy allowed\n")
 
 
-def export(query: Query, out: Path) -> None:
-    """Write calls to a file."""
+def export(query: Query, out: Path | None, to: str, form: Form) -> None:
+    """Write calls to a file, or send them.
+
+    Raises:
+        Invalid: neither a file nor an address is given, or both are.
+    """
+    if (out is None) == (not to):
+        raise Invalid("Give a file or an address, and not both.", "--out calls.jsonl, or --to URL")
     here = house()
-    count = finding.export(here, actor(here), query, out)
-    sys.stdout.write(f"{count} calls are in {out}\n")
+    if out is None:
+        count = finding.ship(here, actor(here), query, to, form)
+    else:
+        count = finding.export(here, actor(here), query, out, form)
+    sys.stdout.write(f"{count} calls are in {out or to}\n")
 
 
 def replay(query: Query, out: Path) -> None:

@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     anchors: Path | None = None
     """File that checkpoints of the call record are appended to, best on another disk or host."""
 
+    export_authorization: SecretStr = SecretStr("")
+    """Value of the header `authorization` where `slipway calls export --to` sends calls."""
+
     failpoint: str = ""
     """Name of the point at which the process kills itself; for fault tests only."""
 

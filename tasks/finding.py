@@ -1,19 +1,22 @@
 """The call record as people read it: searched, shown, exported, replayed, and that on record."""
 
 import csv
-import json
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import msgspec
 
+from infra.calls.exporting import Form, written
+from infra.calls.formats import Exported
 from infra.calls.indexing import Indexer
 from infra.calls.lines import CallLine, Payload
 from infra.calls.search import Hit, Query, every, search
 from infra.calls.segments import at as line_at
+from infra.calls.shipping import Shipper
 from infra.calls.store import CallStore
 from infra.calls.vault import Vault
 from infra.identity import Identity
@@ -127,20 +130,47 @@ def account(here: House, by: Identity, query: Query) -> Accounted:
     return Accounted(line=line, release=release, approvals=approvals)
 
 
-def export(here: House, by: Identity, query: Query, out: Path) -> int:
-    """Write every call that matches as JSON Lines, payloads included; give how many.
+def export(here: House, by: Identity, query: Query, out: Path, form: Form = Form.JSONL) -> int:
+    """Write every call that matches to a file, payloads included; give how many.
 
     Raises:
         Refused: `by` may not read the call record.
         Invalid: the file is there already.
     """
     with _fresh(out) as file, reading(here, by) as store:
-        count = 0
-        for hit in every(store, query):
-            file.write(json.dumps(_plain(_shown(here, hit)), ensure_ascii=False) + "\n")
-            count += 1
+        count = written(file, (_exported(here, hit) for hit in every(store, query)), form)
     _note(here, by, EXPORTED, f"exported {count} calls to {out.name}", query)
     return count
+
+
+def ship(here: House, by: Identity, query: Query, to: str, form: Form) -> int:
+    """Send every call that matches to where others search them; give how many.
+
+    Args:
+        here: the house.
+        by: who asks.
+        query: which calls.
+        to: address, see `Shipper`.
+        form: `ecs` for the bulk API, or `otlp`.
+
+    Raises:
+        Refused: `by` may not read the call record, or a call is not taken there.
+        Unavailable: nobody answers there, or is too busy for too long.
+        Invalid: nothing is sent in this form, or the address is none.
+    """
+    if form not in (Form.ECS, Form.OTLP):
+        raise Invalid(f"Nothing is sent as {form}.", "it is ecs or otlp; or write a file by --out")
+    if not to.startswith(("http://", "https://")):
+        raise Invalid(f"{to[:80]!r} is no address.", "such as http://elastic:9200/calls")
+    shipper = Shipper(to, here.settings.export_authorization.get_secret_value())
+    try:
+        with reading(here, by) as store:
+            calls = (_exported(here, hit) for hit in every(store, query))
+            (shipper.bulk if form == Form.ECS else shipper.otlp)(calls)
+    finally:
+        if shipper.sent:
+            _note(here, by, EXPORTED, f"sent {shipper.sent} calls to {to}", query)
+    return shipper.sent
 
 
 def replay(here: House, by: Identity, query: Query, out: Path) -> tuple[int, int]:
@@ -164,8 +194,8 @@ def replay(here: House, by: Identity, query: Query, out: Path) -> tuple[int, int
             without += not said
             for text, label in said:
                 texts.setdefault(text, label)
-    with _fresh(out) as file:
-        table = csv.writer(file)
+    with _fresh(out) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as plain:
+        table = csv.writer(plain)
         table.writerow(("text", "label"))
         table.writerows(texts.items())
     _note(here, by, REPLAYED, f"took {len(texts)} recorded texts for a suite", query)
@@ -173,13 +203,13 @@ def replay(here: House, by: Identity, query: Query, out: Path) -> tuple[int, int
 
 
 @contextmanager
-def _fresh(out: Path) -> Iterator[Any]:
+def _fresh(out: Path) -> Iterator[BinaryIO]:
     """Open a file that only its owner may read, and that is not there yet."""
     try:
         out.touch(mode=0o600, exist_ok=False)
     except OSError as error:
         raise Invalid(f"{out} cannot be made: {error.strerror}.", "name another file") from error
-    with out.open("w", encoding="utf-8", newline="") as file:
+    with out.open("wb") as file:
         yield file
 
 
@@ -191,12 +221,8 @@ def _shown(here: House, hit: Hit) -> Shown:
     return Shown(line=hit.line, payload=payload, kept=True)
 
 
-def _plain(shown: Shown) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(shown.line)
-    if shown.payload is not None:
-        plain["input"] = list(shown.payload.input)
-        plain["output"] = msgspec.json.decode(shown.payload.output)
-    return plain
+def _exported(here: House, hit: Hit) -> Exported:
+    return Exported(gateway=hit.gateway, line=hit.line, payload=_shown(here, hit).payload)
 
 
 def _labelled(payload: Payload | None) -> list[tuple[str, str]]:

@@ -142,8 +142,9 @@ def _searching(store: CallStore) -> Iterator[Figure]:
         lambda: Query(text="没有"),
         lambda: Query(text=RARE, user=f"user-{number() % 1_000}"),
     ]
+    ids: list[Callable[[], Query]] = [lambda: Query(id=f"r{number()}")]
     for name, asked, goal in (
-        ("id", [lambda: Query(id=f"r{number()}")], 20),
+        ("id", ids, 20),
         ("text", long, 200),
         ("two-characters", short, 500),
     ):

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow.parquet
 import pytest
 
+from infra.calls.exporting import Form
 from infra.calls.lines import Payload
 from infra.calls.search import Query
 from infra.calls.vault import Vault
@@ -21,10 +23,22 @@ from release.errors import Invalid, NotFound, Refused
 from release.releases import Event
 from serving.journal import JournalWriter
 from tasks.calls import Erasure, erase
-from tasks.finding import EXPORTED, REPLAYED, SEARCHED, SHOWN, account, export, find, replay, show
+from tasks.finding import (
+    EXPORTED,
+    REPLAYED,
+    SEARCHED,
+    SHOWN,
+    account,
+    export,
+    find,
+    replay,
+    ship,
+    show,
+)
 from tasks.wiring import House
 from tests.fakes.call_lines import a_call
 from tests.fakes.nouns import a_release, an_approval, judged
+from tests.fakes.receiver import Receiver, receiving
 
 AUDITOR = Identity(name="uma", role="auditor")
 ADA = Identity(name="ada", role="admin")
@@ -166,6 +180,34 @@ def test_calls_are_exported_with_what_was_asked(
     assert out.stat().st_mode & 0o077 == 0
     with pytest.raises(Invalid, match="cannot be made: File exists"):
         export(here, AUDITOR, Query(), out)
+
+
+def test_calls_are_exported_as_a_table(here: House, journal: Journal, tmp_path: Path) -> None:
+    journal.write("我的订单", "物流", user="ann")
+    journal.write("another", "x")
+    out = tmp_path / "calls.parquet"
+    assert export(here, AUDITOR, Query(), out, Form.PARQUET) == 2
+    first, second = pyarrow.parquet.read_table(out).to_pylist()
+    assert (first["id"], second["user"], second["at_us"]) == ("r2", "ann", int(AT * 1e6))
+    assert json.loads(second["input"]) == ["我的订单"]
+    assert json.loads(second["output"])["label"] == "物流"
+
+
+def test_calls_are_sent_elsewhere_and_that_is_recorded(here: House, journal: Journal) -> None:
+    journal.write("我的订单", "物流", user="ann")
+    receiver = Receiver()
+    with receiving(receiver) as shipper:
+        assert ship(here, AUDITOR, Query(), shipper.to, Form.ECS) == 1
+        assert ship(here, AUDITOR, Query(), shipper.to, Form.OTLP) == 1
+    (document,) = receiver.kept.values()
+    assert document["slipway"]["input"] == ["我的订单"] and len(receiver.logs) == 1
+    assert [one.startswith("uma sent 1 calls to http://127") for one in told(here)] == [True, True]
+    for to, form, says in (
+        ("http://127.0.0.1:9/x", Form.JSONL, "Nothing is sent as jsonl"),
+        ("elastic:9200", Form.ECS, "'elastic:9200' is no address"),
+    ):
+        with pytest.raises(Invalid, match=says):
+            ship(here, AUDITOR, Query(), to, form)
 
 
 def test_recorded_texts_become_a_table_for_a_suite(
