@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from console.calls import calls
 from release.errors import SlipwayError
 from release.variants import Task
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 identity = typer.Typer(help="Who may act.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(identity, name="identity")
+app.add_typer(calls, name="calls")
 
 Model = Annotated[str, typer.Argument(help="Registered name, such as docs-router.")]
 ReleaseId = Annotated[str, typer.Argument(help="Release id, or a model with one open release.")]
@@ -251,7 +253,7 @@ def demo() -> None:
 def identity_add(
     name: Annotated[str, typer.Argument(help="Name; a-z, 0-9, '-'.")],
     role: Annotated[
-        str, typer.Option(help="admin, release-manager, requester or viewer.")
+        str, typer.Option(help="admin, release-manager, requester, viewer or auditor.")
     ] = "requester",
     owner: Annotated[str, typer.Option(help="Makes it a machine, owned by this person.")] = "",
     *,

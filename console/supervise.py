@@ -88,6 +88,7 @@ class Supervisor:
         url = f"http://{settings.host}:{port}/api"
         self.environment = inherited(**environment(settings, url))
         self.add("agent", [sys.executable, "-m", "serving.agent.main"])
+        self.add("indexer", [sys.executable, "-m", "infra.calls.indexing"], nice=FLOWS_NICE)
         self.add("prefect-server", server_command(settings, port))
         prefect = self.prefect = Prefect(url)
         if not self._until("prefect-server", prefect.healthy):

@@ -49,6 +49,12 @@ class Settings(BaseSettings):
     device: str = Field(default="", max_length=40)
     """Where replicas compute, such as `cpu`, `cuda` or `GPU`; empty leaves it to each variant."""
 
+    anchors: Path | None = None
+    """File that checkpoints of the call record are appended to, best on another disk or host."""
+
+    export_authorization: SecretStr = SecretStr("")
+    """Value of the header `authorization` where `slipway calls export --to` sends calls."""
+
     failpoint: str = ""
     """Name of the point at which the process kills itself; for fault tests only."""
 
@@ -108,6 +114,16 @@ class Settings(BaseSettings):
     def journal(self) -> Path:
         """What gateways recorded."""
         return self.root / "journal"
+
+    @property
+    def calls_secrets(self) -> Path:
+        """Keys that seal payloads of the call record and sign its checkpoints."""
+        return self.root / "secrets" / "calls"
+
+    @property
+    def call_store(self) -> Path:
+        """Calls as they are searched."""
+        return self.root / "calls" / "calls.db"
 
 
 def inherited(**more: str) -> dict[str, str]:

@@ -12,8 +12,8 @@ from release.plan import Plan, Step
 from release.routes import Guard, Serving
 from release.variants import Recipe
 
-ROLES = ("admin", "release-manager", "requester", "viewer")
-"""What an identity may be."""
+ROLES = ("admin", "release-manager", "requester", "viewer", "auditor")
+"""What an identity may be. An auditor reads the call record, and an admin as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import msgspec
 
-from serving.journal import Record
+from infra.calls.chain import CALL
+from infra.calls.lines import CallLine, Entry
+
+_entry = msgspec.json.Decoder(Entry).decode
+_call = msgspec.json.Decoder(CallLine).decode
 
 _FIGURES = re.compile(r"\d+")
 
@@ -43,9 +47,11 @@ def _tail(path: Path) -> list[bytes]:
 
 
 def _why(line: bytes, digest: str) -> str:
-    try:
-        record = msgspec.json.decode(line, type=Record)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    if not line.startswith(CALL):
         return ""
-    failed = any(one.digest == digest and one.failures for one in record.counted)
-    return record.why if failed else ""
+    try:
+        call = _call(_entry(line).call)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return ""
+    failed = any(one.digest == digest and one.failures for one in call.counted)
+    return call.error if failed else ""

@@ -1,110 +1,120 @@
-"""What happened, request by request: local segments, numbered windows, nothing lost to a kill.
+"""The journal of one gateway: every call a line, chained; numbered windows; nothing lost to a kill.
 
-A gateway appends one JSON line a request to `<folder>/<gateway>/<segment>.jsonl`, and about once a
-second a line that sums up the window since the line before. The controller folds windows, never
-records, so that reading costs what happened and not how often.
+A gateway appends to `<folder>/<gateway>/<segment>.jsonl` one line a call, as `infra.calls.lines`
+lays it, and about once a second a line that sums up the window since the line before. The
+controller folds windows, never calls, so that reading costs what happened and not how often.
 
-A line is written before its request is answered and so survives the death of the process. The next
-writer sums up what its predecessor could not, so that windows are numbered without gaps. A disk
-that is full costs records, which are counted as dropped; it never costs an answer.
+A line is written before its call is answered and so survives the death of the process. The next
+writer goes on with the chain, and sums up what its predecessor could not, so that windows are
+numbered without gaps. What cannot be written is refused, never dropped.
 """
 
-import json
+import errno
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from release.evidence import Cursor, Tally, Window
+from infra.calls.chain import call_line, linked, other_line
+from infra.calls.lines import CallLine, Share
+from release.errors import Unavailable
+from release.evidence import Tally
+from serving.recovery import left_in
 
 SEGMENT_BYTES = 16 * 2**20
 WINDOW_SECONDS = 1.0
-MOST_READ = 64 * 2**20
-"""Bytes that one reading takes from one gateway; the rest is for the next."""
 
-_WINDOW = b'{"window":'
 _encode = msgspec.json.Encoder().encode
 
 Tallies = dict[str, dict[str, Tally]]
 
 
-class Counted(msgspec.Struct, frozen=True):
-    """What one record adds to one arm; part of each record, so that windows can be recounted."""
-
-    digest: str
-    requests: int = 0
-    failures: int = 0
-    slow: int = 0
-    rescued: int = 0
-
-    def tally(self) -> Tally:
-        """Give it as counts."""
-        return Tally(
-            requests=self.requests,
-            failures=self.failures,
-            slow=self.slow,
-            rescued=self.rescued,
-        )
+class NoRoom(Unavailable):
+    """A line could not be written."""
 
 
-class Record(msgspec.Struct, frozen=True):
-    """One request."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """How far a journal had come at some moment."""
 
-    at: float
-    id: str
-    endpoint: str
-    generation: int
-    version: int
-    """Version that answered; 0 where none did."""
+    segment: int
+    sequence: int
+    chain: bytes
+    file: int
+    """Of the segment."""
 
-    outcome: str
-    """`ok`, or the kind of the error."""
-
-    ms: float
-    caller: str = ""
-    """Hash of the caller's key."""
-
-    why: str = ""
-    queue_ms: float = 0.0
-    compute_ms: float = 0.0
-    counted: tuple[Counted, ...] = ()
+    ended: bool = False
+    """Whether the segment is complete: its file is to be closed."""
 
 
 class JournalWriter:
-    """One gateway's journal; there is one writer of a name at a time."""
+    """One gateway's journal; there is one writer of a name at a time.
+
+    Raises:
+        OSError: the journal cannot be read or begun.
+    """
 
     def __init__(self, folder: Path, gateway: str) -> None:
         self._gateway = gateway
-        self._folder = folder / gateway.replace("/", "_")
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self.dropped = 0
-        """Records that could not be written."""
-
+        self.place = folder / gateway.replace("/", "_")
+        self.place.mkdir(parents=True, exist_ok=True)
         self._tallies: Tallies = {}
         self._opened = time.time()
-        self._number, self._segment = self._recover()
-        self._file = self._open()
-        if self._tallies:
-            self.close_window()
+        self._torn = False
+        self._ended: list[Mark] = []
+        left = left_in(self.place)
+        for at, endpoint, counted in left.counted:
+            self._opened = min(self._opened, at)
+            _add(self._tallies, endpoint, counted)
+        self._number, self._segment, self._size = left.window, left.segment, left.size
+        self.sequence, self._chain = left.sequence, left.chain
+        """Number of the last call."""
 
-    def write(self, record: Record) -> None:
-        """Append a record; one that cannot be written is counted as dropped."""
-        _add(self._tallies, record.endpoint, record.counted)
-        if not self._append(_encode(record)):
-            self.dropped += 1
+        self._file = self._open(left.segment) if left.chained else self._begin(left.segment + 1)
+        if self._tallies:
+            with suppress(NoRoom):
+                self.close_window()
+
+    def write(self, line: CallLine, sealed: bytes = b"") -> None:
+        """Append a call, whose sequence must be the next.
+
+        Raises:
+            NoRoom: it was not written, and changed nothing.
+        """
+        body = _encode(line)
+        chain = linked(self._chain, body)
+        self._append(call_line(body, chain, sealed))
+        self._chain = chain
+        self.sequence = line.sequence
+        if line.counted:
+            _add(self._tallies, line.endpoint, line.counted)
+
+    def write_refused(self, calls: int, since: float) -> None:
+        """Say how many calls were refused because they could not be written.
+
+        Raises:
+            NoRoom: there is no room for this either.
+        """
+        told = {"refused": calls, "since": since, "until": time.time()}
+        self._append_other(_encode(told))
 
     def due(self, now: float) -> bool:
         """Whether the present window should be closed."""
-        return bool(self._tallies) and now - self._opened >= WINDOW_SECONDS
+        wanted = bool(self._tallies) or self._size >= SEGMENT_BYTES
+        return wanted and now - self._opened >= WINDOW_SECONDS
 
     def close_window(self) -> None:
-        """Sum up the window, and begin the next; also in the next segment where this is full."""
+        """Sum up the window, and begin the next; also in the next segment where this is full.
+
+        Raises:
+            NoRoom: it stays open.
+        """
+        now = time.time()
         if self._tallies:
-            now = time.time()
             line = {
                 "window": self._number + 1,
                 "opened": self._opened,
@@ -114,160 +124,115 @@ class JournalWriter:
                     for endpoint, arms in self._tallies.items()
                 },
             }
-            if not self._append(_encode(line)):
-                return
+            self._append_other(_encode(line))
             self._number += 1
-            self._tallies, self._opened = {}, now
-        if os.fstat(self._file).st_size >= SEGMENT_BYTES:
+            self._tallies = {}
+        self._opened = now
+        if self._size >= SEGMENT_BYTES:
             self._rotate()
 
-    def _rotate(self) -> None:
-        """Go on in the next segment; where that cannot be opened, in this one."""
-        self._segment += 1
-        try:
-            fresh = self._open()
-        except OSError:
-            self._segment -= 1
-            return
-        os.close(self._file)
-        self._file = fresh
+    def marks(self) -> list[Mark]:
+        """Say how far it came, and at which segments' ends; each end is given once."""
+        ended, self._ended = self._ended, []
+        return [*ended, self.mark()]
 
     def close(self) -> None:
-        """Close the window and the file."""
-        self.close_window()
-        os.close(self._file)
+        """Close the window and the files, all of it on the disk."""
+        with suppress(NoRoom):
+            self.close_window()
+        for mark in self.marks():
+            with suppress(OSError):
+                os.fdatasync(mark.file)
+            os.close(mark.file)
 
-    def _append(self, line: bytes) -> bool:
-        data = line + b"\n"
+    def mark(self, *, ended: bool = False) -> Mark:
+        """Say how far it came."""
+        return Mark(
+            segment=self._segment,
+            sequence=self.sequence,
+            chain=self._chain,
+            file=self._file,
+            ended=ended,
+        )
+
+    def _rotate(self) -> None:
+        """Go on in the next segment; where that cannot be begun, in this one."""
+        before, size = self.mark(ended=True), self._size
         try:
-            before = os.fstat(self._file).st_size
-            if os.write(self._file, data) == len(data):
-                return True
-            # A disk that filled up half-way: the next line must stand alone.
-            os.ftruncate(self._file, before)
+            self._file = self._begin(self._segment + 1)
         except OSError:
-            return False
-        return False
-
-    def _open(self) -> int:
-        path = self._folder / f"{self._segment:08d}.jsonl"
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-
-    def _recover(self) -> tuple[int, int]:
-        """Find the last window, and count again what a killed writer left after it."""
-        segments = sorted(one for one in self._folder.glob("*.jsonl") if one.stem.isdigit())
-        number = 0
-        for path in reversed(segments):
-            lines = _whole_lines(path)
-            windows = (n for n, line in enumerate(lines) if _window(line, ""))
-            last = max(windows, default=-1)
-            if last >= 0:
-                number = int(json.loads(lines[last])["window"])
-            for line in lines[last + 1 :]:
-                self._recount(line)
-            if last >= 0:
-                break
-        return number, int(segments[-1].stem) if segments else 1
-
-    def _recount(self, line: bytes) -> None:
-        try:
-            record = msgspec.json.decode(line, type=Record)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            self.dropped += 1
+            self._segment, self._file, self._size = before.segment, before.file, size
             return
-        self._opened = min(self._opened, record.at)
-        _add(self._tallies, record.endpoint, record.counted)
+        self._ended.append(before)
+
+    def _begin(self, segment: int) -> int:
+        """Begin a segment with its header."""
+        told = {
+            "segment": segment,
+            "gateway": self._gateway,
+            "first": self.sequence + 1,
+            "before": self._chain.hex(),
+        }
+        body = _encode(told)
+        chain = linked(self._chain, body)
+        line = other_line(body, chain)
+        file = self._open(segment)
+        try:
+            _write_whole(file, line)
+        except OSError:
+            os.close(file)
+            self._path(segment).unlink(missing_ok=True)
+            raise
+        self._segment, self._size, self._chain = segment, len(line), chain
+        return file
+
+    def _append_other(self, body: bytes) -> None:
+        chain = linked(self._chain, body)
+        self._append(other_line(body, chain))
+        self._chain = chain
+
+    def _append(self, data: bytes) -> None:
+        try:
+            if self._torn:
+                self._mend()
+            written = os.write(self._file, data)
+        except OSError as error:
+            raise self._no_room(error.strerror or repr(error)) from error
+        if written < len(data):
+            # A disk that filled up half-way: the next line must stand alone.
+            self._torn = True
+            with suppress(OSError):
+                self._mend()
+            raise self._no_room("the disk is full")
+        self._size += written
+
+    def _mend(self) -> None:
+        os.ftruncate(self._file, self._size)
+        self._torn = False
+
+    def _no_room(self, why: str) -> NoRoom:
+        return NoRoom(f"The call record at {self._path(self._segment)} takes no line: {why}.")
+
+    def _path(self, segment: int) -> Path:
+        return self.place / f"{segment:08d}.jsonl"
+
+    def _open(self, segment: int) -> int:
+        return os.open(self._path(segment), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
-def _whole_lines(path: Path) -> list[bytes]:
-    """Give a segment's lines; one that a kill tore is cut off, so that the next stands alone."""
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        os.truncate(path, whole)
-    return content[:whole].splitlines()
+def tally_of(share: Share) -> Tally:
+    """Give what a call adds to an arm as counts."""
+    return Tally(
+        requests=share.requests, failures=share.failures, slow=share.slow, rescued=share.rescued
+    )
 
 
-def _add(tallies: Tallies, endpoint: str, counted: tuple[Counted, ...]) -> None:
+def _write_whole(file: int, line: bytes) -> None:
+    if os.write(file, line) < len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _add(tallies: Tallies, endpoint: str, counted: Iterable[Share]) -> None:
     for one in counted:
         arms = tallies.setdefault(endpoint, {})
-        arms[one.digest] = arms.get(one.digest, Tally()) + one.tally()
-
-
-def read_windows(folder: Path, cursors: Mapping[str, Cursor]) -> tuple[list[Window], list[Cursor]]:
-    """Read every gateway's closed windows from where a reader stopped.
-
-    Args:
-        folder: where the gateways' journals lie.
-        cursors: gateway to where the last reading ended; absent means the beginning.
-
-    Returns:
-        The new windows, and where to go on next time.
-    """
-    windows: list[Window] = []
-    moved: list[Cursor] = []
-    for place in sorted(folder.glob("*/")):
-        cursor = cursors.get(place.name, Cursor(gateway=place.name))
-        found, after = _read(place, cursor)
-        windows += found
-        if after != cursor:
-            moved.append(after)
-    return windows, moved
-
-
-def _read(place: Path, cursor: Cursor) -> tuple[list[Window], Cursor]:
-    windows: list[Window] = []
-    segment, offset, budget = cursor.segment, cursor.offset, MOST_READ
-    while budget > 0:
-        try:
-            with (place / f"{segment:08d}.jsonl").open("rb") as file:
-                file.seek(offset)
-                content = file.read(budget)
-        except OSError:
-            break
-        budget -= len(content)
-        for window, end in windows_in(content, place.name):
-            windows.append(window)
-            cursor = Cursor(
-                gateway=place.name, window=window.number, segment=segment, offset=offset + end
-            )
-        if not (place / f"{segment + 1:08d}.jsonl").exists():
-            break
-        segment, offset = segment + 1, 0
-    return windows, cursor
-
-
-def windows_in(content: bytes, gateway: str) -> list[tuple[Window, int]]:
-    """Find window lines without looking into the records between them."""
-    found = []
-    start = 0 if content.startswith(_WINDOW) else content.find(b"\n" + _WINDOW) + 1
-    while start > 0 or content.startswith(_WINDOW, start):
-        end = content.find(b"\n", start)
-        if end < 0:
-            break
-        if window := _window(content[start:end], gateway):
-            found.append((window, end + 1))
-        start = content.find(b"\n" + _WINDOW, end) + 1
-        if not start:
-            break
-    return found
-
-
-def _window(line: bytes, gateway: str) -> Window | None:
-    if not line.startswith(_WINDOW):
-        return None
-    try:
-        plain: Any = json.loads(line)
-        tallies = {
-            endpoint: {digest: Tally.from_json(tally) for digest, tally in arms.items()}
-            for endpoint, arms in plain["tallies"].items()
-        }
-        return Window(
-            gateway=gateway,
-            number=plain["window"],
-            opened=plain["opened"],
-            closed=plain["closed"],
-            tallies=tallies,
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
+        arms[one.digest] = arms.get(one.digest, Tally()) + tally_of(one)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from release.evidence import Window
-from serving.journal import windows_in
+from serving.windows import windows_in
 
 LATELY_SECONDS = 60.0
 """What lies further back says nothing about now."""

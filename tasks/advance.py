@@ -21,7 +21,7 @@ from release.moves import Seen, Tick
 from release.releases import Desired, Event, GatewayStatus, Phase, Release
 from release.variants import Variant
 from serving.failures import usual_failure
-from serving.journal import read_windows
+from serving.windows import read_windows
 from tasks.desk import OWNER_SECONDS
 from tasks.wiring import House
 

@@ -7,10 +7,16 @@ A segment is `<journals>/<gateway>/<number>.jsonl`. A call's line in it is
 `call` is the canonical JSON (RFC 8785) of a `CallLine`: its fields are in the order of the alphabet
 and its numbers are whole, so that what msgspec writes is canonical as it stands. `chain` is the
 SHA-256 of the line's predecessor's chain, raw, followed by the canonical bytes. `sealed` is the
-encrypted payload, and no part of the chain: the chain covers `commitment`, a salted hash of it,
-whose salt is sealed too. So a payload can be erased where it stands, by overwriting `sealed` with
-as many dashes, and every later line still verifies; nor does anything move.
+encrypted payload, empty where nothing was kept. The chain does not cover it but `commitment`, a
+salted hash of it whose salt is sealed too. So a payload can be erased where it stands, by
+overwriting `sealed` with as many dashes, and every later line still verifies; nor does anything
+move.
+
+Beside calls lie other lines, in the same chain: `{"segment":…}` heads each segment, `{"window":…}`
+sums up what came since the window before, `{"refused":…}` counts calls that could have no line.
 """
+
+from collections.abc import Sequence
 
 import msgspec
 
@@ -21,7 +27,7 @@ EPOCH = "0" * 64
 class Payload(msgspec.Struct, frozen=True):
     """What was asked and answered, as it is sealed."""
 
-    input: list[str] | list[list[int]]
+    input: Sequence[str | list[int]]
     """Texts, or token ids, as they were asked; redacted where the namespace says so."""
 
     output: msgspec.Raw

@@ -1,11 +1,12 @@
 """The ledger: what is desired, what happened, who agreed. The truth of which all else is an image.
 
-database ← rows ← history, desired (with folding), observed ← Ledger
+database ← rows ← history, desired (with folding), observed, anchors ← Ledger
 migrate, migrations: how a database gets its schema
 """
 
 from typing import Self
 
+from infra.ledger.anchors import Anchors
 from infra.ledger.database import Database
 from infra.ledger.desired import Change, Claim, Desires
 from infra.ledger.history import History, one_at_a_time
@@ -15,7 +16,7 @@ from infra.ledger.observed import Observed
 __all__ = ["Change", "Claim", "Ledger", "one_at_a_time"]
 
 
-class Ledger(History, Desires, Observed):
+class Ledger(History, Desires, Observed, Anchors):
     """Every verb of the ledger. Safe to use from several threads and processes.
 
     Foreign errors are translated: `Unavailable` where the database does not answer.

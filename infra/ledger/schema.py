@@ -6,7 +6,7 @@ read whole or not at all. `HEAD` names the newest migration, so that opening nee
 
 import sqlalchemy as sa
 
-HEAD = "0002"
+HEAD = "0004"
 
 metadata = sa.MetaData()
 
@@ -173,4 +173,16 @@ cursors = sa.Table(
     sa.Column("window", sa.BigInteger, nullable=False),
     sa.Column("segment", sa.BigInteger, nullable=False),
     sa.Column("offset", sa.BigInteger, nullable=False),
+)
+
+anchors = sa.Table(
+    "anchors",
+    metadata,
+    sa.Column("gateway", sa.Text, primary_key=True),
+    sa.Column("hour", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at_us", sa.BigInteger, nullable=False),
+    sa.Column("chain", sa.Text, nullable=False),
+    sa.Column("segment", sa.BigInteger, nullable=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("signature", sa.Text, nullable=False),
 )

@@ -15,6 +15,7 @@ from release.errors import SlipwayError
 from release.releases import Desired, GatewayStatus, ReplicaStatus
 from release.routes import Route, Routes
 from release.variants import NAME
+from serving.agent.anchoring import Anchoring
 from serving.agent.gateways import Gateways
 from serving.agent.places import Places
 from serving.agent.replicas import Replicas, Wanted
@@ -42,6 +43,7 @@ class Agent:
         self._snapshot = Snapshot.load(settings.run) or Snapshot(routes=Routes(number=0, routes={}))
         self._replicas = Replicas(settings, self._places)
         self._gateways = Gateways(settings, self._places, self.name)
+        self._anchoring = Anchoring(settings, self.name)
         self._observed: tuple[object, object] | None = None
         self._observed_at = 0.0
 
@@ -72,6 +74,17 @@ class Agent:
         self._publish(routes)
         self._gateways.keep()
         self._observe(routes, wanted)
+        self._anchor()
+
+    def _anchor(self) -> None:
+        if self._ledger is None:
+            return
+        try:
+            self._anchoring.keep(self._ledger)
+        except SlipwayError as error:
+            self._note("could not anchor the call record", error)
+            return
+        self._note("could not anchor the call record", None)
 
     def _desired(self) -> Mapping[str, Route]:
         """Read the ledger; where it cannot be read, what is on disk stays true."""

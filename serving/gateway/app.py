@@ -1,6 +1,7 @@
 """The gateway as a raw ASGI application: which address is answered by what."""
 
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from serving.gateway.inference import Inference
 from serving.gateway.metrics import Metrics
 from serving.gateway.pages import Pages
 from serving.gateway.pool import Pool
+from serving.gateway.recording import CallRecorder
 from serving.gateway.table import Table
 
 Send = Callable[[Message], Awaitable[None]]
@@ -30,6 +32,8 @@ class Address:
     """GET, which allows HEAD as well, or POST."""
 
     handler: Handler
+    protocol: str = ""
+    """In which a model is asked here; empty where none is."""
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -56,6 +60,7 @@ class Gateway:
         dispatcher: answers calls.
         metrics: counts.
         status: gives what `/-/status` shows.
+        recorder: keeps a line of calls that are refused before they are dispatched.
     """
 
     def __init__(
@@ -65,8 +70,11 @@ class Gateway:
         dispatcher: Dispatcher,
         metrics: Metrics,
         status: Callable[[], Mapping[str, Any]],
+        recorder: CallRecorder,
     ) -> None:
         self._metrics = metrics
+        self._table = table
+        self._recorder = recorder
         self.addresses = _addresses(
             Inference(table, pool, dispatcher), Pages(table, pool, metrics, status)
         )
@@ -80,6 +88,7 @@ class Gateway:
             return
         headers = Headers(scope["headers"])
         request_id = headers.request_id()
+        started = time.monotonic()
         try:
             address, named = self._find(scope["path"])
             address.allow(scope["method"])
@@ -87,6 +96,7 @@ class Gateway:
             found = await address.handler(ask)
         except Refusal as error:
             self._metrics.refused(error.status)
+            await self._record(scope["path"], error, request_id, started)
             found = _refused(scope["path"], error)
         except Gone:
             return
@@ -100,6 +110,24 @@ class Gateway:
             {"type": "http.response.start", "status": found.status, "headers": found_headers}
         )
         await send({"type": "http.response.body", "body": found.body})
+
+    async def _record(self, path: str, error: Refusal, request_id: str, started: float) -> None:
+        """Keep a line of a call of a model that was refused."""
+        try:
+            address, named = self._find(path)
+        except Refusal:
+            return
+        if not address.protocol:
+            return
+        endpoint = error.about or named.get("model") or named.get("endpoint", "")
+        await self._recorder.refused(
+            error,
+            endpoint=endpoint,
+            known=endpoint in self._table.endpoints,
+            id=request_id,
+            protocol=address.protocol,
+            started=started,
+        )
 
     def _find(self, path: str) -> tuple[Address, Mapping[str, str]]:
         if plain := self._plain.get(path):
@@ -118,12 +146,12 @@ def _refused(path: str, error: Refusal) -> Response:
 def _addresses(inference: Inference, pages: Pages) -> tuple[Address, ...]:
     """Everything that is served; what is asked most comes first."""
     model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
-    posts: tuple[tuple[str, Handler], ...] = (
-        (f"{model}/infer", inference.infer),
-        ("/predict/{endpoint}", inference.predict),
-        (f"{version}/infer", inference.infer),
-        ("/v1/embeddings", inference.embed),
-        ("/v2/repository/index", pages.index),
+    posts: tuple[tuple[str, Handler, str], ...] = (
+        (f"{model}/infer", inference.infer, "v2"),
+        ("/predict/{endpoint}", inference.predict, "predict"),
+        (f"{version}/infer", inference.infer, "v2"),
+        ("/v1/embeddings", inference.embed, "openai"),
+        ("/v2/repository/index", pages.index, ""),
     )
     gets: tuple[tuple[str, Handler], ...] = (
         ("/v2", pages.server),
@@ -140,6 +168,9 @@ def _addresses(inference: Inference, pages: Pages) -> tuple[Address, ...]:
         ("/-/status", pages.status),
     )
     return (
-        *(Address(path=path, method="POST", handler=handler) for path, handler in posts),
+        *(
+            Address(path=path, method="POST", handler=handler, protocol=protocol)
+            for path, handler, protocol in posts
+        ),
         *(Address(path=path, method="GET", handler=handler) for path, handler in gets),
     )

@@ -2,50 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from hashlib import blake2b
 
+from infra.calls.lines import Share
 from release.variants import Variant
+from serving.gateway.calling import Call, Recorder, Reply
 from serving.gateway.metrics import Metrics
 from serving.gateway.pool import Pool
 from serving.gateway.refusing import Failure, Refusal, refusal_of
 from serving.gateway.table import Endpoint
-from serving.journal import Counted, Record
 from serving.replica.messages import Answer, Kind
 from serving.replica.wire import ReplicaGone, ReplicaProblem
 
-__all__ = ["Call", "Dispatcher", "Refusal", "Reply"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """What a client asks."""
-
-    id: str
-    key: str
-    """What decides the arm: the caller's key, else the request id."""
-
-    texts: list[str]
-    ids: list[list[int]] = field(default_factory=list)
-    """Token ids of each item, instead of texts."""
-
-    deadline_ms: float | None = None
-    """The client's own limit, if it is shorter than the endpoint's."""
-
-    version: int | None = None
-    """Version that the client has pinned."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """What it is answered."""
-
-    answer: Answer
-    arm: Variant
-    generation: int
-    rescued: bool = False
+__all__ = ["Call", "Dispatcher", "Recorder", "Refusal", "Reply"]
 
 
 _Outcome = Answer | Failure
@@ -60,13 +30,13 @@ class Dispatcher:
 
     Args:
         pool: connections to replicas.
-        note: takes each request's record, before the client is answered.
+        recorder: keeps each call's line, before the client is answered.
         metrics: counts.
     """
 
-    def __init__(self, pool: Pool, note: Callable[[Record], None], metrics: Metrics) -> None:
+    def __init__(self, pool: Pool, recorder: Recorder, metrics: Metrics) -> None:
         self._pool = pool
-        self._note = note
+        self._recorder = recorder
         self._metrics = metrics
 
     async def answer(self, endpoint: Endpoint, call: Call) -> Reply:
@@ -76,10 +46,10 @@ class Dispatcher:
             Refusal: saying why not.
         """
         endpoint.in_flight += 1
-        started, owed = time.monotonic(), list[Counted]()
+        started, owed = time.monotonic(), list[Share]()
         try:
             while True:
-                way = _Way(self._pool, self._note, self._metrics, endpoint, call, started, owed)
+                way = _Way(self._pool, self._recorder, self._metrics, endpoint, call, started, owed)
                 with suppress(_Moved):
                     return await way.go()
         finally:
@@ -92,15 +62,15 @@ class _Way:
     def __init__(
         self,
         pool: Pool,
-        note: Callable[[Record], None],
+        recorder: Recorder,
         metrics: Metrics,
         endpoint: Endpoint,
         call: Call,
         started: float,
-        owed: list[Counted],
+        owed: list[Share],
     ) -> None:
         self._pool = pool
-        self._note = note
+        self._recorder = recorder
         self._metrics = metrics
         self._endpoint = endpoint
         self._route = endpoint.route
@@ -114,6 +84,9 @@ class _Way:
         self._failed: Variant | None = None
         """The canary, once it has failed by its own fault and the champion is asked instead."""
 
+        self._written = False
+        """Whether this call has its line, or was refused because it could have none."""
+
         self._owed = owed
         """What must still be counted of arms that this call met before its routes moved on."""
 
@@ -122,11 +95,13 @@ class _Way:
         self._deadline = self._started + min(limits) / 1e3
 
     async def go(self) -> Reply:
+        await self._recorder.admit(self._route.endpoint, self._deadline)
         arm = self._choose()
         try:
             return await self._through(arm)
         except asyncio.CancelledError:
-            self._abandoned()
+            if not self._written:
+                self._abandoned()
             raise
 
     async def _through(self, arm: Variant) -> Reply:
@@ -136,7 +111,7 @@ class _Way:
         if isinstance(outcome, Answer) and arm == self._route.stable:
             self._endpoint.answered((time.monotonic() - self._asked_at) * 1e3)
         counted = self._count(arm, outcome) if self._drawn else ()
-        return self._finish(arm, outcome, counted=counted)
+        return await self._finish(arm, outcome, counted=counted)
 
     def _abandoned(self) -> None:
         """Note that the client would wait no longer, and against whom.
@@ -152,7 +127,8 @@ class _Way:
         if arm is not None and arm == self._route.canary:
             self._endpoint.learn(self._route.generation, failed=True)
         said = Failure(kind="abandoned", message=f"the client left while {asked.ref} was asked")
-        self._write(asked, said, counted=(_failure_of(arm),) if arm else ())
+        with suppress(Refusal):
+            self._write(asked, said, counted=(_failure_of(arm),) if arm else ())
 
     def _choose(self) -> Variant:
         call = self._call
@@ -200,82 +176,79 @@ class _Way:
         first = await self._ask(canary, budget)
         if isinstance(first, Answer):
             self._endpoint.learn(self._route.generation, failed=False)
-            return self._finish(canary, first, counted=self._count(canary, first))
+            return await self._finish(canary, first, counted=self._count(canary, first))
         champion = self._route.stable
         if champion is None:
             self._endpoint.learn(self._route.generation, failed=not first.clients_fault)
-            return self._finish(canary, first, counted=self._count(canary, first))
+            return await self._finish(canary, first, counted=self._count(canary, first))
         self._failed = None if first.clients_fault else canary
         try:
             second = await self._ask(champion, self._left(), wait=True)
         except _Moved:
             self._owed += [_failure_of(one) for one in [self._failed] if one]
             raise
-        return self._rescue(canary, champion, first, second)
+        return await self._rescue(canary, champion, first, second)
 
-    def _rescue(
+    async def _rescue(
         self, canary: Variant, champion: Variant, first: Failure, second: _Outcome
     ) -> Reply:
         """Let the champion's answer decide whose fault it was."""
         if isinstance(second, Failure) and first.clients_fault:
             # Nobody knows that the champion would have taken it.
-            return self._finish(champion, second, counted=self._count(champion, second))
+            return await self._finish(champion, second, counted=self._count(champion, second))
         full = isinstance(second, Failure) and first.kind == second.kind == Kind.OVERLOADED
         if not full:
             # Where both are full it is the host that is.
             self._endpoint.learn(self._route.generation, failed=True)
         rescued = isinstance(second, Answer)
         self._metrics.stood_in_for(self._route.endpoint, canary, first.kind, rescued=rescued)
-        counted = [Counted(digest=canary.digest, requests=1, failures=1, rescued=int(rescued))]
+        counted = [Share(digest=canary.digest, requests=1, failures=1, rescued=int(rescued))]
         if not rescued:
             counted += self._count(champion, second)
-        return self._finish(
+        return await self._finish(
             champion, second, counted=tuple(counted), why=first.message, rescued=rescued
         )
 
-    def _count(self, arm: Variant, outcome: _Outcome) -> tuple[Counted, ...]:
+    def _count(self, arm: Variant, outcome: _Outcome) -> tuple[Share, ...]:
         if isinstance(outcome, Failure):
             if outcome.clients_fault:
                 return ()
             return (_failure_of(arm),)
         slow = (time.monotonic() - self._started) * 1e3 > self._guard.slow_ms
-        return (Counted(digest=arm.digest, requests=1, slow=int(slow)),)
+        return (Share(digest=arm.digest, requests=1, slow=int(slow)),)
 
-    def _finish(
+    async def _finish(
         self,
         arm: Variant,
         outcome: _Outcome,
         *,
-        counted: tuple[Counted, ...],
+        counted: tuple[Share, ...],
         why: str = "",
         rescued: bool = False,
     ) -> Reply:
-        self._write(arm, outcome, counted=counted, why=why)
+        if (settled := self._write(arm, outcome, counted=counted, why=why)) is not None:
+            await settled
         if isinstance(outcome, Answer):
             generation = self._route.generation
             return Reply(answer=outcome, arm=arm, generation=generation, rescued=rescued)
-        raise refusal_of(outcome)
+        refusal = refusal_of(outcome)
+        refusal.recorded = True
+        raise refusal
 
     def _write(
-        self, arm: Variant, outcome: _Outcome, *, counted: tuple[Counted, ...], why: str = ""
-    ) -> None:
-        good = isinstance(outcome, Answer)
+        self, arm: Variant, outcome: _Outcome, *, counted: tuple[Share, ...], why: str = ""
+    ) -> Awaitable[None] | None:
+        self._written = True
         self._measure(arm, outcome)
-        self._note(
-            Record(
-                at=time.time(),
-                id=self._call.id,
-                caller=blake2b(self._call.key.encode(errors="replace"), digest_size=8).hexdigest(),
-                endpoint=self._route.endpoint,
-                generation=self._route.generation,
-                version=arm.version if good else 0,
-                outcome="ok" if isinstance(outcome, Answer) else outcome.kind,
-                why=why if isinstance(outcome, Answer) else outcome.message,
-                ms=(time.monotonic() - self._started) * 1e3,
-                queue_ms=outcome.queue_ms if isinstance(outcome, Answer) else 0.0,
-                compute_ms=outcome.compute_ms if isinstance(outcome, Answer) else 0.0,
-                counted=(*counted, *self._owed),
-            )
+        return self._recorder.note(
+            self._call,
+            self._route,
+            arm,
+            outcome,
+            counted=(*counted, *self._owed),
+            why=why,
+            started=self._started,
+            until=self._deadline,
         )
 
     def _measure(self, arm: Variant, outcome: _Outcome) -> None:
@@ -288,5 +261,5 @@ class _Way:
             self._metrics.unanswered(name, arm, outcome.kind, seconds=seconds, failed=failed)
 
 
-def _failure_of(arm: Variant) -> Counted:
-    return Counted(digest=arm.digest, requests=1, failures=1)
+def _failure_of(arm: Variant) -> Share:
+    return Share(digest=arm.digest, requests=1, failures=1)

@@ -18,6 +18,7 @@ from serving.gateway.exchange import (
 )
 from serving.gateway.inputs import Items
 from serving.gateway.pool import Pool
+from serving.gateway.refusing import RECORDED
 from serving.gateway.table import Endpoint, Table
 
 
@@ -44,9 +45,10 @@ class Inference:
         request = v2.read(plain)
         wish = v2.wished(request, self._task(endpoint))
         items = v2.items_of(request, raw)
-        reply = await self._reply(ask, endpoint, items, version)
-        given = outputs.outputs(wish.names, reply.answer, items.texts)
-        found = v2.response(request, wish, reply.arm, given)
+        reply = await self._reply(ask, endpoint, items, "v2", version)
+        with RECORDED:
+            given = outputs.outputs(wish.names, reply.answer, items.texts)
+            found = v2.response(request, wish, reply.arm, given)
         headers = (*found.headers, *told(reply))
         return Response(body=found.body, kind=found.kind, headers=headers)
 
@@ -57,20 +59,28 @@ class Inference:
         texts = predict.texts_of(request)
         if request.probabilities:
             outputs.allow([outputs.PROBABILITIES], self._task(endpoint))
-        reply = await self._reply(ask, endpoint, Items(texts=texts))
-        labels = self._labels(reply) if request.probabilities else []
-        found = predict.response(request, texts, reply.answer, labels)
+        reply = await self._reply(ask, endpoint, Items(texts=texts), "predict")
+        with RECORDED:
+            labels = self._labels(reply) if request.probabilities else []
+            found = predict.response(request, texts, reply.answer, labels)
         return json_response(found, headers=told(reply))
 
     async def embed(self, ask: Ask) -> Response:
         """Answer with embeddings, in OpenAI's shape."""
         request = openai.read(await read_body(ask.receive, ask.headers))
         endpoint = openai.endpoint_of(self._table, request.model)
-        items = openai.items_of(request)
-        if status := status_of(self._pool, endpoint):
-            openai.allow(request, status.task, status.width)
-        reply = await self._reply(ask, endpoint, items)
-        return json_response(openai.response(request, reply.answer), headers=told(reply))
+        try:
+            items = openai.items_of(request)
+            if status := status_of(self._pool, endpoint):
+                openai.allow(request, status.task, status.width)
+        except Refusal as error:
+            # The address does not say whom it is about, and its line must.
+            error.about = request.model
+            raise
+        reply = await self._reply(ask, endpoint, items, "openai")
+        with RECORDED:
+            found = openai.response(request, reply.answer)
+        return json_response(found, headers=told(reply))
 
     def _task(self, endpoint: Endpoint) -> str:
         """Name the task of an endpoint's model; empty where no replica can be asked just now."""
@@ -84,7 +94,12 @@ class Inference:
         raise Refusal(503, f"The labels of {reply.arm.ref} are not known any more.", retry=1)
 
     async def _reply(
-        self, ask: Ask, endpoint: Endpoint, items: Items, version: int | None = None
+        self,
+        ask: Ask,
+        endpoint: Endpoint,
+        items: Items,
+        protocol: str,
+        version: int | None = None,
     ) -> Reply:
         call = Call(
             id=ask.id,
@@ -93,6 +108,7 @@ class Inference:
             ids=items.ids,
             deadline_ms=ask.headers.deadline_ms(),
             version=version,
+            protocol=protocol,
         )
         return await _unless_gone(self._dispatcher.answer(endpoint, call), ask.receive)
 

@@ -7,21 +7,26 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from infra.calls.checkpoints import Signer
+from infra.calls.vault import Vault
+from release.callers import Capture, Recording, WhenFull
 from serving.gateway.app import Gateway
 from serving.gateway.connections import Server, configured
 from serving.gateway.dispatch import Dispatcher
 from serving.gateway.metrics import Metrics
 from serving.gateway.pool import Pool, Standing
+from serving.gateway.recording import CallRecorder, everywhere
 from serving.gateway.snapshot import Watch
+from serving.gateway.standing import Recorded
 from serving.gateway.table import Table
-from serving.journal import JournalWriter, Record
+from serving.journal import JournalWriter
+from serving.keeping import Keeper
 
 LOOK_SECONDS = 0.05
 
@@ -32,7 +37,7 @@ class Process:
 
     name: str
     watch: Watch
-    journal: JournalWriter
+    keeper: Keeper
     table: Table = field(default_factory=Table)
     pool: Pool = field(default_factory=Pool)
     grpc: str = ""
@@ -40,10 +45,6 @@ class Process:
 
     draining: Callable[[], bool] = lambda: False
     """Whether it was told to end, and finishes what it has."""
-
-    def note(self, record: Record) -> None:
-        """Write a request down."""
-        self.journal.write(record)
 
     def status(self) -> dict[str, Any]:
         """Say what is served here."""
@@ -55,7 +56,7 @@ class Process:
             "draining": self.draining(),
             "number": current.routes.number if current else 0,
             "broken_snapshots": self.watch.broken,
-            "dropped_records": self.journal.dropped,
+            "calls": self.keeper.as_json(),
             "endpoints": [one.as_json() for one in self.table.endpoints.values()],
             "replicas": {
                 digest: [_standing(one) for one in mine]
@@ -74,8 +75,7 @@ class Process:
         while True:
             try:
                 self.follow()
-                if self.journal.due(time.time()):
-                    self.journal.close_window()
+                self.keeper.tick()
             except Exception as error:  # the routes at hand are served on, whatever this was
                 sys.stderr.write(f"gateway: could not look for new routes: {error!r}\n")
                 await asyncio.sleep(1)
@@ -103,14 +103,17 @@ class Ending:
 
 async def serve(given: argparse.Namespace, ending: Ending) -> None:
     """Serve on the socket that the agent holds."""
-    journal = JournalWriter(given.journal, given.name)
-    process = Process(name=given.name, watch=Watch(given.folder), journal=journal)
+    secrets = given.secrets or given.journal.parent / "secrets" / "calls"
+    keeper = Keeper(JournalWriter(given.journal, given.name), Signer(secrets))
+    recorder = CallRecorder(keeper, Vault(secrets), everywhere(_recording(given)))
+    process = Process(name=given.name, watch=Watch(given.folder), keeper=keeper)
     table, pool = process.table, process.pool
     metrics = Metrics(table, lambda arm: pool.status(arm.digest) is not None, pool.standing)
-    dispatcher = Dispatcher(pool, process.note, metrics)
-    app = Gateway(table, pool, dispatcher, metrics, process.status)
+    metrics.registry.register(Recorded(keeper))
+    dispatcher = Dispatcher(pool, recorder, metrics)
+    app = Gateway(table, pool, dispatcher, metrics, process.status, recorder)
     process.follow()
-    following = asyncio.create_task(process.keep_following())
+    beside = [asyncio.create_task(one) for one in (process.keep_following(), keeper.run())]
     given.status.unlink(missing_ok=True)
     local = await asyncio.start_unix_server(_tell(process), str(given.status))
     server = Server(configured(app))
@@ -120,17 +123,28 @@ async def serve(given: argparse.Namespace, ending: Ending) -> None:
         # Imported here: a gateway that serves none is spared 12 MB.
         from serving.gateway.grpc.server import GrpcServer
 
-        other = await GrpcServer.start(given.grpc, table, pool, dispatcher, metrics)
+        other = await GrpcServer.start(given.grpc, table, pool, dispatcher, metrics, recorder)
         process.grpc, server.drain_too = other.address, other.stop
     listening = socket.socket(fileno=given.fd)
     try:
         await server.serve(sockets=[listening])
     finally:
-        following.cancel()
+        for one in beside:
+            one.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         local.close()
         given.status.unlink(missing_ok=True)
         process.pool.close()
-        journal.close()
+        await keeper.close()
+
+
+def _recording(given: argparse.Namespace) -> Recording:
+    return Recording(
+        capture=Capture(given.capture),
+        sample=given.sample,
+        strict=given.strict,
+        when_full=WhenFull(given.when_full),
+    )
 
 
 def _standing(one: Standing) -> dict[str, Any]:
@@ -160,6 +174,11 @@ def main() -> int:
         "--status", type=Path, required=True, help="local socket that tells how it is"
     )
     parser.add_argument("--journal", type=Path, required=True, help="folder of journals")
+    parser.add_argument("--secrets", type=Path, help="folder of the call record's secrets")
+    parser.add_argument("--capture", default="none", choices=[one.value for one in Capture])
+    parser.add_argument("--sample", type=float, default=1.0, help="part of payloads kept, 0..1")
+    parser.add_argument("--strict", action="store_true", help="answer once a line is on the disk")
+    parser.add_argument("--when-full", default="refuse", choices=[one.value for one in WhenFull])
     parser.add_argument("--grpc", default="", metavar="HOST:PORT", help="serve gRPC there as well")
     given = parser.parse_args()
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)

@@ -57,11 +57,12 @@ def response(request: PredictRequest, texts: list[str], answer: Answer, labels: 
         answer: what was answered.
         labels: the model's labels, in the order of the scores; none where nobody asked for each.
     """
-    found = _rows(answer.found, texts, labels)
+    found = found_rows(answer.found, texts, labels)
     return found if request.text is None else found[0]
 
 
-def _rows(found: Found, texts: list[str], labels: list[str]) -> list[Any]:
+def found_rows(found: Found, texts: list[str], labels: list[str]) -> list[Any]:
+    """Write what was found in each item as plain data; words of entities only where texts are."""
     if isinstance(found, Classes):
         return [
             {"label": label, "score": max(scores)}

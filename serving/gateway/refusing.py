@@ -16,6 +16,27 @@ class Refusal(SlipwayError):
         self.retry = retry
         """Seconds after which to try again; 0 says nothing."""
 
+        self.recorded = False
+        """Whether the call that is refused has its line already, or can have none."""
+
+        self.about = ""
+        """Endpoint that was asked, where the address does not name it."""
+
+
+class _Recorded:
+    """Marks refusals of calls that have been answered by an arm: they have their one line."""
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, _kind: object, error: object, _traceback: object) -> None:
+        """Mark what goes by."""
+        if isinstance(error, Refusal):
+            error.recorded = True
+
+
+RECORDED = _Recorded()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
@@ -44,9 +65,14 @@ _STATUS = {
 }
 
 
+def status_of(kind: str) -> int:
+    """Give the status that a kind of failure means to a client; who left is told nothing."""
+    return 499 if kind == "abandoned" else _STATUS.get(kind, 500)
+
+
 def refusal_of(failure: Failure) -> Refusal:
     """Give the refusal that a failure means to a client."""
-    status = _STATUS.get(failure.kind, 500)
+    status = status_of(failure.kind)
     # A client that comes back sooner than that only makes it later.
     retry = max(1, math.ceil(failure.wait)) if status in (429, 503) else 0
     return Refusal(status, failure.message, retry=retry)

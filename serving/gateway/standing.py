@@ -8,6 +8,7 @@ from prometheus_client.registry import Collector
 
 from release.variants import Variant
 from serving.gateway.table import Endpoint, Table
+from serving.keeping import Keeper
 
 ARM = ("endpoint", "version", "variant")
 SERIES_OF_ENDPOINT = 5
@@ -75,3 +76,27 @@ def _gauge(
     name: str, says: str, value: Callable[[Endpoint], float]
 ) -> tuple[GaugeMetricFamily, Callable[[Endpoint], float]]:
     return GaugeMetricFamily(f"slipway_{name}", says, labels=["endpoint"]), value
+
+
+class Recorded(Collector):
+    """Tells how many calls have their line, and how many were refused because they had none.
+
+    Args:
+        keeper: of the journal.
+    """
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is known before it is collected."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Give both counts, and whether there is room now."""
+        keeper, recorded, refused = self._keeper, "slipway_calls_recorded", "slipway_calls_refused"
+        yield CounterMetricFamily(recorded, "Calls written down.", value=keeper.recorded)
+        said = "Calls refused because they could not be written down."
+        yield CounterMetricFamily(refused, said, value=keeper.refused)
+        said = "1 where calls cannot be written down."
+        yield GaugeMetricFamily("slipway_calls_trouble", said, value=float(bool(keeper.trouble)))

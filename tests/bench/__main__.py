@@ -16,10 +16,11 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.files import write_atomic
-from tests.bench import journey, serving, variants
+from tests.bench import calls, journey, serving, variants
 from tests.bench.figures import Figure
 
 GROUPS: Mapping[str, Callable[[], Iterator[Figure]]] = {
+    "calls": calls.figures,
     "journey": journey.figures,
     "serving": serving.figures,
     "variants": variants.figures,

@@ -21,10 +21,12 @@ from pathlib import Path
 import msgspec
 
 from evaluation.live import judge_live
+from infra.calls.chain import CALL
+from infra.calls.lines import CallLine, Entry
 from release.evidence import Tally
 from release.gates import Decision
 from release.releases import Event, Release
-from serving.journal import Record
+from serving.journal import tally_of
 from tasks.wiring import House
 
 
@@ -54,7 +56,11 @@ class Account:
         return self.orchestration / self.wall
 
 
-def account(release: Release, events: Sequence[Event], records: Sequence[Record]) -> Account:
+_entry = msgspec.json.Decoder(Entry).decode
+_call = msgspec.json.Decoder(CallLine).decode
+
+
+def account(release: Release, events: Sequence[Event], records: Sequence[CallLine]) -> Account:
     """Split a closed release's time.
 
     Args:
@@ -93,10 +99,12 @@ def _last(events: Iterable[Event], kind: str, otherwise: float) -> float:
     return max((one.at for one in events if one.kind == kind), default=otherwise)
 
 
-def _soaks(release: Release, events: Sequence[Event], records: Sequence[Record]) -> Iterable[float]:
+def _soaks(
+    release: Release, events: Sequence[Event], records: Sequence[CallLine]
+) -> Iterable[float]:
     """Give, for each step that was left, how long it could not have been left."""
     marks = [one for one in events if one.kind in ("step", "promoted", "restored", "rolled-back")]
-    ends = [record.at for record in records]
+    ends = [record.at_us / 1e6 for record in records]
     for number, mark in enumerate(marks[:-1]):
         if mark.kind != "step":
             continue
@@ -110,7 +118,7 @@ def _soaks(release: Release, events: Sequence[Event], records: Sequence[Record])
 
 
 def _enough(
-    release: Release, step: int, before: Sequence[Record], during: Sequence[Record]
+    release: Release, step: int, before: Sequence[CallLine], during: Sequence[CallLine]
 ) -> float | None:
     """Give the moment at which a step's evidence passed, None if it never did."""
     canary = release.chosen.variant.digest if release.chosen else ""
@@ -126,14 +134,14 @@ def _enough(
         share = plan.next_share(step)
         findings = judge_live(tallies.get(stable, Tally()), seen, live, next_share=share)
         if all(one.decision is Decision.PASS for one in findings):
-            return record.at
+            return record.at_us / 1e6
     return None
 
 
-def _add(tallies: dict[str, Tally], records: Iterable[Record]) -> dict[str, Tally]:
+def _add(tallies: dict[str, Tally], records: Iterable[CallLine]) -> dict[str, Tally]:
     for record in records:
         for one in record.counted:
-            tallies[one.digest] = tallies.get(one.digest, Tally()) + one.tally()
+            tallies[one.digest] = tallies.get(one.digest, Tally()) + tally_of(one)
     return tallies
 
 
@@ -144,18 +152,21 @@ def _bake(release: Release, events: Sequence[Event], closed: float) -> float:
     return min(closed - promoted[0], release.policy.plan.bake_seconds)
 
 
-def requests(journal: Path, release: Release) -> list[Record]:
+def requests(journal: Path, release: Release) -> list[CallLine]:
     """Read every request to a release's endpoint while it was open, in the order of their ends."""
     closed = release.closed_at or float("inf")
     found = [
         record
         for path in sorted(journal.glob("*/*.jsonl"))
         for line in path.read_bytes().splitlines()
-        if line and not line.startswith(b'{"window":')
-        for record in [msgspec.json.decode(line, type=Record)]
-        if record.endpoint == release.candidate.model and release.opened_at <= record.at <= closed
+        if line.startswith(CALL)
+        for record in [
+            msgspec.json.decode(msgspec.json.decode(line, type=Entry).call, type=CallLine)
+        ]
+        if record.endpoint == release.candidate.model
+        and release.opened_at <= record.at_us / 1e6 <= closed
     ]
-    return sorted(found, key=lambda record: record.at)
+    return sorted(found, key=lambda record: record.at_us)
 
 
 def of(house: House, releases: Iterable[Release]) -> Mapping[str, Account]:

@@ -7,12 +7,13 @@ from typing import Literal
 
 import pytest
 
+from infra.calls.lines import CallLine
 from release.releases import Event, Phase, Release
-from serving.journal import Counted, Record
 from tests.bench import __main__ as bench
 from tests.bench import journey
 from tests.bench.accounts import account
 from tests.bench.figures import Figure, ratio
+from tests.fakes.call_lines import a_call
 from tests.fakes.nouns import POLICY, a_release, judged, variant
 
 Side = Literal["higher", "lower"]
@@ -90,22 +91,13 @@ def _event(kind: str, at: float, **data: object) -> Event:
     return Event(kind=kind, at=at, actor="slipway", sentence=kind, data=data)
 
 
-def _records(release: Release, start: float, end: float) -> list[Record]:
+def _records(release: Release, start: float, end: float) -> list[CallLine]:
     """Ten requests a second, every second one to the canary."""
     assert release.chosen is not None
     arms = (release.chosen.variant.digest, variant(1).digest)
     moments = [start + tenth / 10 for tenth in range(round(10 * (end - start)))]
     return [
-        Record(
-            at=at,
-            id=f"r{number}",
-            endpoint="docs-router",
-            generation=1,
-            version=2,
-            outcome="ok",
-            ms=1.0,
-            counted=(Counted(digest=arms[number % 2], requests=1),),
-        )
+        a_call(number, at=at, endpoint="docs-router", digest=arms[number % 2])
         for number, at in enumerate(moments)
     ]
 

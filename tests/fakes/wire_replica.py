@@ -13,6 +13,9 @@ from typing import Any
 
 import httpx
 
+from infra.calls.lines import CallLine
+from infra.calls.vault import Vault
+from release.callers import Capture, Recording
 from release.routes import Guard, Route
 from release.variants import Variant
 from serving.gateway.app import Gateway
@@ -20,8 +23,10 @@ from serving.gateway.dispatch import Dispatcher
 from serving.gateway.metrics import Metrics
 from serving.gateway.outputs import CLASSIFIES, EMBEDS, TAGS
 from serving.gateway.pool import Pool
+from serving.gateway.recording import CallRecorder, everywhere
 from serving.gateway.table import Table
-from serving.journal import Record
+from serving.journal import JournalWriter
+from serving.keeping import Keeper
 from serving.replica.messages import (
     Answer,
     Ask,
@@ -40,6 +45,7 @@ from serving.replica.messages import (
     read_question,
 )
 from serving.replica.wire import Frames
+from tests.fakes.call_lines import calls_in
 
 LABELS = ["alpha", "beta"]
 LONGEST = 16
@@ -139,16 +145,18 @@ def _ids(text: str) -> list[int]:
 class Stand:
     """A gateway in this process, and replicas without models behind real sockets."""
 
-    def __init__(self, folder: Path, clock: Callable[[], float]) -> None:
+    def __init__(self, folder: Path, clock: Callable[[], float], capture: Capture) -> None:
         self.folder = folder
         self.table, self.pool = Table(), Pool()
-        self.records: list[Record] = []
+        keeper = Keeper(JournalWriter(folder / "journal", "test/g1"))
+        self.recorder = CallRecorder(
+            keeper, Vault(folder / "secrets"), everywhere(Recording(capture=capture))
+        )
         self.status: dict[str, Any] = {}
         self.replicas: dict[str, WireReplica] = {}
         self.metrics = Metrics(self.table, self._ready, self.pool.standing, clock=clock)
-        dispatcher = Dispatcher(self.pool, self.records.append, self.metrics)
-        self.app = Gateway(self.table, self.pool, dispatcher, self.metrics, lambda: self.status)
-        transport = httpx.ASGITransport(app=self.app)
+        self.app = self._app()
+        transport = httpx.ASGITransport(app=self._asked)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://gateway")
         self._servers: list[asyncio.Server] = []
 
@@ -195,6 +203,24 @@ class Stand:
         while not all(self._ready(arm) for arm in route.variants):
             await asyncio.sleep(0.005)
 
+    def _app(self) -> Gateway:
+        dispatcher = Dispatcher(self.pool, self.recorder, self.metrics)
+        parts = (self.table, self.pool, dispatcher, self.metrics)
+        return Gateway(*parts, lambda: self.status, self.recorder)
+
+    async def _asked(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+    def record(self, recorder: CallRecorder) -> None:
+        """Record otherwise from here on."""
+        self.recorder = recorder
+        self.app = self._app()
+
+    @property
+    def records(self) -> list[CallLine]:
+        """Every call that was written down."""
+        return calls_in(self.folder / "journal")
+
     async def text(self, path: str) -> str:
         return (await self.client.get(path)).text
 
@@ -207,10 +233,12 @@ class Stand:
 
 
 @asynccontextmanager
-async def standing(clock: Callable[[], float] = lambda: 0.0) -> AsyncIterator[Stand]:
+async def standing(
+    clock: Callable[[], float] = lambda: 0.0, capture: Capture = Capture.NONE
+) -> AsyncIterator[Stand]:
     """A gateway with nothing to serve yet."""
     with tempfile.TemporaryDirectory(prefix="slipway-test-") as folder:
-        stand = Stand(Path(folder), clock)
+        stand = Stand(Path(folder), clock, capture)
         try:
             yield stand
         finally:

@@ -2,12 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from infra.settings import inherited
 from release.releases import Desired
 from release.routes import Serving
 from serving.agent.replica import Replica
@@ -52,6 +55,26 @@ def test_a_gateway_that_is_killed_comes_back_on_its_port(host: Host) -> None:
     until(host.serves, 20)
     assert (host.settings.run / "port").read_text() == port
     assert host.processes("gateway.main") != [gateway]
+
+
+def test_what_its_gateways_record_is_anchored_and_can_be_proven(host: Host) -> None:
+    for _ in range(3):
+        assert host.ask().status_code == 200
+    (place,) = host.settings.journal.iterdir()
+
+    def verify() -> subprocess.CompletedProcess[str]:
+        env = inherited(SLIPWAY_HOME=str(host.home.root))
+        command = [sys.executable, "-c", "from console.main import run; run()", "calls", "verify"]
+        return subprocess.run(command, env=env, text=True, capture_output=True, check=False)
+
+    until(lambda: "; 0 since then" in verify().stdout, 20)
+    said = verify()
+    assert said.returncode == 0 and f"{place.name}: calls 1 to " in said.stdout
+    path = place / "00000001.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"status":200', b'"status":500', 1))
+    said = verify()
+    assert said.returncode == 1
+    assert "NOT PROVEN: segment 1, line " in said.stdout and " was changed" in said.stdout
 
 
 def test_a_lost_ledger_takes_nothing_out_of_production(host: Host) -> None:

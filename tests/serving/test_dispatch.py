@@ -13,9 +13,10 @@ from serving.gateway.dispatch import Call, Dispatcher, Refusal, Reply
 from serving.gateway.metrics import Metrics
 from serving.gateway.pool import Pool
 from serving.gateway.table import Endpoint, Table
-from serving.journal import Record
+from serving.journal import tally_of
 from serving.replica.messages import Answer, Classes, Kind
 from serving.replica.wire import ReplicaGone, ReplicaProblem
+from tests.fakes.notes import Notes
 from tests.fakes.wire_replica import variant
 
 CHAMPION, CANARY = variant(1), variant(2)
@@ -78,10 +79,10 @@ class Desk:
         )
         self.endpoint = Endpoint(route)
         table = Table(endpoints={"tiny": self.endpoint})
-        self.records: list[Record] = []
+        self.notes = Notes()
         self.pool = Scripted(champion, canary)  # type: ignore[arg-type]
         metrics = Metrics(table, lambda _arm: True)
-        self.dispatcher = Dispatcher(self.pool, self.records.append, metrics)
+        self.dispatcher = Dispatcher(self.pool, self.notes, metrics)
 
     async def ask(self, number: int, *, leaves: float = 0.0, **more: object) -> Reply | None:
         call = Call(id=str(number), key=str(number), texts=["x"], **more)  # type: ignore[arg-type]
@@ -100,9 +101,14 @@ class Desk:
             await asyncio.gather(*(self.ask(number, **more) for number in range(count)))
 
         asyncio.run(them())
-        assert len(self.records) == count
+        assert len(self.notes.records) == count
         found = [
-            [one.tally() for record in self.records for one in record.counted if one.digest == arm]
+            [
+                tally_of(one)
+                for record in self.notes.records
+                for one in record.counted
+                if one.digest == arm
+            ]
             for arm in (CHAMPION.digest, CANARY.digest)
         ]
         champion, canary = (sum(some, Tally()) for some in found)
@@ -123,10 +129,17 @@ def test_a_canary_that_hangs_answers_for_clients_that_outlast_it_a_little() -> N
     assert canary.failures > 15 and champion.failures == 60 - canary.failures
 
 
+def test_who_leaves_while_the_line_goes_to_the_disk_has_one_line() -> None:
+    desk = Desk(answers(), answers())
+    desk.notes.settles = lambda: asyncio.sleep(5)
+    asyncio.run(desk.ask(1, leaves=0.05))
+    assert [one.outcome for one in desk.notes.records] == ["ok"]
+
+
 def test_short_deadlines_are_evidence_of_nothing() -> None:
     desk = Desk(answers(0.05), answers(0.05))
     assert desk.ask_all(50, deadline_ms=5.0) == (NONE, NONE)
-    assert {record.outcome for record in desk.records} == {"timeout"}
+    assert {record.outcome for record in desk.notes.records} == {"timeout"}
 
 
 def test_who_leaves_at_once_says_nothing() -> None:
@@ -165,13 +178,13 @@ def test_a_pinned_champion_is_waited_for_and_a_pinned_canary_is_not() -> None:
     desk = Desk(comes_back, comes_back)
     assert asyncio.run(desk.ask(1, version=1)) is not None
     assert asyncio.run(desk.ask(2, version=2)) is None
-    assert [record.counted for record in desk.records] == [(), ()]
+    assert [record.counted for record in desk.notes.records] == [(), ()]
 
 
 def test_a_pinned_call_that_is_left_is_still_written_down() -> None:
     desk = Desk(answers(1), answers(1))
     asyncio.run(desk.ask(1, leaves=0.05, version=2))
-    assert [(one.outcome, one.counted) for one in desk.records] == [("abandoned", ())]
+    assert [(one.outcome, one.counted) for one in desk.notes.records] == [("abandoned", ())]
 
 
 @pytest.mark.parametrize("first", [ReplicaGone("dead"), kind(Kind.INTERNAL)])
@@ -188,6 +201,6 @@ def test_a_canarys_failure_outlives_the_routes_that_it_failed_by(first: Exceptio
         desk.pool.does[CHAMPION.digest] = answers()
 
     asyncio.run(work())
-    (record,) = desk.records
+    (record,) = desk.notes.records
     failed = [one for one in record.counted if one.digest == CANARY.digest]
     assert [one.failures for one in failed] == [1]

@@ -21,7 +21,7 @@ from release.routes import Guard, Route
 from serving.failures import usual_failure
 from serving.gateway.snapshot import NAME
 from serving.gateway.tensors import from_texts
-from serving.journal import read_windows
+from serving.windows import read_windows
 from tests.serving.conftest import Tiny
 from tests.serving.tier import Tier, body, labels, until
 
@@ -376,6 +376,11 @@ def test_a_gateway_that_is_told_to_end_while_it_starts_ends(tmp_path: Path) -> N
         folder=tmp_path,
         status=tmp_path / "s",
         journal=tmp_path / "journal",
+        secrets=None,
+        capture="none",
+        sample=1.0,
+        strict=False,
+        when_full="refuse",
         grpc="",
     )
     ending = Ending()

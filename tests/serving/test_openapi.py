@@ -116,7 +116,7 @@ def test_answers_are_as_documented(path: str) -> None:
                 "number": 1,
                 "endpoints": [],
                 "broken_snapshots": 0,
-                "dropped_records": 0,
+                "calls": {"recorded": 0, "refused": 0, "trouble": ""},
             }
             await work(stand)
 

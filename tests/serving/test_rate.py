@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.journal import Counted, JournalWriter, Record
+from serving.journal import JournalWriter
 from serving.rate import LATELY_SECONDS, request_rate
+from tests.fakes.call_lines import a_call
 
 NOW = 10_000.0
 
@@ -18,20 +19,8 @@ def journal(
     monkeypatch.setattr("serving.journal.time.time", lambda: clock)
     writer = JournalWriter(root, gateway)
     for clock in at:
-        for number in range(each):
-            counted = (Counted(digest="sha256:a", requests=1),)
-            writer.write(
-                Record(
-                    at=clock,
-                    id=str(number),
-                    endpoint="mine",
-                    generation=1,
-                    version=1,
-                    outcome="ok",
-                    ms=1.0,
-                    counted=counted,
-                )
-            )
+        for _ in range(each):
+            writer.write(a_call(writer.sequence + 1, at=clock, endpoint="mine", digest="sha256:a"))
         writer.close_window()
     writer.close()
 

@@ -47,6 +47,9 @@ class Tier:
     grpc: str = ""
     """Where gRPC shall be served; `address` is where it is."""
 
+    recording: tuple[str, ...] = ()
+    """What the gateway is told to record, such as `--capture full`."""
+
     number: int = 0
     routes: dict[str, Route] = field(default_factory=dict)
     replicas: dict[str, Process] = field(default_factory=dict)
@@ -123,6 +126,7 @@ class Tier:
             *("--folder", str(self.folder), "--status", str(self.sockets / "status")),
             *("--journal", str(self.folder / "journal")),
             *(("--grpc", self.grpc) if self.grpc else ()),
+            *self.recording,
         ]
         log = self.folder / "gateway.log"
         self.gateway = start("gateway", command, env=inherited(), log=log, pass_fds=[fd])

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from infra.calls.lines import Share
 from infra.ledger import Ledger
 from infra.settings import Settings
 from release.releases import Event, Phase, Release
-from serving.journal import Counted, JournalWriter, Record, read_windows
+from serving.journal import JournalWriter
+from serving.windows import read_windows
 from tasks.advance import advance, settle
 from tasks.reconcile import STALE_SECONDS, due
 from tasks.wiring import House, house
+from tests.fakes.call_lines import a_call
 from tests.fakes.nouns import a_release, judged, variant
 from tests.infra.world import claimed, opened
 
@@ -34,24 +37,16 @@ def traffic(here: House, windows: int) -> None:
     """Let a gateway have answered badly, long ago, one request a window."""
     writer = JournalWriter(here.settings.journal, "host/g1")
     for number in range(windows):
+        counted = (Share(digest=variant(1).digest, requests=1, failures=1),)
         writer.write(
-            Record(
-                at=float(number),
-                id=f"{number}",
-                endpoint=MODEL,
-                generation=1,
-                version=1,
-                outcome="timeout",
-                ms=1.0,
-                counted=(Counted(digest=variant(1).digest, requests=1, failures=1),),
-            )
+            a_call(number + 1, at=number, endpoint=MODEL, outcome="timeout", counted=counted)
         )
         writer.close_window()
     writer.close()
 
 
 def test_traffic_of_before_is_no_evidence(here: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.journal.MOST_READ", 2000)
+    monkeypatch.setattr("serving.windows.MOST_READ", 2000)
     traffic(here, 200)
     some, _ = read_windows(here.settings.journal, {})
     assert 0 < len(some) < 20, "one reading took it all: nothing was tested"

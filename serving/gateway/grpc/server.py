@@ -11,6 +11,7 @@ from serving.gateway.grpc.health import Health
 from serving.gateway.grpc.service import Service
 from serving.gateway.metrics import Metrics
 from serving.gateway.pool import Pool
+from serving.gateway.recording import CallRecorder
 from serving.gateway.table import Table
 
 MOST_CALLS = 4096
@@ -49,7 +50,13 @@ class GrpcServer:
 
     @classmethod
     async def start(
-        cls, address: str, table: Table, pool: Pool, dispatcher: Dispatcher, metrics: Metrics
+        cls,
+        address: str,
+        table: Table,
+        pool: Pool,
+        dispatcher: Dispatcher,
+        metrics: Metrics,
+        recorder: CallRecorder,
     ) -> "GrpcServer":
         """Listen.
 
@@ -59,13 +66,14 @@ class GrpcServer:
             pool: connections to replicas.
             dispatcher: answers calls.
             metrics: counts refusals.
+            recorder: keeps a line of calls that are refused before they are dispatched.
 
         Raises:
             Unavailable: nothing can listen there.
         """
         server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MOST_CALLS)
         health = Health(table, pool, metrics)
-        service = Service(table, pool, dispatcher, metrics)
+        service = Service(table, pool, dispatcher, metrics, recorder)
         server.add_generic_rpc_handlers((service.handlers(), health.handlers()))
         try:
             port = server.add_insecure_port(address)

@@ -1,12 +1,13 @@
 """The Open Inference Protocol, V2 gRPC: what each call does."""
 
+import time
 from importlib.metadata import version as version_of_package
 from typing import Any
 
 import grpc
 
 from serving.gateway import describing, outputs
-from serving.gateway.dispatch import Call, Dispatcher
+from serving.gateway.dispatch import Call, Dispatcher, Refusal
 from serving.gateway.exchange import (
     Pairs,
     all_ready,
@@ -23,6 +24,8 @@ from serving.gateway.grpc.calls import Caller, unary
 from serving.gateway.grpc.messages import items_of, model_metadata, response
 from serving.gateway.metrics import Metrics
 from serving.gateway.pool import Pool
+from serving.gateway.recording import CallRecorder
+from serving.gateway.refusing import RECORDED
 from serving.gateway.table import Table
 
 NAME = "inference.GRPCInferenceService"
@@ -36,13 +39,22 @@ class Service:
         pool: connections to replicas.
         dispatcher: answers calls.
         metrics: counts refusals.
+        recorder: keeps a line of calls that are refused before they are dispatched.
     """
 
-    def __init__(self, table: Table, pool: Pool, dispatcher: Dispatcher, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        table: Table,
+        pool: Pool,
+        dispatcher: Dispatcher,
+        metrics: Metrics,
+        recorder: CallRecorder,
+    ) -> None:
         self._table = table
         self._pool = pool
         self._dispatcher = dispatcher
         self._metrics = metrics
+        self._recorder = recorder
         self._version = version_of_package("slipway")
 
     def handlers(self) -> Any:
@@ -62,6 +74,23 @@ class Service:
     async def _infer(
         self, request: pb.ModelInferRequest, caller: Caller
     ) -> tuple[pb.ModelInferResponse, Pairs]:
+        started = time.monotonic()
+        try:
+            return await self._inferred(request, caller)
+        except Refusal as error:
+            await self._recorder.refused(
+                error,
+                endpoint=request.model_name,
+                known=request.model_name in self._table.endpoints,
+                id=caller.id,
+                protocol="grpc",
+                started=started,
+            )
+            raise
+
+    async def _inferred(
+        self, request: pb.ModelInferRequest, caller: Caller
+    ) -> tuple[pb.ModelInferResponse, Pairs]:
         endpoint = endpoint_of(self._table, request.model_name)
         version = version_of(request.model_version or None)
         names = [one.name for one in request.outputs]
@@ -76,10 +105,12 @@ class Service:
             ids=items.ids,
             deadline_ms=caller.deadline_ms(),
             version=version,
+            protocol="grpc",
         )
         reply = await self._dispatcher.answer(endpoint, call)
-        found = outputs.outputs(names, reply.answer, items.texts)
-        return response(request, reply.arm, found), told(reply)
+        with RECORDED:
+            found = outputs.outputs(names, reply.answer, items.texts)
+            return response(request, reply.arm, found), told(reply)
 
     async def _model_ready(
         self, request: pb.ModelReadyRequest, _caller: Caller

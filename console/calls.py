@@ -1,0 +1,170 @@
+"""The call record: `slipway calls`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from infra.calls.proofs import Proof
+    from infra.calls.search import Query
+
+calls = typer.Typer(
+    help="Every call that was made: find it, prove it, erase it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Text = Annotated[str, typer.Argument(help="Anywhere in what was asked or answered; 3 characters.")]
+Endpoint = Annotated[str | None, typer.Option(help="That was asked.")]
+Version = Annotated[int | None, typer.Option("--version", "-v", help="That answered.")]
+User = Annotated[str | None, typer.Option(help="That called, as proven.")]
+Namespace = Annotated[str | None, typer.Option(help="That the call is of.")]
+Arm = Annotated[str | None, typer.Option(help="champion, canary or pinned.")]
+Outcome = Annotated[str | None, typer.Option(help="ok, or the kind of the error.")]
+Since = Annotated[str, typer.Option(help="Such as 2026-11-26T08:30, in UTC.")]
+Until = Annotated[str, typer.Option(help="Before this moment.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="File to make.")]
+
+
+@calls.command()
+def search(
+    text: Text = "",
+    endpoint: Endpoint = None,
+    version: Version = None,
+    user: User = None,
+    namespace: Namespace = None,
+    arm: Arm = None,
+    outcome: Outcome = None,
+    since: Since = "",
+    until: Until = "",
+    below: Annotated[int | None, typer.Option(help="The page after this number.")] = None,
+    most: Annotated[int, typer.Option(help="Calls of a page, 1 to 1000.")] = 20,
+) -> None:
+    """Find calls, the newest first; that you looked is recorded."""
+    from console.finding import search as find
+
+    named = {"version": version, "user": user, "namespace": namespace, "arm": arm}
+    find(_query(text, endpoint, since, until, outcome=outcome, below=below, most=most, **named))
+
+
+@calls.command()
+def show(id_: Annotated[str, typer.Argument(metavar="ID", help="Of the request.")]) -> None:
+    """Show all that is known of a call, with what was asked and answered where it was kept."""
+    from console.finding import show as tell
+
+    tell(id_)
+
+
+@calls.command()
+def who(
+    text: Text = "",
+    id_: Annotated[str | None, typer.Option("--id", help="Of the request.")] = None,
+    endpoint: Endpoint = None,
+    user: User = None,
+    at: Annotated[str, typer.Option(help="The newest call until then, in UTC.")] = "",
+) -> None:
+    """Say which version answered a call, who released it, and who approved that."""
+    from console.finding import who as tell
+
+    tell(_query(text, endpoint, "", at, id=id_, user=user, most=1))
+
+
+@calls.command()
+def export(
+    text: Text = "",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to make.")] = None,
+    to: Annotated[str, typer.Option(help="Address, such as http://host:9200/calls.")] = "",
+    form: Annotated[str, typer.Option("--format", help="jsonl, ecs, otlp or parquet.")] = "jsonl",
+    endpoint: Endpoint = None,
+    version: Version = None,
+    user: User = None,
+    namespace: Namespace = None,
+    since: Since = "",
+    until: Until = "",
+) -> None:
+    """Write calls to a file or send them, with what was asked and answered where it was kept."""
+    from console.finding import export as write
+    from console.finding import form_of
+
+    named = {"version": version, "user": user, "namespace": namespace}
+    write(_query(text, endpoint, since, until, **named), out, to, form_of(form))
+
+
+@calls.command()
+def replay(
+    out: Out,
+    endpoint: Endpoint = None,
+    version: Version = None,
+    user: User = None,
+    namespace: Namespace = None,
+    since: Since = "",
+    until: Until = "",
+) -> None:
+    """Write what was asked as a table for `slipway suite`, labelled with what was answered."""
+    from console.finding import replay as write
+
+    named = {"version": version, "user": user, "namespace": namespace}
+    write(_query("", endpoint, since, until, outcome="ok", **named), out)
+
+
+def _query(
+    text: str, endpoint: str | None, since: str, until: str, **named: "str | int | None"
+) -> "Query":
+    from console.finding import moment
+    from infra.calls.search import Query
+
+    given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    return Query(
+        text=text, endpoint=endpoint, since_us=moment(since), until_us=moment(until), **given
+    )
+
+
+@calls.command()
+def verify() -> None:
+    """Prove that no line was changed, taken away, moved or cut off; code 1 if one was."""
+    from tasks.calls import verify as prove
+    from tasks.wiring import house
+
+    good = True
+    for proof in prove(house()):
+        good &= proof.good
+        sys.stdout.write("\n".join(_told(proof)) + "\n")
+    if not good:
+        raise typer.Exit(1)
+
+
+@calls.command()
+def erase(
+    namespace: Annotated[str, typer.Option(help="Whose payloads.")],
+    why: Annotated[str, typer.Option("--why", "-m", help="Reason, for the record.")],
+    day: Annotated[str, typer.Option(help="All of this day's, such as 2026-11-26, in UTC.")] = "",
+    user: Annotated[str, typer.Option(help="All of this user's.")] = "",
+) -> None:
+    """Erase what was asked and answered, of a day or of a user; that it was stays provable."""
+    from console.people import actor
+    from tasks.calls import Erasure
+    from tasks.calls import erase as act
+    from tasks.wiring import house
+
+    here = house()
+    erasure = Erasure(namespace=namespace, day=day, user=user, why=why)
+    gone = act(here, actor(here), erasure)
+    sys.stdout.write(f"{len(gone)} payloads of {namespace} are erased\n")
+
+
+def _told(proof: "Proof") -> list[str]:
+    """Say what was found of a gateway's journal."""
+    head = f"{proof.gateway}: calls {proof.first} to {proof.last}"
+    lines = [f"  NOT PROVEN: {fault}" for fault in proof.faults]
+    if proof.good:
+        since = proof.last - proof.anchored
+        lines.append(f"  proven up to call {proof.anchored} by the last anchor; {since} since then")
+    if proof.erased:
+        lines.append(f"  {proof.erased} payloads are erased, as recorded")
+    if proof.unrecorded:
+        lines[-1] = f"  {proof.erased} payloads are erased, {proof.unrecorded} by nobody on record"
+    if proof.old:
+        lines.append(f"  {proof.old} segments are from before the call record and prove nothing")
+    return [head, *lines]

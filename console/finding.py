@@ -1,0 +1,142 @@
+"""What was called: `slipway calls search`, `show`, `who`, `export` and `replay`."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from console.people import actor
+from infra.calls.exporting import Form
+from infra.calls.search import Query
+from release.errors import Invalid
+from tasks import finding
+from tasks.wiring import house
+
+if TYPE_CHECKING:
+    from infra.calls.lines import CallLine
+
+
+def moment(given: str) -> int | None:
+    """Read a moment such as 2026-11-26T08:30 or 2026-11-26, in UTC where it does not say.
+
+    Returns:
+        Microseconds since the epoch; None where nothing is given.
+
+    Raises:
+        Invalid: it is none.
+    """
+    if not given:
+        return None
+    try:
+        read = datetime.fromisoformat(given)
+    except ValueError:
+        said = f"{given[:40]!r} is no moment."
+        raise Invalid(said, "such as 2026-11-26T08:30, in UTC") from None
+    aware = read if read.tzinfo else read.replace(tzinfo=UTC)
+    return int(aware.timestamp() * 1e6)
+
+
+def form_of(given: str) -> Form:
+    """Read the name of a format.
+
+    Raises:
+        Invalid: it is none.
+    """
+    try:
+        return Form(given)
+    except ValueError:
+        raise Invalid(
+            f"There is no format {given[:40]!r}.", f"it is one of {', '.join(Form)}"
+        ) from None
+
+
+def search(query: Query) -> None:
+    """Print one page of calls, and how to get the next."""
+    here = house()
+    hits = finding.find(here, actor(here), query)
+    table = Table("at (UTC)", "id", "endpoint", "version", "arm", "user", "outcome", "ms", box=None)
+    for hit in hits:
+        line = hit.line
+        table.add_row(
+            *(_at(line), line.id, line.endpoint, str(line.version or ""), line.arm),
+            *(line.user or line.caller, line.outcome, f"{line.total_us / 1e3:.1f}"),
+        )
+    Console(soft_wrap=True).print(table)
+    if len(hits) == query.most:
+        sys.stdout.write(f"older ones: --below {hits[-1].number}\n")
+
+
+def show(id_: str) -> None:
+    """Print a call with all that is known of it."""
+    here = house()
+    for shown in finding.show(here, actor(here), id_):
+        line = shown.line
+        facts = msgspec.to_builtins(line)
+        for name, value in facts.items():
+            if value not in ("", 0, False, []):
+                sys.stdout.write(f"{name}: {_at(line) if name == 'at_us' else value}\n")
+        for text in _payload(shown):
+            sys.stdout.write(f"{text}\n")
+
+
+def who(query: Query) -> None:
+    """Print which version answered, who released it, and who approved that."""
+    here = house()
+    found = finding.account(here, actor(here), query)
+    line, release = found.line, found.release
+    what = f"{line.model}@{line.version}/{line.variant}" if line.version else "nothing"
+    said = f"call {line.id} to {line.endpoint} at {_at(line)}: {what} answered, as {line.arm}\n"
+    sys.stdout.write(said + f"content {line.digest or 'none'}, routes {line.generation}\n")
+    if release is None:
+        sys.stdout.write("no release of this ledger brought that variant\n")
+        return
+    sys.stdout.write(f"released by {release.requester} in {release.id}\n")
+    for one in found.approvals:
+        sys.stdout.write(f"approved by {one.who} at {_moment(one.at)}: {one.why or 'no reason'}\n")
+    if not found.approvals:
+        sys.stdout.write("approved by nobody, as its policy allowed\n")
+
+
+def export(query: Query, out: Path | None, to: str, form: Form) -> None:
+    """Write calls to a file, or send them.
+
+    Raises:
+        Invalid: neither a file nor an address is given, or both are.
+    """
+    if (out is None) == (not to):
+        raise Invalid("Give a file or an address, and not both.", "--out calls.jsonl, or --to URL")
+    here = house()
+    if out is None:
+        count = finding.ship(here, actor(here), query, to, form)
+    else:
+        count = finding.export(here, actor(here), query, out, form)
+    sys.stdout.write(f"{count} calls are in {out or to}\n")
+
+
+def replay(query: Query, out: Path) -> None:
+    """Write recorded texts as a table for a suite."""
+    here = house()
+    texts, without = finding.replay(here, actor(here), query, out)
+    sys.stdout.write(f"{texts} texts are in {out}; {without} calls had none to replay\n")
+    sys.stdout.write("their label is what was answered then: see slipway suite\n")
+
+
+def _payload(shown: finding.Shown) -> list[str]:
+    if not shown.kept:
+        return ["payload: its segment is not on this host any more"]
+    if shown.payload is None:
+        return ["payload: none was kept, or it is erased"]
+    asked = [f"asked: {one}" for one in shown.payload.input]
+    return [*asked, f"answered: {bytes(shown.payload.output).decode()}"]
+
+
+def _at(line: "CallLine") -> str:
+    return _moment(line.at_us / 1e6)
+
+
+def _moment(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]

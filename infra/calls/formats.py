@@ -1,0 +1,138 @@
+"""A call in the forms that other systems take. Pure.
+
+`ecs` is a document in the Elastic Common Schema, for Elasticsearch and OpenSearch; `otlp` is the
+body of an OTLP/HTTP logs request in JSON, for Loki, Elasticsearch and OpenTelemetry collectors.
+What those have no name for is under `slipway.`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from infra.calls.lines import CallLine, Payload
+
+OURS = (
+    *("namespace", "endpoint", "model", "version", "variant", "digest", "arm", "generation"),
+    *("rule", "protocol", "items", "tokens", "capture", "queue_us", "tokenize_us", "compute_us"),
+)
+"""Fields of a line that are told under `slipway.`."""
+
+INFO, ERROR = 9, 17
+"""Severities of OTLP."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """A call to be taken elsewhere."""
+
+    gateway: str
+    line: CallLine
+    payload: Payload | None = None
+
+    @property
+    def id(self) -> str:
+        """The same for the same call, however often it is exported."""
+        return sha256(f"{self.gateway}/{self.line.sequence}".encode()).hexdigest()[:40]
+
+
+def plain(call: Exported) -> dict[str, Any]:
+    """Give a call as it is recorded, with its payload."""
+    made: dict[str, Any] = {"gateway": call.gateway, **msgspec.to_builtins(call.line)}
+    if call.payload is not None:
+        made["input"] = list(call.payload.input)
+        made["output"] = msgspec.json.decode(call.payload.output)
+    return made
+
+
+def ecs(call: Exported) -> dict[str, Any]:
+    """Give a call as a document of the Elastic Common Schema."""
+    line = call.line
+    made: dict[str, Any] = {
+        "@timestamp": _iso(line.at_us),
+        "event": {
+            "id": call.id,
+            "kind": "event",
+            "category": ["web"],
+            "action": "model-call",
+            "outcome": "success" if line.outcome == "ok" else "failure",
+            "duration": line.total_us * 1_000,
+            "sequence": line.sequence,
+        },
+        "http": {"request": {"id": line.id}, "response": {"status_code": line.status}},
+        "service": {"name": line.endpoint, "version": str(line.version)},
+        "observer": {"name": call.gateway},
+        "slipway": {name: getattr(line, name) for name in OURS},
+    }
+    if line.user or line.caller:
+        made["user"] = {"id": line.user or line.caller}
+    if line.tenant:
+        made["organization"] = {"id": line.tenant}
+    if line.outcome != "ok":
+        made["error"] = {"type": line.outcome, "message": line.error}
+    if call.payload is not None:
+        made["slipway"] |= {name: plain(call)[name] for name in ("input", "output")}
+    return made
+
+
+def otlp(calls: Sequence[Exported]) -> dict[str, Any]:
+    """Give calls as the body of one OTLP/HTTP logs request."""
+    return {
+        "resourceLogs": [
+            {
+                "resource": {"attributes": _attributes({"service.name": "slipway"})},
+                "scopeLogs": [
+                    {"scope": {"name": "slipway.calls"}, "logRecords": [_record(c) for c in calls]}
+                ],
+            }
+        ]
+    }
+
+
+def _record(call: Exported) -> dict[str, Any]:
+    line, failed = call.line, call.line.outcome != "ok"
+    told = {
+        "event.id": call.id,
+        "event.sequence": line.sequence,
+        "http.request.id": line.id,
+        "http.response.status_code": line.status,
+        "event.outcome": "failure" if failed else "success",
+        "event.duration": line.total_us * 1_000,
+        "user.id": line.user or line.caller,
+        "organization.id": line.tenant,
+        "error.type": line.outcome if failed else "",
+        **{f"slipway.{name}": getattr(line, name) for name in OURS},
+    }
+    body = plain(call)
+    said = {name: body[name] for name in ("input", "output") if name in body}
+    text = msgspec.json.encode(said).decode() if said else line.error or line.outcome
+    return {
+        "timeUnixNano": str(line.at_us * 1_000),
+        "severityNumber": ERROR if failed else INFO,
+        "severityText": "ERROR" if failed else "INFO",
+        "body": {"stringValue": text},
+        "attributes": _attributes(told),
+    }
+
+
+def _attributes(told: Mapping[str, object]) -> list[dict[str, Any]]:
+    """Give attributes in the JSON of OTLP, which writes whole numbers as strings."""
+    return [
+        {"key": name, "value": _value(value)}
+        for name, value in told.items()
+        if value not in ("", None)
+    ]
+
+
+def _value(value: object) -> dict[str, Any]:
+    if isinstance(value, int):
+        return {"intValue": str(value)}
+    return {"stringValue": str(value)}
+
+
+def _iso(at_us: int) -> str:
+    seconds, rest = divmod(at_us, 1_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:06d}Z"

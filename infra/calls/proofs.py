@@ -1,0 +1,79 @@
+"""What a proof of a journal is held against, and what it gives."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from infra.calls.checkpoints import Checkpoint
+from infra.calls.vault import Vault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """A line that is not as it was written, or not where."""
+
+    segment: int
+    line: int
+    """1, 2, 3, … within the segment; 0 where it is about all of it."""
+
+    what: str
+    """A sentence."""
+
+    def __str__(self) -> str:
+        where = f"segment {self.segment}" + (f", line {self.line}" if self.line else "")
+        return f"{where}: {self.what}"
+
+
+@dataclass(slots=True, kw_only=True)
+class Proof:
+    """What was found of one gateway's journal."""
+
+    gateway: str
+    calls: int = 0
+    first: int = 0
+    """Sequence of the first call that is there; 0 where there is none."""
+
+    last: int = 0
+    erased: int = 0
+    """Payloads that were erased, by overwriting or by destroying their key."""
+
+    unrecorded: int = 0
+    """Of these, those that no recorded erasure covers."""
+
+    old: int = 0
+    """Segments of before the call record, which nothing proves."""
+
+    anchored: int = 0
+    """Sequence up to which a checkpoint from outside the folder proves everything."""
+
+    signed: int = 0
+    """Sequence up to which a checkpoint beside the segments does."""
+
+    faults: list[Fault] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.faults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known beside the segments themselves."""
+
+    beside: bytes = b""
+    """Content of the file of checkpoints."""
+
+    anchors: Collection[Checkpoint] = ()
+    """Checkpoints from outside the folder."""
+
+    public: bytes | None = None
+    """Key that checkpoints are signed with; None checks no signature."""
+
+    vault: Vault | None = None
+    """Opens payloads; None leaves them unopened."""
+
+    erasures: Collection[tuple[str, str]] = ()
+    """Recorded ones: namespace, and the day or `user:` with the user."""
+
+    removed: int = 0
+    """Last segment whose removal is recorded."""

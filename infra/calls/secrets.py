@@ -1,0 +1,40 @@
+"""Secrets of the call record: files that only their owner may read, made by whoever is first."""
+
+import os
+from pathlib import Path
+
+from infra.files import sync_folder
+from release.errors import Unavailable
+
+
+def kept(path: Path, fresh: bytes) -> bytes:
+    """Give a secret; `fresh` is kept as it, if there is none yet and nobody else is quicker.
+
+    Raises:
+        Unavailable: it can neither be read nor be made.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise Unavailable(f"The secret at {path} cannot be read: {error.strerror}.") from error
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        aside.unlink(missing_ok=True)
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(fresh)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            # Unlike a rename this fails where somebody was quicker.
+            path.hardlink_to(aside)
+        except FileExistsError:
+            return path.read_bytes()
+        finally:
+            aside.unlink(missing_ok=True)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise Unavailable(f"The secret at {path} cannot be made: {error.strerror}.") from error
+    return fresh

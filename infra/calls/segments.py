@@ -1,0 +1,147 @@
+"""Reads calls out of gateways' segments, from where a reader stopped."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from infra.calls.chain import CALL
+from infra.calls.lines import CallLine, Entry
+
+MOST_READ = 4 * 2**20
+"""Bytes that one reading takes from one gateway; a longer line is read all the same."""
+
+_entry = msgspec.json.Decoder(Entry).decode
+_call = msgspec.json.Decoder(CallLine).decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """How far one gateway's segments have been read."""
+
+    gateway: str
+    segment: int = 1
+    offset: int = 0
+    """Bytes into the segment; always the beginning of a line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A call as it lies in a segment."""
+
+    gateway: str
+    segment: int
+    offset: int
+    line: CallLine
+    canonical: bytes
+    """What the chain covers."""
+
+    sealed: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What came of reading."""
+
+    calls: tuple[Found, ...]
+    places: tuple[Place, ...]
+    """Of the gateways in which there was anything new."""
+
+    unreadable: int
+    """Lines that have the beginning of a call and are none."""
+
+
+def read(folder: Path, places: Mapping[str, Place], most: int = MOST_READ) -> Reading:
+    """Read every gateway's calls from where the last reading ended.
+
+    Args:
+        folder: where the gateways' journals lie.
+        places: gateway to where to go on; absent means the beginning.
+        most: bytes to take from each gateway.
+    """
+    calls: list[Found] = []
+    moved: list[Place] = []
+    unreadable = 0
+    for journal in sorted(one for one in folder.glob("*/") if one.is_dir()):
+        before = _beginning(journal, places.get(journal.name))
+        found, wrong, after = _read(journal, before, most)
+        calls += found
+        unreadable += wrong
+        if after != places.get(journal.name):
+            moved.append(after)
+    return Reading(calls=tuple(calls), places=tuple(moved), unreadable=unreadable)
+
+
+def at(folder: Path, gateway: str, segment: int, offset: int) -> Found | None:
+    """Read one call again; None where it is not there any more."""
+    try:
+        with (folder / gateway / _name(segment)).open("rb") as file:
+            file.seek(offset)
+            line = file.readline()
+    except OSError:
+        return None
+    return _found(line, gateway, segment, offset) if line.endswith(b"\n") else None
+
+
+def _beginning(journal: Path, place: Place | None) -> Place:
+    """Say where to go on: old segments may have been removed meanwhile."""
+    numbers = sorted(int(one.stem) for one in journal.glob("*.jsonl") if one.stem.isdigit())
+    first = numbers[0] if numbers else 1
+    if place is None or place.segment < first:
+        return Place(gateway=journal.name, segment=first)
+    return place
+
+
+def _read(journal: Path, place: Place, most: int) -> tuple[list[Found], int, Place]:
+    found: list[Found] = []
+    unreadable = 0
+    segment, offset = place.segment, place.offset
+    while most > 0:
+        content = _whole_lines(journal / _name(segment), offset, most)
+        most -= len(content)
+        for line in content.splitlines(keepends=True):
+            if line.startswith(CALL):
+                call = _found(line, journal.name, segment, offset)
+                found += [call] if call else []
+                unreadable += call is None
+            offset += len(line)
+        if content or not (journal / _name(segment + 1)).exists():
+            # A segment that has a successor is whole: only then, and at its end, is it left.
+            if content and most > 0:
+                continue
+            break
+        segment, offset = segment + 1, 0
+    return found, unreadable, Place(gateway=journal.name, segment=segment, offset=offset)
+
+
+def _whole_lines(path: Path, offset: int, most: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            content = file.read(most)
+            if b"\n" not in content:
+                content += file.readline()
+    except OSError:
+        return b""
+    return content[: content.rfind(b"\n") + 1]
+
+
+def _found(line: bytes, gateway: str, segment: int, offset: int) -> Found | None:
+    try:
+        entry = _entry(line)
+        call = _call(entry.call)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return Found(
+        gateway=gateway,
+        segment=segment,
+        offset=offset,
+        line=call,
+        canonical=bytes(entry.call),
+        sealed=entry.sealed,
+    )
+
+
+def _name(segment: int) -> str:
+    return f"{segment:08d}.jsonl"

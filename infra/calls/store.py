@@ -1,0 +1,243 @@
+"""The call store on one host: SQLite, with indexes of what was asked and answered.
+
+Everything here can be made anew from the segments; the store is their image. A batch of calls and
+the place up to which they were read are one transaction, so that a call is here once, however often
+its indexer dies. What the store shows of a payload it holds in plain text, which a search needs:
+its file is its owner's alone, and whatever is erased there is forgotten here.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from infra.calls.lines import CallLine, Payload
+from infra.calls.segments import Found, Place
+from infra.calls.terms import folded, pairs
+from release.errors import Unavailable
+
+Folded = tuple[Found, Payload | None]
+
+VERSION = 1
+BUSY_SECONDS = 20
+CACHE_KIB = 64 * 1024
+
+_COLUMNS = (
+    "id",
+    "at_us",
+    "namespace",
+    "user",
+    "tenant",
+    "caller",
+    "endpoint",
+    "model",
+    "version",
+    "variant",
+    "digest",
+    "arm",
+    "outcome",
+    "status",
+)
+"""Fields of a line that are columns, and can be searched by."""
+
+_SCHEMA = f"""
+create table calls (
+    number integer primary key,
+    gateway text not null, sequence integer not null, segment integer not null,
+    offset integer not null, line blob not null,
+    id text not null, at_us integer not null, namespace text not null, user text not null,
+    tenant text not null, caller text not null, endpoint text not null, model text not null,
+    version integer not null, variant text not null, digest text not null, arm text not null,
+    outcome text not null, status integer not null,
+    unique (gateway, sequence)
+);
+create index calls_id on calls (id);
+create index calls_at on calls (at_us);
+create index calls_namespace on calls (namespace, at_us);
+create index calls_user on calls (user, at_us) where user <> '';
+create index calls_caller on calls (caller, at_us) where caller <> '';
+create index calls_version on calls (endpoint, version, at_us);
+create index calls_outcome on calls (outcome, at_us) where outcome <> 'ok';
+create virtual table texts using fts5 (text, tokenize = 'trigram');
+create virtual table words using fts5 (text, detail = 'none', tokenize = 'unicode61');
+create table places (
+    gateway text primary key, segment integer not null, offset integer not null
+);
+pragma user_version = {VERSION};
+"""
+
+_INSERT = (
+    f"insert or ignore into calls (gateway, sequence, segment, offset, line, {', '.join(_COLUMNS)})"  # noqa: S608
+    f" values ({', '.join('?' * (5 + len(_COLUMNS)))})"
+)
+
+
+class CallStore:
+    """Calls that were folded out of segments.
+
+    Args:
+        path: of the file; it is made where there is none.
+
+    Raises:
+        Unavailable: it cannot be opened, or is of another version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db = self._opened()
+
+    def _opened(self) -> sqlite3.Connection:
+        path = self._path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not path.exists():
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+            db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+            db.execute("pragma journal_mode = wal")
+            db.execute("pragma synchronous = normal")
+            db.execute("pragma secure_delete = on")
+            db.execute(f"pragma cache_size = -{CACHE_KIB}")
+            self._make(db)
+        except (OSError, sqlite3.Error) as error:
+            raise Unavailable(f"The call store {path} cannot be opened: {error}.") from error
+        return db
+
+    def _make(self, db: sqlite3.Connection) -> None:
+        (version,) = db.execute("pragma user_version").fetchone()
+        if version == 0:
+            db.executescript(f"begin immediate; {_SCHEMA} commit;")
+        elif version != VERSION:
+            said = f"The call store {self._path} is of version {version}, not {VERSION}."
+            hint = "move it away; it is made anew from the segments"
+            raise Unavailable(said, hint)
+
+    def places(self) -> dict[str, Place]:
+        """How far each gateway's segments have been folded."""
+        rows = self._db.execute("select gateway, segment, offset from places")
+        return {one: Place(gateway=one, segment=segment, offset=at) for one, segment, at in rows}
+
+    def fold(
+        self, read: Callable[[Mapping[str, Place]], tuple[Sequence[Folded], Sequence[Place]]]
+    ) -> int:
+        """Take what a reader finds from where the last one stopped; all of it or nothing.
+
+        It reads while nobody else may write here. So whatever was erased from the segments before
+        `forget` is called either was not read, or is forgotten.
+
+        Args:
+            read: is given how far each gateway's segments were read, and gives calls with their
+                payloads, where these may be searched, and how far they are read now.
+
+        Returns:
+            How many calls were new.
+
+        Raises:
+            Unavailable: they cannot be written.
+        """
+        with self._writing() as db:
+            calls, places = read(self.places())
+            new = sum(_insert(db, found, payload) for found, payload in calls)
+            db.executemany(
+                "insert into places values (?, ?, ?) on conflict (gateway) do update"
+                " set segment = excluded.segment, offset = excluded.offset",
+                [(one.gateway, one.segment, one.offset) for one in places],
+            )
+        return new
+
+    def forget(self, calls: Mapping[str, Iterable[int]]) -> int:
+        """Forget the payloads of calls, and leave nothing of them in the indexes.
+
+        Args:
+            calls: gateway to sequences.
+
+        Returns:
+            How many there were.
+        """
+        forgotten = 0
+        with self._writing() as db:
+            for gateway, sequences in calls.items():
+                for sequence in sequences:
+                    row = db.execute(
+                        "select number from calls where gateway = ? and sequence = ?",
+                        (gateway, sequence),
+                    ).fetchone()
+                    if row is not None:
+                        forgotten += db.execute("delete from texts where rowid = ?", row).rowcount
+                        db.execute("delete from words where rowid = ?", row)
+            if forgotten:
+                # A deleted row's terms stay in the index until its parts are merged.
+                db.execute("insert into texts (texts) values ('optimize')")
+                db.execute("insert into words (words) values ('optimize')")
+        if forgotten:
+            self._db.execute("pragma wal_checkpoint(truncate)")
+        return forgotten
+
+    def drop(self, namespace: str, before_us: int) -> int:
+        """Remove a namespace's calls of before a moment, payloads and lines; give how many."""
+        with self._writing() as db:
+            old = "select number from calls where namespace = ? and at_us < ?"
+            given = (namespace, before_us)
+            db.execute(f"delete from texts where rowid in ({old})", given)  # noqa: S608
+            db.execute(f"delete from words where rowid in ({old})", given)  # noqa: S608
+            return db.execute("delete from calls where namespace = ? and at_us < ?", given).rowcount
+
+    def select(self, sql: str, values: Sequence[object]) -> list[tuple[object, ...]]:
+        """Ask for rows; for `search`, which makes the statements.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        try:
+            return self._db.execute(sql, tuple(values)).fetchall()
+        except sqlite3.Error as error:
+            raise Unavailable(f"The call store {self._path} does not answer: {error}.") from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._db.execute("begin immediate")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("rollback")
+                raise
+            self._db.execute("commit")
+        except sqlite3.Error as error:
+            said = f"The call store {self._path} cannot be written: {error}."
+            raise Unavailable(said) from error
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with closing(self._db):
+            pass
+
+
+def _insert(db: sqlite3.Connection, found: Found, payload: Payload | None) -> int:
+    line = found.line
+    done = db.execute(
+        _INSERT,
+        (
+            *(found.gateway, line.sequence, found.segment, found.offset, found.canonical),
+            *(getattr(line, name) for name in _COLUMNS),
+        ),
+    )
+    if not done.rowcount:
+        return 0
+    if text := folded(_searched(line, payload)):
+        db.execute("insert into texts (rowid, text) values (?, ?)", (done.lastrowid, text))
+        if words := pairs(text):
+            db.execute("insert into words (rowid, text) values (?, ?)", (done.lastrowid, words))
+    return 1
+
+
+def _searched(line: CallLine, payload: Payload | None) -> str:
+    """What of a call is searched as text: what was asked and answered, and what went wrong."""
+    parts = [line.error]
+    if payload is not None:
+        parts = [
+            *(one for one in payload.input if isinstance(one, str)),
+            bytes(payload.output).decode(errors="replace"),
+            *parts,
+        ]
+    return "\n".join(part for part in parts if part)

@@ -1,0 +1,46 @@
+"""What of a text can be searched for. Pure.
+
+SQLite's and PostgreSQL's trigrams find any three characters inside a text, but nothing shorter, and
+the most frequent Chinese words have two. So each two neighbouring characters of such a script are
+kept as a word of their own.
+"""
+
+import re
+import unicodedata
+
+SHORTEST = 3
+"""Characters that a trigram has."""
+
+_WIDE = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff\u3040-\u30ff"
+_RUN = re.compile(f"[{_WIDE}]+")
+
+
+def folded(text: str) -> str:
+    """Give a text as it is searched: without case, and each character in its plain width."""
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def pairs(text: str) -> str:
+    """Give a folded text's pairs of neighbouring wide characters, each once, apart by spaces.
+
+    A wide character that stands alone, or ends a run, is given by itself as well, so that one
+    character can be found too.
+    """
+    found: dict[str, None] = {}
+    for run in _RUN.finditer(text):
+        word = run[0]
+        for place, character in enumerate(word):
+            found[character] = None
+            if place + 1 < len(word):
+                found[word[place : place + 2]] = None
+    return " ".join(found)
+
+
+def is_short(term: str) -> bool:
+    """Whether a folded term is too short for trigrams."""
+    return len(term) < SHORTEST
+
+
+def is_wide(term: str) -> bool:
+    """Whether a folded term has nothing but wide characters."""
+    return bool(term) and _RUN.fullmatch(term) is not None

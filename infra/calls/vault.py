@@ -1,0 +1,192 @@
+"""Payloads under lock: a key for each namespace and day, each wrapped by the master key.
+
+`<secrets>/master` wraps `<secrets>/days/<namespace>/<day>`. Whoever destroys a day's key has erased
+that day's payloads, wherever copies of them lie; what is left in the key's place says so.
+"""
+
+import binascii
+import os
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from infra.calls.lines import CallLine, Payload, erased
+from infra.calls.secrets import kept
+from infra.files import sync_folder
+from release.errors import Invalid
+from release.variants import NAME
+
+NONCE = 12
+"""Bytes, random for each payload."""
+
+DESTROYED = b"destroyed"
+
+_decode = msgspec.json.Decoder(Payload).decode
+
+
+class Changed(Invalid):
+    """A payload that is not the one that was sealed."""
+
+
+class Vault:
+    """Seals payloads and opens them.
+
+    Args:
+        secrets: folder of the call record's secrets; only its owner may read there.
+    """
+
+    def __init__(self, secrets: Path) -> None:
+        self._secrets = secrets
+        self._keys: dict[str, tuple[int, AESGCM]] = {}
+        """Name to when its file was last changed, and the key: another process may destroy it."""
+
+        self._days: dict[str, tuple[int, str, AESGCM]] = {}
+        """Namespace to its day in use: number, name of the key, key."""
+
+    def seal(self, namespace: str, at: float, plain: bytes, commitment: str) -> tuple[str, bytes]:
+        """Encrypt a payload.
+
+        Args:
+            namespace: whose it is.
+            at: seconds since the epoch; decides the day.
+            plain: the payload as JSON.
+            commitment: SHA-256 of it, in hex, which the seal is bound to.
+
+        Returns:
+            Name of the key, and what is written, as base64.
+
+        Raises:
+            Unavailable: there is no key, and none can be made.
+            Invalid: the namespace is no name, or the day's key was destroyed.
+        """
+        day = int(at) // 86_400
+        using = self._days.get(namespace)
+        if using is None or using[0] != day:
+            using = self._begin(namespace, day)
+        _, name, key = using
+        nonce = os.urandom(NONCE)
+        sealed = nonce + key.encrypt(nonce, plain, commitment.encode())
+        return name, binascii.b2a_base64(sealed, newline=False)
+
+    def open(self, line: CallLine, sealed: str) -> Payload | None:
+        """Decrypt a call's payload; None where none was kept, or it was erased.
+
+        Raises:
+            Changed: it is not what was sealed.
+            Unavailable: the master key cannot be read.
+        """
+        if not sealed or erased(sealed) or (key := self._key(line.key)) is None:
+            return None
+        try:
+            raw = binascii.a2b_base64(sealed, strict_mode=True)
+            plain = key.decrypt(raw[:NONCE], raw[NONCE:], line.commitment.encode())
+            payload = _decode(plain)
+        except (ValueError, InvalidTag, msgspec.MsgspecError) as error:
+            raise _changed(line) from error
+        # Several texts of base64 may stand for the same bytes; only one was written.
+        same = binascii.b2a_base64(raw, newline=False) == sealed.encode()
+        if not same or sha256(plain).hexdigest() != line.commitment:
+            raise _changed(line)
+        return payload
+
+    def has(self, namespace: str, day: str) -> bool:
+        """Whether a day has a key that was not destroyed.
+
+        Raises:
+            Invalid: the name is none.
+        """
+        path = self._path(f"{namespace}/{day}")
+        return path.exists() and path.read_bytes() != DESTROYED
+
+    def destroy(self, namespace: str, day: str) -> bool:
+        """Destroy a day's key, so that no payload sealed with it can ever be opened.
+
+        Args:
+            namespace: whose.
+            day: such as `2026-11-26`, in UTC.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            Invalid: the name is none.
+        """
+        path = self._path(f"{namespace}/{day}")
+        self._keys.pop(f"{namespace}/{day}", None)
+        if not self.has(namespace, day):
+            return False
+        size = path.stat().st_size
+        with path.open("r+b") as file:
+            # In place: a copy beside it would leave the key on the disk.
+            for content in (os.urandom(size), DESTROYED):
+                file.seek(0)
+                file.write(content)
+                file.truncate()
+                file.flush()
+                os.fsync(file.fileno())
+        sync_folder(path.parent)
+        return True
+
+    def _begin(self, namespace: str, day: int) -> tuple[int, str, AESGCM]:
+        date = datetime.fromtimestamp(day * 86_400, UTC).date().isoformat()
+        name = f"{namespace}/{date}"
+        path = self._path(name)
+        wrapped = kept(path, self._wrap(AESGCM.generate_key(256), name))
+        key = self._unwrap(wrapped, name)
+        if key is None:
+            raise Invalid(f"The key {name} was destroyed; nothing can be sealed with it.")
+        self._days[namespace] = (day, name, key)
+        return self._days[namespace]
+
+    def _key(self, name: str) -> AESGCM | None:
+        path = self._path(name)
+        try:
+            changed = path.stat().st_mtime_ns
+            known = self._keys.get(name)
+            if known is not None and known[0] == changed:
+                return known[1]
+            wrapped = path.read_bytes()
+        except OSError:
+            self._keys.pop(name, None)
+            return None
+        key = self._unwrap(wrapped, name)
+        if key is not None:
+            self._keys[name] = (changed, key)
+        return key
+
+    def _master(self) -> AESGCM:
+        return AESGCM(kept(self._secrets / "master", AESGCM.generate_key(256)))
+
+    def _wrap(self, key: bytes, name: str) -> bytes:
+        nonce = os.urandom(NONCE)
+        return nonce + self._master().encrypt(nonce, key, name.encode())
+
+    def _unwrap(self, wrapped: bytes, name: str) -> AESGCM | None:
+        if wrapped == DESTROYED:
+            return None
+        try:
+            return AESGCM(self._master().decrypt(wrapped[:NONCE], wrapped[NONCE:], name.encode()))
+        except (ValueError, InvalidTag) as error:
+            hint = "is the master key the one that it was made with?"
+            raise Invalid(f"The key {name} cannot be unwrapped.", hint) from error
+
+    def _path(self, name: str) -> Path:
+        namespace, _, day = name.partition("/")
+        if not NAME.fullmatch(namespace) or not _is_day(day):
+            raise Invalid(f"There is no key {name[:80]!r}.", "a key is called NAMESPACE/YYYY-MM-DD")
+        return self._secrets / "days" / namespace / day
+
+
+def _is_day(day: str) -> bool:
+    try:
+        return len(day) == len("2026-11-26") and bool(datetime.fromisoformat(day))
+    except ValueError:
+        return False
+
+
+def _changed(line: CallLine) -> Changed:
+    return Changed(f"The payload of call {line.sequence} is not the one that was sealed.")

@@ -1,0 +1,251 @@
+"""Proves a gateway's journal: every line in its place and unchanged, up to the last anchor.
+
+What is found is told of the first line that is wrong; whatever follows it is read on from what that
+line says of itself, so that a second fault elsewhere is seen as well. The end of a journal can only
+be held against checkpoints: what was cut off behind the last of them, nobody can know.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from infra.calls.chain import EPOCH, HEADER, Link, linked, taken_apart
+from infra.calls.checkpoints import FILE, Checkpoint, checkpoints, genuine
+from infra.calls.lines import CallLine, erased
+from infra.calls.proofs import Fault, Known, Proof
+from infra.calls.vault import Changed
+from release.errors import SlipwayError
+
+Segment = tuple[int, bytes]
+"""Number and content."""
+
+
+class _Header(msgspec.Struct, frozen=True):
+    segment: int
+    gateway: str
+    first: int
+    before: str
+
+
+_HEX = re.compile(r"[0-9a-f]{64}")
+_call = msgspec.json.Decoder(CallLine).decode
+_header = msgspec.json.Decoder(_Header).decode
+
+
+def prove(gateway: str, segments: Iterable[Segment], known: Known) -> Proof:
+    """Prove a journal.
+
+    Args:
+        gateway: name of its folder.
+        segments: in order; each is looked at once.
+        known: what to hold it against.
+    """
+    walk = _Walk(gateway, known)
+    for number, content in segments:
+        walk.take(number, content)
+    walk.end()
+    return walk.proof
+
+
+def segments_in(place: Path) -> Iterator[Segment]:
+    """Read the segments of a gateway, in order, one at a time."""
+    for path in sorted(one for one in place.glob("*.jsonl") if one.stem.isdigit()):
+        yield int(path.stem), path.read_bytes()
+
+
+def beside(place: Path) -> bytes:
+    """Read the checkpoints beside the segments of a gateway."""
+    path = place / FILE
+    return path.read_bytes() if path.exists() else b""
+
+
+class _Walk:
+    """A proof under way."""
+
+    def __init__(self, gateway: str, known: Known) -> None:
+        self.proof = Proof(gateway=gateway)
+        self._known = known
+        self._chain: bytes | None = None
+        """Of the line before; None before the first header."""
+
+        self._segment, self._line = 0, 0
+        self._unmet: dict[bytes, Checkpoint] = {}
+        self._anchors: set[bytes] = set()
+        self._told = False
+        self._take_checkpoints()
+
+    def take(self, number: int, content: bytes) -> None:
+        """Walk over a segment."""
+        before, self._segment, self._line = self._segment, number, 0
+        if self._chain is not None and number != before + 1:
+            self._fault(f"segments {before + 1} to {number - 1} are missing.")
+        if self._chain is None and not content.startswith(HEADER):
+            self.proof.old += 1
+            return
+        lines = content.split(b"\n")
+        # What follows the last newline was never finished: it tells of nothing that was answered.
+        for line in lines[:-1]:
+            self._line += 1
+            self._told = False
+            self._look(line)
+        if lines[-1]:
+            self._torn = (number, self._line + 1)
+
+    _torn: tuple[int, int] | None = None
+
+    def end(self) -> None:
+        """Hold the end against the checkpoints that no line has met."""
+        if self._torn is not None and self._torn[0] != self._segment:
+            number, line = self._torn
+            said = "the line is torn, and the journal goes on after it."
+            self.proof.faults.append(Fault(segment=number, line=line, what=said))
+        for checkpoint in self._unmet.values():
+            if self._before_first(checkpoint):
+                continue
+            self._line, self._told = 0, False
+            if checkpoint.sequence > self.proof.last:
+                self._fault(
+                    f"the journal ends at call {self.proof.last}, and a checkpoint knows call "
+                    f"{checkpoint.sequence}: its end was cut off."
+                )
+            else:
+                self._segment = checkpoint.segment
+                self._fault(
+                    f"what a checkpoint knows at call {checkpoint.sequence} is not there: lines "
+                    "were changed or cut off, or the chain was made anew."
+                )
+            return
+
+    def _before_first(self, checkpoint: Checkpoint) -> bool:
+        """Whether a checkpoint is of segments that were removed, and lawfully."""
+        return checkpoint.segment <= self._known.removed
+
+    def _take_checkpoints(self) -> None:
+        found = [
+            *((number, one, False) for number, one in checkpoints(self._known.beside)),
+            *((0, one, True) for one in self._known.anchors),
+        ]
+        for line, checkpoint, outside in found:
+            if checkpoint is None or not self._genuine(checkpoint):
+                where = "an anchor" if outside else f"line {line} of {FILE}"
+                self._fault(f"{where} is no checkpoint that was signed with this key.")
+                continue
+            chain = bytes.fromhex(checkpoint.chain)
+            self._unmet[chain] = checkpoint
+            if outside:
+                self._anchors.add(chain)
+
+    def _genuine(self, checkpoint: Checkpoint) -> bool:
+        if checkpoint.gateway != self.proof.gateway or not _HEX.fullmatch(checkpoint.chain):
+            return False
+        public = self._known.public
+        return public is None or genuine(checkpoint, public)
+
+    def _look(self, line: bytes) -> None:
+        link = taken_apart(line)
+        if link is None:
+            self._fault("this is no line of a journal.")
+            return
+        if self._line == 1:
+            self._begin(link)
+        elif link.body.startswith(HEADER):
+            self._fault("a header stands in the midst of a segment.")
+        call = _called(link)
+        if self._chain is not None and linked(self._chain, link.body) != link.chain:
+            self._fault(self._why(call))
+        self._chain = link.chain
+        if call is not None:
+            self._count(call, link)
+        elif link.sealed is not None:
+            self._fault("this is no call.")
+        self._meet(link.chain)
+
+    def _begin(self, link: Link) -> None:
+        """Look at the header of a segment."""
+        told, chain = _headed(link)
+        mine = (self._segment, self.proof.gateway)
+        if told is None or (told.segment, told.gateway.replace("/", "_")) != mine:
+            self._fault("its header is missing or of another segment.")
+        if self._chain is not None:
+            return
+        self._chain = chain
+        if told is None or (chain == EPOCH and told.first == 1):
+            return
+        self.proof.last = told.first - 1
+        self._meet(chain)
+        if self._segment - 1 > self._known.removed:
+            self._fault(f"all before it is missing, up to call {self.proof.last}.")
+
+    def _why(self, call: CallLine | None) -> str:
+        """Say what befell a line that does not follow from the one before it."""
+        expected = self.proof.last + 1
+        if call is None:
+            return f"it does not follow from the line before; call {expected} would come next."
+        if call.sequence > expected:
+            return f"calls {expected} to {call.sequence - 1} are missing before it."
+        if call.sequence < expected:
+            return f"call {call.sequence} does not belong here; call {expected} would."
+        return f"call {call.sequence} was changed, or something before it is missing."
+
+    def _count(self, call: CallLine, link: Link) -> None:
+        if call.sequence != self.proof.last + 1:
+            self._fault(self._why(call))
+        self.proof.calls += 1
+        self.proof.first = self.proof.first or call.sequence
+        self.proof.last = call.sequence
+        sealed = (link.sealed or b"").decode()
+        if bool(sealed) != bool(call.commitment):
+            self._fault(f"the payload of call {call.sequence} was taken away or put there.")
+        elif sealed:
+            self._open(call, sealed)
+
+    def _open(self, call: CallLine, sealed: str) -> None:
+        vault = self._known.vault
+        gone = erased(sealed)
+        if not gone and vault is not None:
+            try:
+                gone = vault.open(call, sealed) is None
+            except Changed as error:
+                self._fault(error.message)
+                return
+            except SlipwayError as error:
+                self._fault(str(error))
+                return
+        if gone:
+            self.proof.erased += 1
+            day = call.key.partition("/")[2]
+            by = {(call.namespace, day), (call.namespace, f"user:{call.user}")}
+            self.proof.unrecorded += not by & set(self._known.erasures)
+
+    def _meet(self, chain: bytes) -> None:
+        if self._unmet.pop(chain, None) is None or not self.proof.good:
+            return
+        self.proof.signed = self.proof.last
+        if chain in self._anchors:
+            self.proof.anchored = self.proof.last
+
+    def _fault(self, what: str) -> None:
+        if self._told:
+            return
+        self._told = bool(self._line)
+        self.proof.faults.append(Fault(segment=self._segment, line=self._line, what=what))
+
+
+def _called(link: Link) -> CallLine | None:
+    if link.sealed is None:
+        return None
+    try:
+        return _call(link.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def _headed(link: Link) -> tuple[_Header | None, bytes]:
+    """Give a header, and the chain that it says was before it."""
+    try:
+        told = _header(link.body)
+        return told, bytes.fromhex(told.before)
+    except (msgspec.MsgspecError, ValueError):
+        return None, EPOCH

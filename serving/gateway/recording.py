@@ -1,0 +1,262 @@
+"""What of a call is recorded: its line, and its payload as its namespace wants it."""
+
+import asyncio
+import time
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from hashlib import sha256
+
+import msgspec
+
+from infra.calls.lines import CallLine, Share
+from infra.calls.vault import Vault
+from release.callers import OPEN, Caller, Capture, Recording, WhenFull
+from release.errors import SlipwayError
+from release.routes import Route
+from release.variants import Variant
+from serving.gateway.calling import Call
+from serving.gateway.payloads import payload_of
+from serving.gateway.refusing import Failure, Refusal, status_of
+from serving.journal import NoRoom
+from serving.keeping import Keeper
+from serving.replica.messages import Answer
+
+Policy = Callable[[str], tuple[str, Recording]]
+"""Gives of an endpoint the namespace that owns it, and what that wants recorded."""
+
+POLL_SECONDS = 0.02
+"""How often a call that waits for room looks again."""
+
+MOST_ERROR = 500
+"""Characters of why a call was not answered."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+def everywhere(recording: Recording) -> Policy:
+    """Record every endpoint alike, for the namespace `default`."""
+    return lambda _endpoint: ("default", recording)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """What is kept of a payload."""
+
+    capture: str = "none"
+    commitment: str = ""
+    key: str = ""
+    sealed: bytes = b""
+
+
+_NONE = _Sealed()
+
+
+class CallRecorder:
+    """Makes lines of calls, and has them kept.
+
+    Args:
+        keeper: of the journal.
+        vault: seals payloads.
+        policy: what is recorded.
+    """
+
+    def __init__(self, keeper: Keeper, vault: Vault, policy: Policy) -> None:
+        self._keeper = keeper
+        self._vault = vault
+        self._policy = policy
+
+    async def admit(self, endpoint: str, until: float) -> None:
+        """Refuse a call that could not be recorded, before anything is computed for it.
+
+        Raises:
+            Refusal: with status 503.
+        """
+        if not self._keeper.trouble:
+            return
+        if self._policy(endpoint)[1].when_full is WhenFull.BLOCK:
+            await self._room(until)
+        if said := self._keeper.trouble:
+            raise self._refusal(said)
+
+    def note(
+        self,
+        call: Call,
+        route: Route,
+        arm: Variant,
+        outcome: Answer | Failure,
+        *,
+        counted: tuple[Share, ...],
+        why: str,
+        started: float,
+        until: float,
+    ) -> Awaitable[None] | None:
+        """Write what became of a call; see `Recorder`."""
+        namespace, recording = self._policy(route.endpoint)
+        took = time.monotonic() - started
+        at = time.time() - took
+        good = isinstance(outcome, Answer)
+        answer = outcome if isinstance(outcome, Answer) else None
+        failure = None if isinstance(outcome, Answer) else outcome
+        try:
+            kept = self._sealed(namespace, recording, call, answer, at)
+        except SlipwayError as error:
+            raise self._refusal(str(error)) from error
+
+        def write() -> Awaitable[None] | None:
+            line = CallLine(
+                arm=_part(call, route, arm),
+                at_us=int(at * 1e6),
+                caller=call.caller.id,
+                capture=kept.capture,
+                commitment=kept.commitment,
+                compute_us=int(answer.compute_ms * 1e3) if answer else 0,
+                counted=counted,
+                digest=arm.digest,
+                endpoint=route.endpoint,
+                error=(failure.message if failure else why)[:MOST_ERROR],
+                generation=route.generation,
+                id=call.id,
+                items=len(call.texts) or len(call.ids),
+                key=kept.key,
+                model=arm.model,
+                namespace=namespace,
+                outcome="ok" if failure is None else failure.kind,
+                protocol=call.protocol,
+                queue_us=int(answer.queue_ms * 1e3) if answer else 0,
+                sequence=self._keeper.writer.sequence + 1,
+                status=200 if failure is None else status_of(failure.kind),
+                tenant=call.caller.tenant,
+                tokenize_us=int(answer.tokenize_ms * 1e3) if answer else 0,
+                tokens=answer.tokens if answer else 0,
+                total_us=int(took * 1e6),
+                user=call.caller.user,
+                variant=arm.recipe,
+                version=arm.version if good else 0,
+            )
+            return self._keeper.keep(line, kept.sealed, strict=recording.strict)
+
+        return self._write(write, recording, until)
+
+    async def refused(
+        self,
+        error: Refusal,
+        *,
+        endpoint: str,
+        known: bool,
+        id: str,  # noqa: A002 - the line's own field is called so
+        protocol: str,
+        caller: Caller = OPEN,
+        started: float,
+    ) -> None:
+        """Write down a call that was refused before any arm was asked.
+
+        It is, unless nobody knows its endpoint or its caller: whoever only tries addresses fills no
+        disk. What cannot be written is counted; the client is refused anyway.
+
+        Args:
+            error: why.
+            endpoint: as it was asked for.
+            known: whether there is such an endpoint.
+            id: of the request.
+            protocol: that was spoken.
+            caller: who called, as far as is proven.
+            started: monotonic moment at which it came.
+        """
+        if error.recorded or not (known or caller.id):
+            return
+        named = endpoint if known else ""
+        namespace, recording = self._policy(named) if known else (caller.namespace, Recording())
+        took = time.monotonic() - started
+
+        def write() -> Awaitable[None] | None:
+            line = CallLine(
+                arm="",
+                at_us=int((time.time() - took) * 1e6),
+                caller=caller.id,
+                endpoint=named,
+                error=str(error)[:MOST_ERROR],
+                id=id,
+                namespace=namespace,
+                outcome="refused",
+                protocol=protocol,
+                sequence=self._keeper.writer.sequence + 1,
+                status=error.status,
+                tenant=caller.tenant,
+                total_us=int(took * 1e6),
+                user=caller.user,
+            )
+            return self._keeper.keep(line, strict=recording.strict)
+
+        try:
+            if (settled := self._write(write, recording, 0.0)) is not None:
+                await settled
+        except Refusal:
+            return
+
+    def _write(
+        self, write: Callable[[], Awaitable[None] | None], recording: Recording, until: float
+    ) -> Awaitable[None] | None:
+        try:
+            settled = write()
+        except NoRoom as error:
+            if recording.when_full is WhenFull.BLOCK and until > time.monotonic():
+                return self._later(write, until)
+            raise self._refusal(str(error)) from error
+        except (UnicodeEncodeError, ValueError) as error:
+            raise self._refusal(f"The call cannot be written down: {error}.") from error
+        return None if settled is None else self._settled(settled)
+
+    async def _later(self, write: Callable[[], Awaitable[None] | None], until: float) -> None:
+        while True:
+            await self._room(until)
+            try:
+                settled = write()
+            except NoRoom as error:
+                if time.monotonic() >= until:
+                    raise self._refusal(str(error)) from error
+                continue
+            if settled is not None:
+                await self._settled(settled)
+            return
+
+    async def _room(self, until: float) -> None:
+        while self._keeper.trouble and time.monotonic() < until:
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _settled(self, settled: Awaitable[None]) -> None:
+        try:
+            await settled
+        except NoRoom as error:
+            # It has its line, but nobody can say whether that would survive a power loss.
+            refusal = Refusal(503, str(error), retry=1)
+            refusal.recorded = True
+            raise refusal from error
+
+    def _refusal(self, said: str) -> Refusal:
+        self._keeper.refuse()
+        refusal = Refusal(503, said, "every call is recorded or refused", retry=1)
+        refusal.recorded = True
+        return refusal
+
+    def _sealed(
+        self, namespace: str, recording: Recording, call: Call, answer: Answer | None, at: float
+    ) -> _Sealed:
+        if recording.capture is Capture.NONE or not _sampled(call.id, recording.sample):
+            return _NONE
+        capture, payload = payload_of(recording.capture, call, answer)
+        plain = _encode(payload)
+        commitment = sha256(plain).hexdigest()
+        key, sealed = self._vault.seal(namespace, at, plain, commitment)
+        return _Sealed(capture.value, commitment, key, sealed)
+
+
+def _part(call: Call, route: Route, arm: Variant) -> str:
+    """Name the part that an arm plays in a call."""
+    if call.version is not None:
+        return "pinned"
+    return "canary" if arm == route.canary and arm != route.stable else "champion"
+
+
+def _sampled(id: str, part: float) -> bool:  # noqa: A002 - the line's own field is called so
+    return part >= 1 or zlib.crc32(id.encode()) < part * 2**32

@@ -1,0 +1,81 @@
+"""What the call record costs: the null model behind gateways that record more and less.
+
+A gateway that records nothing of payloads is measured by turns with one that seals all of them, and
+one that also waits for the disk. Each figure is a ratio of medians of rounds that alternate.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from release.routes import Route
+from tests.bench.artefacts import NULL
+from tests.bench.asking import Run, Target
+from tests.bench.cores import FRONT, on
+from tests.bench.figures import Figure
+from tests.bench.load import closed, opened
+from tests.bench.ours import Ours
+
+CONNECTIONS = 64
+ANSWERS, ROUNDS = 6_000, 5
+HALF_SECONDS = 6.0
+TEXTS = [f"Which page says how order-{number} is paid for, and by when?" for number in range(200)]
+
+MODES: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "full": ("--capture", "full"),
+    "redacted": ("--capture", "redacted"),
+    "strict": ("--capture", "full", "--strict"),
+}
+
+
+def figures() -> Iterator[Figure]:
+    """Measure throughput by turns, then latency at half of it."""
+    with on(FRONT), ExitStack() as stack:
+        targets = {mode: _up(stack, flags) for mode, flags in MODES.items()}
+        rates: dict[str, list[float]] = {mode: [] for mode in MODES}
+        for turn in range(ROUNDS + 1):
+            order = list(MODES) if turn % 2 else list(reversed(MODES))
+            for mode in order:
+                run = closed(targets[mode], CONNECTIONS, ANSWERS)
+                if turn:
+                    rates[mode].append(len(run.latencies) / run.seconds)
+        bare = median(rates["none"])
+        for mode, goal in (("full", 0.85), ("redacted", None), ("strict", 0.5)):
+            value = median(rates[mode]) / bare
+            what = f"throughput with capture {mode} over none, {CONNECTIONS} connections"
+            told = f"{what} ({median(rates[mode]):.0f} and {bare:.0f} a second)"
+            yield Figure(id=f"calls.{mode}", what=told, value=value, better="higher", goal=goal)
+        yield from _latency(targets, bare / 2)
+
+
+def _latency(targets: dict[str, Target], rate: float) -> Iterator[Figure]:
+    """Measure how much later answers come at half of what can be borne without payloads."""
+    found: dict[str, list[float]] = {"none": [], "full": [], "strict": []}
+    for turn in range(ROUNDS):
+        for mode in found if turn % 2 else reversed(found):
+            found[mode].append(_p99(opened(targets[mode], rate, HALF_SECONDS / 2, seed=turn)))
+    bare = median(found["none"])
+    for mode, goal in (("full", 1.0), ("strict", None)):
+        value = (median(found[mode]) - bare) * 1e3
+        what = f"milliseconds that capture {mode} adds to the p99 at {rate:.0f} requests a second"
+        told = f"{what} ({median(found[mode]) * 1e3:.2f} and {bare * 1e3:.2f})"
+        name = "added_p99" if mode == "full" else f"added_p99.{mode}"
+        yield Figure(id=f"calls.{name}", what=told, value=value, better="lower", goal=goal)
+
+
+def _p99(run: Run) -> float:
+    ordered = sorted(run.latencies)
+    return ordered[int(0.99 * len(ordered))]
+
+
+def _up(stack: ExitStack, flags: tuple[str, ...]) -> Target:
+    folder = Path(stack.enter_context(TemporaryDirectory(prefix="slipway-bench-")))
+    tier = Ours(folder=folder, locate=lambda _digest: folder, recording=flags)
+    stack.callback(tier.stop)
+    tier.replica(NULL)
+    tier.serve(Route(endpoint=NULL.model, generation=1, stable=NULL))
+    tier.warm(NULL)
+    return tier.target(NULL, TEXTS)

@@ -1,0 +1,291 @@
+"""Calls are folded once, found by what they hold, and forgotten."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from infra.calls.chain import call_line
+from infra.calls.indexing import Indexer
+from infra.calls.lines import CallLine, Payload
+from infra.calls.search import Query, _conditions, every, search
+from infra.calls.segments import at
+from infra.calls.store import CallStore
+from infra.settings import inherited
+from release.callers import Recording
+from release.errors import Invalid, Unavailable
+from tests.fakes.call_lines import a_call
+
+SECOND = 1_000_000
+encode = msgspec.json.encode
+
+
+class Plain:
+    """A vault that locks nothing."""
+
+    def open(self, line: CallLine, sealed: str) -> Payload | None:
+        assert line.id
+        return msgspec.json.decode(bytes.fromhex(sealed), type=Payload)
+
+
+@dataclass
+class World:
+    """Journals, and what indexes them."""
+
+    root: Path
+    sequences: dict[str, int] = field(default_factory=dict)
+    indexer: Indexer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.indexer = Indexer(self.root / "journal", CallStore(self.root / "calls.db"), Plain())
+
+    @property
+    def store(self) -> CallStore:
+        return self.indexer.store
+
+    def write(
+        self, *texts: str, gateway: str = "g1", segment: int = 1, output: Any = None, **more: Any
+    ) -> CallLine:
+        """Lay a call's line into a segment."""
+        number = self.sequences[gateway] = self.sequences.get(gateway, 0) + 1
+        more = {"at": float(number), "id": f"{gateway}-{number}", **more}
+        line = a_call(number, **more)
+        payload = Payload(input=list(texts), output=msgspec.Raw(encode(output)), salt="00")
+        sealed = encode(payload).hex().encode() if texts else b""
+        path = self.root / "journal" / gateway / f"{segment:08d}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(call_line(encode(line), bytes(32), sealed))
+        return line
+
+    def found(self, text: str = "", **more: Any) -> list[str]:
+        return [hit.line.id for hit in search(self.store, Query(text=text, **more))]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_a_call_is_found_by_what_was_asked_and_answered(world: World) -> None:
+    world.write("Where is order-12345?", output={"label": "shipping"})
+    world.write("我的订单在哪里？数据丢失了", output={"label": "物流"})
+    world.write("ＡＢＣ full width", output=None, error="the replica is gone", outcome="gone")
+    world.write()
+    assert world.indexer.fold() == 4
+    for text, ids in {
+        "order-123": ["g1-1"],
+        "ORDER-12345": ["g1-1"],
+        "shipping": ["g1-1"],
+        "订单": ["g1-2"],
+        "数据": ["g1-2"],
+        "单在": ["g1-2"],
+        "的订单在": ["g1-2"],
+        "丢": ["g1-2"],
+        "物流": ["g1-2"],
+        "abc": ["g1-3"],
+        "replica is gone": ["g1-3"],
+        "order-99": [],
+        "数单": [],
+        'a "quoted" one': [],
+    }.items():
+        assert world.found(text) == ids, text
+    assert world.found() == ["g1-4", "g1-3", "g1-2", "g1-1"]
+
+
+def test_conditions_narrow_what_is_found(world: World) -> None:
+    for number in range(1, 9):
+        world.write(
+            "the same words", user=f"u{number % 2}", version=number % 4, status=200 + number
+        )
+    world.indexer.fold()
+    assert world.found("same", user="u1", version=3) == ["g1-7", "g1-3"]
+    assert world.found(user="u1", version=3) == ["g1-7", "g1-3"]
+    assert world.found("same", status=204) == world.found(id="g1-4") == ["g1-4"]
+    assert world.found(since_us=3 * SECOND, until_us=5 * SECOND) == ["g1-4", "g1-3"]
+    assert world.found("same", namespace="other") == world.found("same", user="u") == []
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"id": "a"},
+        {"user": "ann"},
+        {"caller": "key"},
+        {"outcome": "timeout"},
+        {"namespace": "n"},
+        {"endpoint": "e", "version": 3},
+    ],
+)
+def test_no_condition_looks_at_every_call(world: World, asked: dict[str, Any]) -> None:
+    wheres, values = _conditions(Query(**asked))
+    sql = f"explain query plan select number from calls where {' and '.join(wheres)}"  # noqa: S608
+    plan = " ".join(str(row[3]) for row in world.store.select(sql, values))
+    assert "USING INDEX" in plan or "USING COVERING INDEX" in plan, plan
+
+
+@pytest.mark.parametrize("few", [0, 2_000])
+@pytest.mark.parametrize("text", ["", "same words", "同样"])
+def test_pages_join_without_a_gap(
+    world: World, text: str, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.calls.search.FEW", few)
+    monkeypatch.setattr("infra.calls.search.MOST", 3)
+    for number in range(10):
+        world.write("the same words 同样的话", user="u" if number % 5 else "v")
+    world.indexer.fold()
+    found = [hit.line.sequence for hit in every(world.store, Query(text=text, user="u", most=1))]
+    assert found == [10, 9, 8, 7, 5, 4, 3, 2]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [({"text": "ab"}, "'ab' is too short"), ({"most": 0}, "1 to 1000 calls, not 0")],
+)
+def test_what_cannot_be_searched_is_said(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(Invalid, match=says):
+        Query(**wrong)
+
+
+def test_a_search_is_the_same_as_looking_at_every_call(world: World) -> None:
+    """An oracle of one line, over texts of few letters so that chance hits are frequent."""
+    chance = random.Random(5)
+    texts = ["".join(chance.choices("abc 数据库", k=chance.randint(1, 12))) for _ in range(300)]
+    for text in texts:
+        world.write(text, user=chance.choice("xyz"))
+    world.indexer.fold()
+    for _ in range(200):
+        term = "".join(chance.choices("abc 数据库", k=chance.randint(3, 4)))
+        wide = "".join(chance.choices("数据库", k=2))
+        for one in (term, wide):
+            expected = [n + 1 for n, text in enumerate(texts) if one in text][::-1][:50]
+            hits = search(world.store, Query(text=one))
+            assert [hit.line.sequence for hit in hits] == expected, one
+
+
+def test_lines_are_folded_once_whatever_happens_between(world: World) -> None:
+    world.write("first one", gateway="g1")
+    world.write("first of another", gateway="g2")
+    journal = world.root / "journal" / "g1" / "00000001.jsonl"
+    with journal.open("ab") as file:
+        file.write(b'{"window":1,"tallies":{}}\n{"call":"torn')
+    assert world.indexer.fold() == 2 and world.indexer.fold() == 0
+    journal.write_bytes(journal.read_bytes().removesuffix(b'{"call":"torn'))
+    world.write("second one", gateway="g1")
+    world.write("third one", gateway="g1", segment=2)
+    assert world.indexer.fold() == 2 and world.indexer.fold() == 0
+    # Another indexer that read from the beginning adds nothing: a call is itself.
+    world.store.fold(
+        lambda places: ([], [replace(one, segment=1, offset=0) for one in places.values()])
+    )
+    assert world.indexer.fold() == 0
+    assert sorted(world.found()) == ["g1-1", "g1-2", "g1-3", "g2-1"]
+
+
+def test_a_long_journal_is_read_in_parts(world: World) -> None:
+    for number in range(40):
+        world.write("x" * 500, segment=1 + number // 10)
+    parts = 0
+    while taken := world.indexer.fold(most=3_000):
+        parts += taken
+    assert parts == 40 and world.found() == [f"g1-{n}" for n in range(40, 0, -1)]
+
+
+def test_a_line_that_is_none_costs_no_other(world: World) -> None:
+    world.write("before it")
+    with (world.root / "journal" / "g1" / "00000001.jsonl").open("ab") as file:
+        file.write(b'{"call":{"id":7},"chain":"","sealed":""}\n')
+    world.write("after it")
+    assert world.indexer.fold() == 2 and world.indexer.unreadable == 1
+
+
+def test_a_hit_says_where_its_line_lies(world: World) -> None:
+    world.write("one 1")
+    world.write("two 2", segment=2)
+    world.indexer.fold()
+    (hit,) = search(world.store, Query(text="two 2"))
+    found = at(world.root / "journal", hit.gateway, hit.segment, hit.offset)
+    assert found is not None and found.line == hit.line and found.sealed
+    assert at(world.root / "journal", "g1", 3, 0) is None
+
+
+def test_what_is_forgotten_is_found_no_more_and_leaves_no_trace(world: World) -> None:
+    world.write("my secret is swordfish 密码本")
+    world.write("nothing of that kind")
+    world.indexer.fold()
+    assert world.store.forget({"g1": [1], "g2": [1]}) == 1
+    assert world.found("swordfish") == world.found("密码") == []
+    assert world.found() == ["g1-2", "g1-1"], "the line stays"
+    world.store.close()
+    left = b"".join(path.read_bytes() for path in world.root.glob("calls.db*"))
+    found = [one for one in ("swordfish", "rdf", "密码") if one.encode() in left]
+    assert not found
+
+
+def test_what_is_too_old_is_dropped_by_namespace(world: World) -> None:
+    day = 86_400
+    world.write("old words", at=0.0)
+    world.write("old words", at=0.0, namespace="keeps")
+    world.write("new words", at=9.0 * day)
+    world.indexer.fold()
+    recordings = {"default": Recording(days=5), "keeps": Recording(days=50)}
+    assert world.indexer.sweep(10 * day * SECOND, recordings) == 1
+    assert world.found("words") == ["g1-3", "g1-2"]
+
+
+def test_only_its_owner_may_read_the_store(world: World) -> None:
+    assert (world.root / "calls.db").stat().st_mode & 0o077 == 0
+
+
+def test_a_store_of_another_version_is_refused(world: World) -> None:
+    world.store.select("pragma user_version = 9", [])
+    with pytest.raises(Unavailable, match="of version 9, not 1"):
+        CallStore(world.root / "calls.db")
+
+
+def test_killed_while_it_indexes_it_doubles_and_loses_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for number in range(3_000):
+        world.write(gateway=f"g{number % 3}")
+    world.store.close()
+    environment = inherited(SLIPWAY_HOME=str(tmp_path))
+    store = tmp_path / "calls" / "calls.db"
+    for kill in range(6):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "infra.calls.indexing"], env=environment, stderr=subprocess.PIPE
+        )
+        if kill < 5:
+            time.sleep(0.25 + kill * 0.06)
+            os.kill(child.pid, signal.SIGKILL)
+            child.communicate()
+            continue
+        _until(lambda: store.exists() and _count(store) == 3_000)
+        world.write(gateway="g1")
+        _until(lambda: _count(store) == 3_001)
+        child.terminate()
+        _, said = child.communicate(timeout=10)
+        assert child.returncode == 0 and said == b""
+    assert _count(store) == 3_001
+
+
+def _count(path: Path) -> int:
+    store = CallStore(path)
+    ((found,),) = store.select("select count(distinct id) from calls", [])
+    store.close()
+    return int(str(found))
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,0 +1,66 @@
+"""Payloads are sealed for their line alone, and opened only as they were sealed."""
+
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from infra.calls.lines import Payload
+from infra.calls.vault import Changed, Vault
+from release.errors import Invalid
+from tests.fakes.call_lines import a_call
+
+DAY = 86_400.0
+
+
+def sealed(vault: Vault, text: str = "x", at: float = DAY) -> tuple[str, str, str]:
+    plain = msgspec.json.encode(Payload(input=[text], output=msgspec.Raw(b"1"), salt="s"))
+    commitment = sha256(plain).hexdigest()
+    key, found = vault.seal("default", at, plain, commitment)
+    return commitment, key, found.decode()
+
+
+def test_another_process_opens_what_was_sealed(tmp_path: Path) -> None:
+    commitment, key, found = sealed(Vault(tmp_path))
+    assert key == "default/1970-01-02"
+    line = a_call(1, commitment=commitment, key=key)
+    payload = Vault(tmp_path).open(line, found)
+    assert payload is not None and payload.input == ["x"]
+    other, _, _ = sealed(Vault(tmp_path), "y")
+    with pytest.raises(Changed):
+        Vault(tmp_path).open(a_call(1, commitment=other, key=key), found)
+
+
+@pytest.mark.parametrize("text", ["", "x", "xx", "xxx"])
+def test_no_other_spelling_of_a_payload_is_taken_for_it(tmp_path: Path, text: str) -> None:
+    vault = Vault(tmp_path)
+    commitment, key, found = sealed(vault, text)
+    line = a_call(1, commitment=commitment, key=key)
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    last = len(found.rstrip("=")) - 1
+    for one in alphabet:
+        other = found[:last] + one + found[last + 1 :]
+        if other != found:
+            with pytest.raises(Changed):
+                vault.open(line, other)
+
+
+def test_a_destroyed_key_opens_and_seals_nothing_also_in_another_process(tmp_path: Path) -> None:
+    before, other = Vault(tmp_path), Vault(tmp_path)
+    commitment, key, found = sealed(before)
+    line = a_call(1, commitment=commitment, key=key)
+    assert other.open(line, found) is not None
+    assert before.destroy("default", "1970-01-02")
+    assert not before.destroy("default", "1970-01-02")
+    assert other.open(line, found) is None
+    with pytest.raises(Invalid, match="was destroyed"):
+        sealed(Vault(tmp_path))
+    assert sealed(Vault(tmp_path), at=2 * DAY)[1] == "default/1970-01-03"
+
+
+def test_a_master_key_of_another_house_is_told(tmp_path: Path) -> None:
+    commitment, key, found = sealed(Vault(tmp_path))
+    (tmp_path / "master").write_bytes(b"k" * 32)
+    with pytest.raises(Invalid, match="cannot be unwrapped"):
+        Vault(tmp_path).open(a_call(1, commitment=commitment, key=key), found)
