@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from release.callers import Capture, Recording, WhenFull
 from release.errors import Invalid
 
 
@@ -51,6 +52,21 @@ class Settings(BaseSettings):
 
     anchors: Path | None = None
     """File that checkpoints of the call record are appended to, best on another disk or host."""
+
+    capture: Capture = Capture.NONE
+    """What of a call's input and output is kept: `none`, `hash`, `redacted` or `full`."""
+
+    capture_sample: float = Field(default=1.0, ge=0, le=1)
+    """Part of the calls of which it is kept; every call has its line all the same."""
+
+    record_strict: bool = False
+    """Whether an answer waits until its line is on the disk."""
+
+    record_when_full: WhenFull = WhenFull.REFUSE
+    """What becomes of a call that cannot be recorded: `refuse` or `block`."""
+
+    record_days: int = Field(default=30, ge=1, le=36_500)
+    """Days after which calls leave the call store."""
 
     export_authorization: SecretStr = SecretStr("")
     """Value of the header `authorization` where `slipway calls export --to` sends calls."""
@@ -96,6 +112,17 @@ class Settings(BaseSettings):
         """Content-addressed variants."""
         return self.root / "store"
 
+    @property
+    def recording(self) -> Recording:
+        """What is recorded of calls."""
+        return Recording(
+            capture=self.capture,
+            sample=self.capture_sample,
+            strict=self.record_strict,
+            when_full=self.record_when_full,
+            days=self.record_days,
+        )
+
     def page(self, release_id: str) -> Path:
         """Where the report of a release lies."""
         return self.root / "reports" / f"{release_id}.html"
@@ -134,7 +161,10 @@ def inherited(**more: str) -> dict[str, str]:
 
 def inherited_by_serving() -> dict[str, str]:
     """Environment for gateways and replicas, which need no secret of ours and get none."""
-    secrets = {"SLIPWAY_TOKEN", "SLIPWAY_LEDGER_URL", "SLIPWAY_REGISTRY_URI"}
+    secrets = {
+        *("SLIPWAY_TOKEN", "SLIPWAY_LEDGER_URL", "SLIPWAY_REGISTRY_URI"),
+        "SLIPWAY_EXPORT_AUTHORIZATION",
+    }
     # A replica has one thread that tokenises; more would take cores from those that compute.
     alone = {"TOKENIZERS_PARALLELISM": "false"}
     return alone | {name: value for name, value in inherited().items() if name not in secrets}

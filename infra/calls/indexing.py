@@ -99,7 +99,7 @@ def main() -> int:
             if indexer.fold():
                 continue
             if time.monotonic() >= sweep_at:
-                indexer.sweep(time.time_ns() // 1_000, {"default": Recording()})
+                indexer.sweep(time.time_ns() // 1_000, {"default": settings.recording})
                 sweep_at = time.monotonic() + SWEEP_SECONDS
         except (SlipwayError, OSError) as error:
             sys.stderr.write(f"indexer: {error}\n")

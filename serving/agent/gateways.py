@@ -13,6 +13,7 @@ from typing import Any
 
 from infra.processes import Process, Records, alive, ask_to_end, running, start, stop
 from infra.settings import Settings, inherited_by_serving
+from release.callers import Recording
 from release.releases import GatewayStatus
 from serving.agent.places import Places
 from serving.agent.ports import held
@@ -184,6 +185,7 @@ class Gateways:
             *("--fd", str(fd), "--name", f"{self._agent}/{name}"),
             *("--folder", str(self._places.run), "--status", str(self._status_socket(name))),
             *("--journal", str(self._settings.journal), "--grpc", f"{host}:{port}"),
+            *_recorded(self._settings.recording),
         ]
         log = self._settings.logs / f"{PREFIX}{name}.log"
         env = inherited_by_serving()
@@ -206,3 +208,9 @@ class Gateways:
         except (OSError, ValueError):
             return None
         return said
+
+
+def _recorded(how: Recording) -> list[str]:
+    """Say to a gateway what it records."""
+    told = ["--capture", how.capture, "--sample", f"{how.sample:g}", "--when-full", how.when_full]
+    return [*told, "--strict"] if how.strict else told

@@ -20,7 +20,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     made = Home(tmp_path_factory.mktemp("journey"))
     made.register("tiny")
     made.people()
-    made.slipway("up", "-d")
+    made.slipway("up", "-d", SLIPWAY_CAPTURE="full")
     yield made
     made.slipway("down")
     assert made.processes() == []
@@ -88,6 +88,24 @@ def test_a_release_is_asked_for_approved_and_told(home: Home) -> None:
     (promoted,) = [event["at"] for event in told["events"] if event["kind"] == "promoted"]
     assert endpoint["champion_since"] == promoted
     until(lambda: home.house.registry.alias("tiny", "champion") == 1, 30)
+
+
+def test_a_call_is_found_proven_and_accounted_for(home: Home) -> None:
+    asked = {"texts": ["我的订单在哪里", "order-12345 has beta"]}
+    answer = httpx.post(f"{gateway(home)}/predict/tiny", json=asked)
+    request = answer.headers["x-request-id"]
+    assert answer.status_code == 200
+    for text in ("订单", "order-123"):
+        assert request in home.slipway("calls", "search", text, who="ada").stdout
+    shown = home.slipway("calls", "show", request, who="ada").stdout
+    assert "asked: 我的订单在哪里" in shown and '"label"' in shown
+    told = home.slipway("calls", "who", "--id", request, who="ada").stdout
+    assert "tiny@1/" in told and "released by rita in tiny-1" in told
+    assert "approved by max" in told
+    proven = home.slipway("calls", "verify").stdout
+    assert "proven up to call" in proven and "NOT PROVEN" not in proven
+    refused = home.slipway("calls", "search", who="rita", code=2).stderr
+    assert "rita is requester and may not read the call record" in refused
 
 
 def test_with_the_control_plane_dead_the_champion_gets_all_traffic_back(home: Home) -> None:
