@@ -85,6 +85,7 @@ def test_the_first_identity_is_an_admin_and_only_admins_add_more(people: Identit
     with pytest.raises(Conflict, match="'ada' is taken"):
         people.add("ada", "viewer", by=ada)
     assert [one.name for one in people.list()] == [
+        "a-auditor",
         "a-release-manager",
         "a-requester",
         "a-viewer",
