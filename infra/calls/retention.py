@@ -97,7 +97,7 @@ def _too_old(path: Path, oldest_us: Mapping[str, int]) -> bool:
 
 
 def _goes(line: bytes, oldest_us: Mapping[str, int]) -> bool:
-    """Whether nothing holds a line any longer; one that cannot be read is kept to be looked into."""
+    """Whether nothing holds a line any longer; one that cannot be read is kept, to be seen."""
     if line.startswith((HEADER, WINDOW)):
         return True
     try:

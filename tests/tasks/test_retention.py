@@ -1,4 +1,4 @@
-"""Segments go once all in them is past its days and in the store, and the rest is proven as before."""
+"""Segments go once all in them is past its days and in the store; the rest is proven as before."""
 
 from collections.abc import Iterator
 from functools import partial
