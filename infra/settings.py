@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     """What becomes of a call that cannot be recorded: `refuse` or `block`."""
 
     record_days: int = Field(default=30, ge=1, le=36_500)
-    """Days after which calls leave the call store."""
+    """Days after which calls leave the call store, and segments without any younger one go."""
 
     export_authorization: SecretStr = SecretStr("")
     """Value of the header `authorization` where `slipway calls export --to` sends calls."""

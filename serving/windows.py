@@ -33,9 +33,16 @@ def read_windows(folder: Path, cursors: Mapping[str, Cursor]) -> tuple[list[Wind
     return windows, moved
 
 
+def _beginning(place: Path, cursor: Cursor) -> tuple[int, int]:
+    """Say where to go on: old segments may have been removed meanwhile."""
+    numbers = [int(one.stem) for one in place.glob("*.jsonl") if one.stem.isdigit()]
+    first = min(numbers, default=1)
+    return (cursor.segment, cursor.offset) if cursor.segment >= first else (first, 0)
+
+
 def _read(place: Path, cursor: Cursor) -> tuple[list[Window], Cursor]:
     windows: list[Window] = []
-    segment, offset, budget = cursor.segment, cursor.offset, MOST_READ
+    (segment, offset), budget = _beginning(place, cursor), MOST_READ
     while budget > 0:
         try:
             with (place / f"{segment:08d}.jsonl").open("rb") as file:

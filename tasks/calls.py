@@ -8,6 +8,7 @@ from infra.calls.checkpoints import Checkpoint, Signer, checkpoints
 from infra.calls.erase import overwrite, payloads
 from infra.calls.lines import CallLine
 from infra.calls.proofs import Known, Proof
+from infra.calls.retention import REMOVED
 from infra.calls.search import Query, every
 from infra.calls.store import CallStore
 from infra.calls.vault import Vault
@@ -17,8 +18,8 @@ from release.errors import Invalid, NotFound, Refused
 from release.releases import Event
 from tasks.wiring import House
 
-ERASING, ERASED, REMOVED = "payloads-erasing", "payloads-erased", "segments-removed"
-"""Kinds of events. `segments-removed` has `gateway` and `segment`, the last that is gone."""
+ERASING, ERASED = "payloads-erasing", "payloads-erased"
+"""Kinds of events."""
 
 GRACE = timedelta(minutes=5)
 """For so long after a day's end a call of it may still be under way."""

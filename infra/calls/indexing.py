@@ -7,17 +7,21 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from infra.calls.lines import CallLine, Payload, erased
+from infra.calls.retention import REMOVED, Outlived, outlived, remove
 from infra.calls.segments import MOST_READ, Found, Place, read
 from infra.calls.store import CallStore, Folded
+from infra.ledger import Ledger
 from infra.settings import Settings, silence_telemetry
 from release.callers import Recording
 from release.errors import SlipwayError
+from release.releases import Event
 
 LOOK_SECONDS = 0.5
 PAUSE_SECONDS = 5.0
@@ -73,12 +77,51 @@ class Indexer:
             self.unreadable += 1
             return None
 
-    def sweep(self, now_us: int, recordings: Mapping[str, Recording]) -> int:
-        """Drop what namespaces do not want kept any longer; give how many calls."""
-        return sum(
-            self.store.drop(name, now_us - recording.days * DAY_US)
-            for name, recording in recordings.items()
+    def sweep(
+        self,
+        now_us: int,
+        recordings: Mapping[str, Recording],
+        record: Callable[[Outlived], None],
+    ) -> int:
+        """Let go of what namespaces do not want kept any longer, lines and whole segments.
+
+        Args:
+            now_us: microseconds since the epoch.
+            recordings: what each namespace wants; one that is absent keeps everything.
+            record: notes which segments go, before they do.
+
+        Returns:
+            How many calls left the store.
+
+        Raises:
+            Unavailable: the store cannot be written, or the removal cannot be recorded.
+            OSError: a segment cannot be read or removed.
+        """
+        oldest_us = {name: now_us - one.days * DAY_US for name, one in recordings.items()}
+        dropped = sum(self.store.drop(name, before) for name, before in oldest_us.items())
+        for gateway, place in self.store.places().items():
+            if found := outlived(self.folder / gateway, place.segment, oldest_us):
+                remove(found, record)
+        return dropped
+
+
+def note_removal(ledger: Ledger, now: float, found: Outlived) -> None:
+    """Put on record that segments go.
+
+    Raises:
+        Unavailable: the ledger does not answer.
+    """
+    first, last = int(found.paths[0].stem), found.segment
+    which = f"segment {last}" if first == last else f"segments {first} to {last}"
+    ledger.note(
+        Event(
+            kind=REMOVED,
+            at=now,
+            actor="slipway",
+            sentence=f"{which} of {found.gateway} went: all of its calls are past their days",
+            data={"gateway": found.gateway, "segment": last},
         )
+    )
 
 
 def main() -> int:
@@ -99,7 +142,7 @@ def main() -> int:
             if indexer.fold():
                 continue
             if time.monotonic() >= sweep_at:
-                indexer.sweep(time.time_ns() // 1_000, {"default": settings.recording})
+                _sweep(indexer, settings)
                 sweep_at = time.monotonic() + SWEEP_SECONDS
         except (SlipwayError, OSError) as error:
             sys.stderr.write(f"indexer: {error}\n")
@@ -108,6 +151,17 @@ def main() -> int:
         stopping.wait(pause)
     store.close()
     return 0
+
+
+def _sweep(indexer: Indexer, settings: Settings) -> None:
+    # Opened for each sweep: a ledger that is away costs a sweep, and never the indexing.
+    ledger = Ledger.open(settings.ledger)
+    try:
+        now = time.time()
+        record = partial(note_removal, ledger, now)
+        indexer.sweep(int(now * 1e6), {"default": settings.recording}, record)
+    finally:
+        ledger.close()
 
 
 if __name__ == "__main__":

@@ -238,7 +238,7 @@ def test_what_is_too_old_is_dropped_by_namespace(world: World) -> None:
     world.write("new words", at=9.0 * day)
     world.indexer.fold()
     recordings = {"default": Recording(days=5), "keeps": Recording(days=50)}
-    assert world.indexer.sweep(10 * day * SECOND, recordings) == 1
+    assert world.indexer.sweep(10 * day * SECOND, recordings, lambda _: None) == 1
     assert world.found("words") == ["g1-3", "g1-2"]
 
 

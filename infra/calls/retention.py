@@ -1,0 +1,110 @@
+"""Which segments have outlived everything in them, and their removal, which is on record.
+
+A segment goes as a whole, and the oldest first: what is left is one journal that begins later. It
+goes only when each of its calls is past the days of its own namespace and was folded into the call
+store before, and never the one with the last window, from which its gateway counts on.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from infra.calls.chain import CALL, HEADER, WINDOW
+from infra.calls.lines import CallLine
+from infra.files import sync_folder
+
+REMOVED = "segments-removed"
+"""Kind of the event. Its data has `gateway` and `segment`, the last that is gone."""
+
+
+class _Record(msgspec.Struct, frozen=True):
+    """A request of before the call record."""
+
+    at: float
+
+
+class _Called(msgspec.Struct, frozen=True):
+    call: CallLine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlived:
+    """Segments of one gateway that may go."""
+
+    gateway: str
+    """Name of its folder."""
+
+    paths: tuple[Path, ...]
+    """The oldest first."""
+
+    @property
+    def segment(self) -> int:
+        """Number of the last of them."""
+        return int(self.paths[-1].stem)
+
+
+def outlived(journal: Path, indexed: int, oldest_us: Mapping[str, int]) -> Outlived | None:
+    """Find what may be removed of a gateway's journal.
+
+    Args:
+        journal: its folder.
+        indexed: segment in which the call store goes on reading; all before it are in the store.
+        oldest_us: namespace to the moment before which its calls are too old, microseconds since
+            the epoch. Calls of one that is absent are kept.
+
+    Returns:
+        The segments; None where there are none.
+    """
+    paths = sorted(one for one in journal.glob("*.jsonl") if one.stem.isdigit())
+    going: list[Path] = []
+    last = _with_last_window(paths)
+    for path in paths:
+        if int(path.stem) >= min(indexed, last) or not _too_old(path, oldest_us):
+            break
+        going.append(path)
+    return Outlived(gateway=journal.name, paths=tuple(going)) if going else None
+
+
+def remove(found: Outlived, record: Callable[[Outlived], None]) -> None:
+    """Remove segments; cut short anywhere, it can be done again.
+
+    Args:
+        found: what to remove.
+        record: is called before the first is gone, so that none is missing for no reason.
+
+    Raises:
+        OSError: one cannot be removed.
+    """
+    record(found)
+    for path in found.paths:
+        path.unlink(missing_ok=True)
+    sync_folder(found.paths[0].parent)
+
+
+def _with_last_window(paths: list[Path]) -> int:
+    """Give the number of the newest segment with a window; 0 where none has one."""
+    for path in reversed(paths):
+        if any(line.startswith(WINDOW) for line in path.read_bytes().splitlines()):
+            return int(path.stem)
+    return 0
+
+
+def _too_old(path: Path, oldest_us: Mapping[str, int]) -> bool:
+    # The youngest stand at the end: a segment that stays is mostly known by one line.
+    return all(_goes(line, oldest_us) for line in reversed(path.read_bytes().splitlines()))
+
+
+def _goes(line: bytes, oldest_us: Mapping[str, int]) -> bool:
+    """Whether nothing holds a line any longer; one that cannot be read is kept, to be seen."""
+    if line.startswith((HEADER, WINDOW)):
+        return True
+    try:
+        if line.startswith(CALL):
+            call = msgspec.json.decode(line, type=_Called).call
+            return call.at_us < oldest_us.get(call.namespace, 0)
+        record = msgspec.json.decode(line, type=_Record)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return False
+    return record.at * 1e6 < oldest_us.get("default", 0)
