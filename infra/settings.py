@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     record_when_full: WhenFull = WhenFull.REFUSE
     """What becomes of a call that cannot be recorded: `refuse` or `block`."""
 
-    record_days: int = Field(default=30, ge=1, le=36_500)
+    record_days: int = Field(default=180, ge=1, le=36_500)
     """Days after which calls leave the call store, and segments without any younger one go."""
 
     export_authorization: SecretStr = SecretStr("")

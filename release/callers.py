@@ -43,7 +43,7 @@ class Recording:
     """Whether the line must be on the disk, and not only written, before the answer leaves."""
 
     when_full: WhenFull = WhenFull.REFUSE
-    days: int = 30
+    days: int = 180
     """For how long payloads and lines are kept."""
 
 
