@@ -44,7 +44,11 @@ def payloads(journals: Path, namespace: str) -> Iterator[Found]:
     marked = b'"namespace":%b' % msgspec.json.encode(namespace)
     for path in sorted(journals.glob("*/*.jsonl")):
         offset = 0
-        with path.open("rb") as file:
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            continue  # it was too old, and went meanwhile
+        with file:
             for line in file:
                 start, offset = offset, offset + len(line)
                 if line.startswith(CALL) and marked in line and (call := _sealed(line)):

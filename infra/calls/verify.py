@@ -52,7 +52,12 @@ def prove(gateway: str, segments: Iterable[Segment], known: Known) -> Proof:
 def segments_in(place: Path) -> Iterator[Segment]:
     """Read the segments of a gateway, in order, one at a time."""
     for path in sorted(one for one in place.glob("*.jsonl") if one.stem.isdigit()):
-        yield int(path.stem), path.read_bytes()
+        # One that is too old may go at any moment, on record.
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            continue
+        yield int(path.stem), content
 
 
 def beside(place: Path) -> bytes:
