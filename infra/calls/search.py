@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from infra.calls.lines import CallLine
-from infra.calls.store import CallStore
+from infra.calls.store import CallStore, number_of
 from infra.calls.terms import folded, is_short, is_wide
 from release.errors import Invalid
 
@@ -78,7 +78,7 @@ class Hit:
     """A call that was found."""
 
     number: int
-    """In the order of indexing."""
+    """In the order of arrival."""
 
     gateway: str
     segment: int
@@ -107,7 +107,7 @@ def search(store: CallStore, query: Query) -> list[Hit]:
             f"{index} cross join calls on calls.number = {index}.rowid",
             f"{index}.rowid",
         )
-        wheres = [one.replace("calls.number <", f"{newest} <") for one in wheres]
+        wheres = [one.replace("calls.number ", f"{newest} ") for one in wheres]
         wheres.append(f"{index} match ?")
         values.append(term)
     where = f" where {' and '.join(wheres)}" if wheres else ""
@@ -147,8 +147,8 @@ def _conditions(query: Query) -> tuple[list[str], list[object]]:
                 # Said once more, so that the index which leaves the usual out is found.
                 wheres.append(f"calls.{name} <> '{usual}'")
     for condition, value in (
-        ("calls.at_us >= ?", query.since_us),
-        ("calls.at_us < ?", query.until_us),
+        ("calls.number >= ?", None if query.since_us is None else number_of(query.since_us)),
+        ("calls.number < ?", None if query.until_us is None else number_of(query.until_us)),
         ("calls.number < ?", query.below),
     ):
         if value is not None:

@@ -19,9 +19,17 @@ from release.errors import Unavailable
 
 Folded = tuple[Found, Payload | None]
 
-VERSION = 1
+VERSION = 2
 BUSY_SECONDS = 20
 CACHE_KIB = 64 * 1024
+TIES = 11
+"""Bits of a call's number that tell calls of one microsecond apart; the others are its time.
+
+So the order of numbers is that of arrival, whichever gateway's segments were read first, a range of
+time is a range of numbers, and every index has calls in this order.
+"""
+
+_LATEST_US = 2 ** (63 - TIES) - 1
 
 _COLUMNS = (
     "id",
@@ -53,12 +61,11 @@ create table calls (
     unique (gateway, sequence)
 );
 create index calls_id on calls (id);
-create index calls_at on calls (at_us);
-create index calls_namespace on calls (namespace, at_us);
-create index calls_user on calls (user, at_us) where user <> '';
-create index calls_caller on calls (caller, at_us) where caller <> '';
-create index calls_version on calls (endpoint, version, at_us);
-create index calls_outcome on calls (outcome, at_us) where outcome <> 'ok';
+create index calls_namespace on calls (namespace);
+create index calls_user on calls (user) where user <> '';
+create index calls_caller on calls (caller) where caller <> '';
+create index calls_version on calls (endpoint, version);
+create index calls_outcome on calls (outcome) where outcome <> 'ok';
 create virtual table texts using fts5 (text, tokenize = 'trigram');
 create virtual table words using fts5 (text, detail = 'none', tokenize = 'unicode61');
 create table places (
@@ -68,8 +75,9 @@ pragma user_version = {VERSION};
 """
 
 _INSERT = (
-    f"insert or ignore into calls (gateway, sequence, segment, offset, line, {', '.join(_COLUMNS)})"  # noqa: S608
-    f" values ({', '.join('?' * (5 + len(_COLUMNS)))})"
+    "insert or ignore into calls (number, gateway, sequence, segment, offset, line, "  # noqa: S608
+    f"{', '.join(_COLUMNS)})"
+    f" values ({', '.join('?' * (6 + len(_COLUMNS)))})"
 )
 
 
@@ -137,6 +145,8 @@ class CallStore:
         """
         with self._writing() as db:
             calls, places = read(self.places())
+            # FTS5 takes rows in their order; each that is out of it costs a part of its own.
+            calls = sorted(calls, key=lambda one: one[0].line.at_us)
             new = sum(_insert(db, found, payload) for found, payload in calls)
             db.executemany(
                 "insert into places values (?, ?, ?) on conflict (gateway) do update"
@@ -176,11 +186,13 @@ class CallStore:
     def drop(self, namespace: str, before_us: int) -> int:
         """Remove a namespace's calls of before a moment, payloads and lines; give how many."""
         with self._writing() as db:
-            old = "select number from calls where namespace = ? and at_us < ?"
-            given = (namespace, before_us)
+            old = "select number from calls where namespace = ? and number < ?"
+            given = (namespace, number_of(before_us))
             db.execute(f"delete from texts where rowid in ({old})", given)  # noqa: S608
             db.execute(f"delete from words where rowid in ({old})", given)  # noqa: S608
-            return db.execute("delete from calls where namespace = ? and at_us < ?", given).rowcount
+            return db.execute(
+                "delete from calls where namespace = ? and number < ?", given
+            ).rowcount
 
     def select(self, sql: str, values: Sequence[object]) -> list[tuple[object, ...]]:
         """Ask for rows; for `search`, which makes the statements.
@@ -213,22 +225,38 @@ class CallStore:
             pass
 
 
+def number_of(at_us: int) -> int:
+    """Give the least number of a call that arrived at this microsecond."""
+    # A line may claim any moment, and a number has 63 bits.
+    return min(max(at_us, 0), _LATEST_US) << TIES
+
+
 def _insert(db: sqlite3.Connection, found: Found, payload: Payload | None) -> int:
-    line = found.line
-    done = db.execute(
-        _INSERT,
-        (
-            *(found.gateway, line.sequence, found.segment, found.offset, found.canonical),
-            *(getattr(line, name) for name in _COLUMNS),
-        ),
-    )
-    if not done.rowcount:
+    number = _row(db, found)
+    if number is None:
         return 0
-    if text := folded(_searched(line, payload)):
-        db.execute("insert into texts (rowid, text) values (?, ?)", (done.lastrowid, text))
+    if text := folded(_searched(found.line, payload)):
+        db.execute("insert into texts (rowid, text) values (?, ?)", (number, text))
         if words := pairs(text):
-            db.execute("insert into words (rowid, text) values (?, ?)", (done.lastrowid, words))
+            db.execute("insert into words (rowid, text) values (?, ?)", (number, words))
     return 1
+
+
+def _row(db: sqlite3.Connection, found: Found) -> int | None:
+    """Insert a call under the first number that is free; None where it is there already."""
+    line = found.line
+    origin = (found.gateway, line.sequence)
+    values = (
+        *(*origin, found.segment, found.offset, found.canonical),
+        *(getattr(line, name) for name in _COLUMNS),
+    )
+    number = number_of(line.at_us)
+    while not db.execute(_INSERT, (number, *values)).rowcount:
+        known = "select 1 from calls where gateway = ? and sequence = ?"
+        if db.execute(known, origin).fetchone():
+            return None
+        number += 1
+    return number
 
 
 def _searched(line: CallLine, payload: Payload | None) -> str:

@@ -16,7 +16,7 @@ from infra.calls.indexing import Indexer
 from infra.calls.lines import Payload
 from infra.calls.search import Query, search
 from infra.calls.segments import Found, Place
-from infra.calls.store import CallStore, Folded
+from infra.calls.store import VERSION, CallStore, Folded
 from infra.calls.vault import Vault
 from serving.journal import JournalWriter
 from tests.bench.artefacts import ROOT, artefacts
@@ -95,7 +95,7 @@ def _payload(number: int) -> Payload:
 
 def _million() -> Path:
     """Build the store, unless it is there."""
-    path = ROOT / "build" / "bench" / f"calls-{CALLS}.db"
+    path = ROOT / "build" / "bench" / f"calls-{CALLS}-v{VERSION}.db"
     if path.exists():
         return path
     aside = path.with_suffix(".new")

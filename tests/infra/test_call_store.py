@@ -248,7 +248,7 @@ def test_only_its_owner_may_read_the_store(world: World) -> None:
 
 def test_a_store_of_another_version_is_refused(world: World) -> None:
     world.store.select("pragma user_version = 9", [])
-    with pytest.raises(Unavailable, match="of version 9, not 1"):
+    with pytest.raises(Unavailable, match="of version 9, not 2"):
         CallStore(world.root / "calls.db")
 
 
@@ -289,3 +289,38 @@ def _until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_newest_is_told_by_when_a_call_arrived_and_not_by_when_it_was_indexed(world: World) -> None:
+    for at_second in (10.0, 30.0):
+        world.write("the same words 同样", gateway="g1", at=at_second)
+    world.indexer.fold()
+    # What a gateway wrote meanwhile comes late, such as after its host was away.
+    for at_second in (20.0, 5.0):
+        world.write("the same words 同样", gateway="g2", at=at_second)
+    world.indexer.fold()
+    newest_first = ["g1-2", "g2-1", "g1-1", "g2-2"]
+    for text in ("", "same words", "同样"):
+        assert world.found(text) == newest_first
+        assert world.found(text, until_us=30 * SECOND, most=1) == ["g2-1"]
+        assert world.found(text, since_us=10 * SECOND, until_us=30 * SECOND) == ["g2-1", "g1-1"]
+    assert [hit.line.id for hit in every(world.store, Query())] == newest_first
+
+
+def test_calls_of_one_microsecond_are_all_kept(world: World) -> None:
+    for _ in range(20):
+        world.write("at once", gateway="g1", at=7.0)
+        world.write("at once", gateway="g2", at=7.0)
+    assert world.indexer.fold() == 40
+    assert len(world.found("at once", until_us=7 * SECOND + 1)) == 40
+    assert world.found("at once", until_us=7 * SECOND) == []
+
+
+@pytest.mark.parametrize("at_second", [-1.0, 9e12])
+def test_a_line_that_claims_an_impossible_moment_is_kept_too(
+    world: World, at_second: float
+) -> None:
+    world.write("the same words", at=at_second)
+    world.write("the same words", at=at_second)
+    assert world.indexer.fold() == 2
+    assert len(world.found("same words")) == 2
