@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from infra.processes import Process, alive, start, stop
@@ -105,8 +106,15 @@ def test_what_is_left_by_a_killed_agent_serves_on_and_is_taken_over(home: Home) 
     assert not [one for one in left if "serving" in one]
 
 
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []  # it died as we looked
+
+
 def _gateways_of(home: Home, agent: Process) -> bool:
-    mine = [one for one in home.processes() if "serving.gateway.main" in one.cmdline()]
+    mine = [one for one in home.processes() if "serving.gateway.main" in _command(one)]
     return [one.ppid() for one in mine] == [agent.pid]
 
 
