@@ -1,0 +1,315 @@
+"""Who calls, as a gateway can prove it from what lies on its disk; and what they may do."""
+
+import secrets
+import sys
+import time
+from collections.abc import Mapping
+from hashlib import blake2b
+from hmac import compare_digest
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infra.callers.pepper import hashed, pepper, split
+from infra.callers.snapshot import CallersSnapshot, CallersWatch, KeyEntry, owner_of
+from release.callers import (
+    OPEN,
+    Action,
+    Caller,
+    Capture,
+    Grant,
+    Quota,
+    Recording,
+    WhenFull,
+    scopes_of,
+)
+from release.errors import SlipwayError
+from serving.gateway.bodies import Headers
+from serving.gateway.quotas import Window, part_of
+from serving.gateway.refusing import Refusal
+
+if TYPE_CHECKING:
+    from serving.gateway.tokens import Issuer
+
+MOST_KNOWN = 10_000
+"""Proofs that are remembered, so that each is worked out once."""
+
+MOST_ASKED = 256
+"""Endpoints for which a proof remembers what it may do."""
+
+_HINT = "send Authorization: Bearer KEY; an operator makes one with slipway keys create"
+
+
+class Pass:
+    """What one proof lets its holder do here.
+
+    Args:
+        grant: what is proven.
+        owners: endpoint to namespace.
+        window: what it has asked; None where it has no quota.
+    """
+
+    __slots__ = ("_grant", "_may", "_owners", "_window", "caller", "expires", "used")
+
+    def __init__(self, grant: Grant, owners: Mapping[str, str], window: Window | None) -> None:
+        self._grant = grant
+        self._owners = owners
+        self._window = window
+        self._may: dict[tuple[str, Action], bool] = {}
+        self.caller = grant.caller
+        self.expires = grant.expires
+        self.used = 0.0
+
+    def may(self, endpoint: str, action: Action) -> bool:
+        """Whether an action on an endpoint is allowed."""
+        known = self._may.get((endpoint, action))
+        if known is None:
+            known = self._grant.may(owner_of(self._owners, endpoint), endpoint, action)
+            if len(self._may) < MOST_ASKED:
+                self._may[endpoint, action] = known
+        return known
+
+    def need(self, endpoint: str, action: Action) -> None:
+        """Refuse what is not allowed.
+
+        Raises:
+            Refusal: with status 403, naming the scope that is missing.
+        """
+        if not self.may(endpoint, action):
+            lacks = f"{owner_of(self._owners, endpoint)}/{endpoint[:80]}:{action}"
+            said = f"This caller may not {action} {endpoint[:80]!r}."
+            raise Refusal(403, said, f"it lacks the scope {lacks}")
+
+    def need_all(self, action: Action) -> None:
+        """Refuse whoever may not do this with every endpoint.
+
+        Raises:
+            Refusal: with status 403.
+        """
+        if not self._grant.may_all(action):
+            said = f"This caller may not {action} all endpoints."
+            raise Refusal(403, said, f"it lacks the scope */*:{action}")
+
+    def enter(self, endpoint: str) -> None:
+        """Let a model be asked, within the quota.
+
+        Raises:
+            Refusal: with status 403 or 429.
+        """
+        self.need(endpoint, Action.INFER)
+        if self._window is not None:
+            self._window.enter()
+
+    def spend(self, tokens: int) -> None:
+        """Count the tokens of an answer."""
+        if self._window is not None:
+            self._window.spend(tokens)
+
+    def key(self, _headers: Headers, _id: str) -> str:
+        """Give what decides the arm: the proven user; a program that serves many is divided."""
+        who = self.caller
+        return f"{who.namespace}/{who.tenant}/{who.user}" if who.user else secrets.token_hex(8)
+
+
+class Anybody(Pass):
+    """Whoever calls in the open mode, and may do everything."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(Grant(caller=OPEN, scopes=()), {}, None)
+
+    def may(self, endpoint: str, action: Action) -> bool:  # noqa: ARG002
+        """Allow it."""
+        return True
+
+    def need_all(self, action: Action) -> None:
+        """Allow it."""
+
+    def key(self, headers: Headers, id: str) -> str:  # noqa: A002 - a call's own field
+        """Give what decides the arm: what the client says, since nothing is proven here."""
+        return headers.text(b"x-slipway-key") or id
+
+
+ANYBODY = Anybody()
+NOBODY = Pass(Grant(caller=OPEN, scopes=()), {}, None)
+"""Whoever has proven nothing yet."""
+
+
+class Callers:
+    """Everybody who may call a gateway, by the snapshot of its agent.
+
+    Args:
+        folder: where `callers.json` lies.
+        pepper_file: under which secrets of keys are kept.
+        open_to_all: whether nobody is asked who they are.
+        fallback: what is recorded of a namespace that does not say.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        pepper_file: Path | None = None,
+        *,
+        open_to_all: bool = False,
+        fallback: Recording = Recording(),
+    ) -> None:
+        self._watch = CallersWatch(folder)
+        self._pepper_file = pepper_file
+        self._pepper = b""
+        self._open = open_to_all
+        self._fallback = fallback
+        self._known: dict[bytes, Pass] = {}
+        self._windows: dict[str, Window] = {}
+        self._issuers: dict[str, Issuer] = {}
+        self._recordings: dict[str, Recording] = {}
+        self._used: dict[str, float] = {}
+
+    def look(self) -> bool:
+        """Take the snapshot, if it is new: whoever is not in it any more is nobody at once."""
+        if not self._watch.look() or (current := self._watch.current) is None:
+            return False
+        self._recordings = {
+            name: Recording(
+                capture=Capture(one.capture),
+                sample=one.sample,
+                strict=one.strict,
+                when_full=WhenFull(one.when_full),
+                days=one.days,
+            )
+            for name, one in current.namespaces.items()
+        }
+        self._issuers = _issuers(current)
+        self._windows = {id: one for id, one in self._windows.items() if id in current.keys}
+        self._known.clear()
+        return True
+
+    def as_json(self) -> dict[str, object]:
+        """Say how it stands, as plain data."""
+        current = self._watch.current
+        used = self._used | {one.caller.id: one.used for one in self._known.values() if one.used}
+        return {
+            "open": self._open,
+            "number": current.number if current else 0,
+            "broken": self._watch.broken,
+            "used": {id: at for id, at in used.items() if current and id in current.keys},
+        }
+
+    def namespace_of(self, endpoint: str) -> str:
+        """Name the namespace that owns an endpoint."""
+        current = self._watch.current
+        return owner_of(current.owners, endpoint) if current else "default"
+
+    def recording(self, namespace: str) -> Recording:
+        """Say what a namespace wants recorded."""
+        return self._recordings.get(namespace, self._fallback)
+
+    def policy(self, endpoint: str) -> tuple[str, Recording]:
+        """Name the namespace of an endpoint, and what that wants recorded."""
+        namespace = self.namespace_of(endpoint)
+        return namespace, self.recording(namespace)
+
+    def prove(self, headers: Headers) -> Pass:
+        """Say who calls.
+
+        Raises:
+            Refusal: with status 401, where nobody is proven; 503 before the first snapshot.
+        """
+        if self._open:
+            return ANYBODY
+        proof = _proof(headers)
+        digest = blake2b(proof.encode("latin-1", "replace"), digest_size=16).digest()
+        found = self._known.get(digest)
+        if found is None:
+            found = self._first(proof)
+            if len(self._known) >= MOST_KNOWN:
+                self._forget()
+            self._known[digest] = found
+        now = time.time()
+        if found.expires and now >= found.expires:
+            raise Refusal(401, "This key or token has expired.", "get a fresh one")
+        found.used = now
+        return found
+
+    def _forget(self) -> None:
+        """Let go of the proof that is known longest."""
+        gone = self._known.pop(next(iter(self._known)))
+        self._used[gone.caller.id] = gone.used
+        while len(self._used) > MOST_KNOWN:
+            self._used.pop(next(iter(self._used)))
+
+    def _first(self, proof: str) -> Pass:
+        """Work out a proof that is not known yet."""
+        current = self._watch.current
+        if current is None:
+            raise Refusal(503, "This gateway does not know yet who may call.", retry=1)
+        id, secret = split(proof)  # noqa: A001 - the key's own field is called so
+        if not id and proof.count(".") == 2 and self._issuers:
+            return Pass(self._token(proof, current), current.owners, None)
+        entry = current.keys.get(id)
+        # The work is the same for an id that is not there.
+        right = compare_digest(entry.secret if entry else "", hashed(self._peppered(), secret))
+        if entry is None or not right:
+            raise Refusal(401, "No caller is proven by this key.", _HINT)
+        grant = _grant(id, entry)
+        return Pass(grant, current.owners, self._window(id, grant.quota, current.gateways))
+
+    def _peppered(self) -> bytes:
+        if not self._pepper and self._pepper_file is not None:
+            try:
+                self._pepper = pepper(self._pepper_file)
+            except SlipwayError as error:
+                raise Refusal(503, "This gateway cannot check keys.", retry=5) from error
+        if not self._pepper:
+            raise Refusal(503, "This gateway has no pepper to check keys by.", retry=5)
+        return self._pepper
+
+    def _window(self, id: str, quota: Quota, gateways: int) -> Window | None:  # noqa: A002
+        if not (quota.requests or quota.tokens):
+            return None
+        found = self._windows.setdefault(id, Window(quota=quota))
+        found.quota = part_of(quota, gateways)
+        return found
+
+    def _token(self, token: str, current: CallersSnapshot) -> Grant:
+        from serving.gateway.tokens import peeked, unbelieved
+
+        header, issuer = peeked(token)
+        if (found := self._issuers.get(issuer)) is None:
+            raise unbelieved("its issuer is none that is believed here")
+        grant = found.prove(token, header)
+        if grant.caller.namespace not in ("default", *current.namespaces):
+            raise unbelieved("it names a namespace that there is not")
+        return grant
+
+
+def _proof(headers: Headers) -> str:
+    given = headers.text(b"authorization")
+    scheme, _, proof = given.partition(" ")
+    if scheme.lower() == "bearer" and proof.strip():
+        return proof.strip()
+    if (key := headers.text(b"x-api-key").strip()) and not given:
+        return key
+    raise Refusal(401, "This needs a key, and none was given.", _HINT)
+
+
+def _grant(id: str, entry: KeyEntry) -> Grant:  # noqa: A002 - the key's own field is called so
+    return Grant(
+        caller=Caller(id=id, namespace=entry.namespace, user=entry.user, tenant=entry.tenant),
+        scopes=scopes_of(entry.scopes),
+        quota=Quota(requests=entry.requests, tokens=entry.tokens),
+        expires=entry.expires,
+    )
+
+
+def _issuers(current: CallersSnapshot) -> "dict[str, Issuer]":
+    if not current.issuers:
+        return {}
+    from serving.gateway.tokens import Issuer
+
+    found = {}
+    for entry in current.issuers:
+        try:
+            found[entry.issuer] = Issuer(entry)
+        except SlipwayError as error:
+            sys.stderr.write(f"gateway: tokens of {entry.issuer} are not believed: {error}\n")
+    return found
