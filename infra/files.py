@@ -11,9 +11,7 @@ from uuid import uuid4
 from release.errors import Conflict
 
 
-def write_atomic(
-    path: Path, content: bytes, *, durable: bool = True, mode: int = 0o666
-) -> None:
+def write_atomic(path: Path, content: bytes, *, durable: bool = True, mode: int = 0o666) -> None:
     """Replace a file so that readers, and a crash at any moment, see the old one or the new one.
 
     Args:

@@ -162,13 +162,16 @@ class Quota:
                 raise Invalid(f"{name} a minute must be within 0..1000000000, not {value}.")
 
 
+UNLIMITED = Quota()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
     """What a proof is good for."""
 
     caller: Caller
     scopes: tuple[Scope, ...]
-    quota: Quota = Quota()
+    quota: Quota = UNLIMITED
     expires: float = 0.0
     """Seconds since the epoch; 0 where it does not."""
 

@@ -12,7 +12,7 @@ from infra.callers.rights import HOUSE, changed, need_admin
 from infra.identity import Identity
 from infra.ledger import Ledger
 from infra.ledger.schema import keys as table
-from release.callers import Quota, scopes_of
+from release.callers import UNLIMITED, Quota, scopes_of
 from release.errors import Conflict, Invalid, NotFound
 
 LONGEST = 200
@@ -34,7 +34,7 @@ class NewKey:
     """Who calls with it; empty where it serves many, as a program's does."""
 
     tenant: str = ""
-    quota: Quota = Quota()
+    quota: Quota = UNLIMITED
     expires: float = 0.0
     """Seconds since the epoch; 0 where it does not."""
 

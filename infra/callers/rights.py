@@ -40,7 +40,5 @@ def changed(
     table = schema.caller_changes
     if not connection.execute(sa.update(table).values(number=table.c.number + 1)).rowcount:
         connection.execute(sa.insert(table).values(id=1, number=1))
-    said = Event(
-        kind=kind, at=time.time(), actor=actor, sentence=sentence, data=data, model=model
-    )
+    said = Event(kind=kind, at=time.time(), actor=actor, sentence=sentence, data=data, model=model)
     append(connection, said)

@@ -1,9 +1,7 @@
 """Who calls, as a gateway can prove it from what lies on its disk; and what they may do."""
 
-import secrets
 import sys
 import time
-from collections.abc import Mapping
 from hashlib import blake2b
 from hmac import compare_digest
 from pathlib import Path
@@ -12,8 +10,6 @@ from typing import TYPE_CHECKING
 from infra.callers.pepper import hashed, pepper, split
 from infra.callers.snapshot import CallersSnapshot, CallersWatch, KeyEntry, owner_of
 from release.callers import (
-    OPEN,
-    Action,
     Caller,
     Capture,
     Grant,
@@ -24,6 +20,7 @@ from release.callers import (
 )
 from release.errors import SlipwayError
 from serving.gateway.bodies import Headers
+from serving.gateway.passes import ANYBODY, Pass
 from serving.gateway.quotas import Window, part_of
 from serving.gateway.refusing import Refusal
 
@@ -33,106 +30,7 @@ if TYPE_CHECKING:
 MOST_KNOWN = 10_000
 """Proofs that are remembered, so that each is worked out once."""
 
-MOST_ASKED = 256
-"""Endpoints for which a proof remembers what it may do."""
-
 _HINT = "send Authorization: Bearer KEY; an operator makes one with slipway keys create"
-
-
-class Pass:
-    """What one proof lets its holder do here.
-
-    Args:
-        grant: what is proven.
-        owners: endpoint to namespace.
-        window: what it has asked; None where it has no quota.
-    """
-
-    __slots__ = ("_grant", "_may", "_owners", "_window", "caller", "expires", "used")
-
-    def __init__(self, grant: Grant, owners: Mapping[str, str], window: Window | None) -> None:
-        self._grant = grant
-        self._owners = owners
-        self._window = window
-        self._may: dict[tuple[str, Action], bool] = {}
-        self.caller = grant.caller
-        self.expires = grant.expires
-        self.used = 0.0
-
-    def may(self, endpoint: str, action: Action) -> bool:
-        """Whether an action on an endpoint is allowed."""
-        known = self._may.get((endpoint, action))
-        if known is None:
-            known = self._grant.may(owner_of(self._owners, endpoint), endpoint, action)
-            if len(self._may) < MOST_ASKED:
-                self._may[endpoint, action] = known
-        return known
-
-    def need(self, endpoint: str, action: Action) -> None:
-        """Refuse what is not allowed.
-
-        Raises:
-            Refusal: with status 403, naming the scope that is missing.
-        """
-        if not self.may(endpoint, action):
-            lacks = f"{owner_of(self._owners, endpoint)}/{endpoint[:80]}:{action}"
-            said = f"This caller may not {action} {endpoint[:80]!r}."
-            raise Refusal(403, said, f"it lacks the scope {lacks}")
-
-    def need_all(self, action: Action) -> None:
-        """Refuse whoever may not do this with every endpoint.
-
-        Raises:
-            Refusal: with status 403.
-        """
-        if not self._grant.may_all(action):
-            said = f"This caller may not {action} all endpoints."
-            raise Refusal(403, said, f"it lacks the scope */*:{action}")
-
-    def enter(self, endpoint: str) -> None:
-        """Let a model be asked, within the quota.
-
-        Raises:
-            Refusal: with status 403 or 429.
-        """
-        self.need(endpoint, Action.INFER)
-        if self._window is not None:
-            self._window.enter()
-
-    def spend(self, tokens: int) -> None:
-        """Count the tokens of an answer."""
-        if self._window is not None:
-            self._window.spend(tokens)
-
-    def key(self, _headers: Headers, _id: str) -> str:
-        """Give what decides the arm: the proven user; a program that serves many is divided."""
-        who = self.caller
-        return f"{who.namespace}/{who.tenant}/{who.user}" if who.user else secrets.token_hex(8)
-
-
-class Anybody(Pass):
-    """Whoever calls in the open mode, and may do everything."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        super().__init__(Grant(caller=OPEN, scopes=()), {}, None)
-
-    def may(self, endpoint: str, action: Action) -> bool:  # noqa: ARG002
-        """Allow it."""
-        return True
-
-    def need_all(self, action: Action) -> None:
-        """Allow it."""
-
-    def key(self, headers: Headers, id: str) -> str:  # noqa: A002 - a call's own field
-        """Give what decides the arm: what the client says, since nothing is proven here."""
-        return headers.text(b"x-slipway-key") or id
-
-
-ANYBODY = Anybody()
-NOBODY = Pass(Grant(caller=OPEN, scopes=()), {}, None)
-"""Whoever has proven nothing yet."""
 
 
 class Callers:
@@ -151,13 +49,13 @@ class Callers:
         pepper_file: Path | None = None,
         *,
         open_to_all: bool = False,
-        fallback: Recording = Recording(),
+        fallback: Recording | None = None,
     ) -> None:
         self._watch = CallersWatch(folder)
         self._pepper_file = pepper_file
         self._pepper = b""
         self._open = open_to_all
-        self._fallback = fallback
+        self._fallback = fallback or Recording()
         self._known: dict[bytes, Pass] = {}
         self._windows: dict[str, Window] = {}
         self._issuers: dict[str, Issuer] = {}
@@ -179,7 +77,7 @@ class Callers:
             for name, one in current.namespaces.items()
         }
         self._issuers = _issuers(current)
-        self._windows = {id: one for id, one in self._windows.items() if id in current.keys}
+        self._windows = {key: one for key, one in self._windows.items() if key in current.keys}
         self._known.clear()
         return True
 
@@ -191,7 +89,7 @@ class Callers:
             "open": self._open,
             "number": current.number if current else 0,
             "broken": self._watch.broken,
-            "used": {id: at for id, at in used.items() if current and id in current.keys},
+            "used": {key: at for key, at in used.items() if current and key in current.keys},
         }
 
     def namespace_of(self, endpoint: str) -> str:

@@ -13,12 +13,14 @@ from typing import Any
 
 import httpx
 
+from infra.callers.snapshot import CallersSnapshot
 from infra.calls.lines import CallLine
 from infra.calls.vault import Vault
 from release.callers import Capture, Recording
 from release.routes import Guard, Route
 from release.variants import Variant
 from serving.gateway.app import Gateway
+from serving.gateway.callers import Callers
 from serving.gateway.dispatch import Dispatcher
 from serving.gateway.metrics import Metrics
 from serving.gateway.outputs import CLASSIFIES, EMBEDS, TAGS
@@ -152,6 +154,7 @@ class Stand:
         self.recorder = CallRecorder(
             keeper, Vault(folder / "secrets"), everywhere(Recording(capture=capture))
         )
+        self.callers = Callers(folder, folder / "pepper", open_to_all=True)
         self.status: dict[str, Any] = {}
         self.replicas: dict[str, WireReplica] = {}
         self.metrics = Metrics(self.table, self._ready, self.pool.standing, clock=clock)
@@ -206,10 +209,17 @@ class Stand:
     def _app(self) -> Gateway:
         dispatcher = Dispatcher(self.pool, self.recorder, self.metrics)
         parts = (self.table, self.pool, dispatcher, self.metrics)
-        return Gateway(*parts, lambda: self.status, self.recorder)
+        return Gateway(*parts, lambda: self.status, self.recorder, self.callers)
 
     async def _asked(self, scope: Any, receive: Any, send: Any) -> None:
         await self.app(scope, receive, send)
+
+    def ask_who(self, snapshot: CallersSnapshot) -> None:
+        """Let only those in who are in this snapshot, from here on."""
+        snapshot.save(self.folder)
+        self.callers = Callers(self.folder, self.folder / "pepper")
+        assert self.callers.look()
+        self.app = self._app()
 
     def record(self, recorder: CallRecorder) -> None:
         """Record otherwise from here on."""

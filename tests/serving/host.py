@@ -33,7 +33,9 @@ class Host:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "serving.agent.main"]
-        env = inherited(SLIPWAY_HOME=str(self.home.root), **self.environment)
+        env = inherited(
+            **{"SLIPWAY_HOME": str(self.home.root), "SLIPWAY_OPEN": "true", **self.environment}
+        )
         self.agent = start("agent", command, env=env, log=self.home.root / "agent.log", cwd=ROOT)
 
     def serve(self, desired: Desired) -> None:
