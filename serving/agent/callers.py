@@ -60,6 +60,10 @@ class CallersKeeper:
         if ledger is None:
             return
         number = changes(ledger)
+        if not number and self._known is not None and self._known.keys:
+            # A ledger in which nothing was ever made: a new, empty one in the place of one that was
+            # lost. It locks nobody out; who was revoked is not on the disk either.
+            return
         if self._contents is None or number != self._changes:
             # Numbered before it is read: what changes meanwhile is read once more.
             self._contents, self._changes = contents(ledger), number
