@@ -68,7 +68,7 @@ def show_keys(*, as_json: bool) -> None:
 def make_namespace(name: str, asked: Mapping[str, Any]) -> None:
     """Make a namespace."""
     here = house()
-    Namespaces(here.ledger).create(name, _changed(Recording(), asked), by=actor(here))
+    _namespaces(here).create(name, _changed(here.settings.recording, asked), by=actor(here))
     sys.stdout.write(f"{name} is there\n")
 
 
@@ -79,23 +79,23 @@ def change_namespace(name: str, asked: Mapping[str, Any]) -> None:
         NotFound: there is none of this name.
     """
     here = house()
-    known = Namespaces(here.ledger).list().get(name)
+    known = _namespaces(here).list().get(name)
     if known is None:
         raise NotFound(f"There is no namespace {name[:80]!r}.", "see slipway namespaces list")
-    Namespaces(here.ledger).set(name, _changed(known, asked), by=actor(here))
+    _namespaces(here).set(name, _changed(known, asked), by=actor(here))
     sys.stdout.write(f"{name} is set\n")
 
 
 def give(endpoint: str, name: str) -> None:
     """Let a namespace own an endpoint."""
     here = house()
-    Namespaces(here.ledger).give(endpoint, name, by=actor(here))
+    _namespaces(here).give(endpoint, name, by=actor(here))
     sys.stdout.write(f"{endpoint} belongs to {name}\n")
 
 
 def show_namespaces(*, as_json: bool) -> None:
     """List namespaces."""
-    here = Namespaces(house().ledger)
+    here = _namespaces(house())
     owners = here.owners()
     found = {
         name: {
@@ -118,6 +118,10 @@ def show_namespaces(*, as_json: bool) -> None:
 
 def _keys(here: House) -> Keys:
     return Keys(here.ledger, pepper(here.settings.pepper_file))
+
+
+def _namespaces(here: House) -> Namespaces:
+    return Namespaces(here.ledger, here.settings.recording)
 
 
 def _changed(recording: Recording, asked: Mapping[str, Any]) -> Recording:

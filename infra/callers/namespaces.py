@@ -20,10 +20,16 @@ DEFAULT = "default"
 
 
 class Namespaces:
-    """Every namespace of a ledger."""
+    """Every namespace of a ledger.
 
-    def __init__(self, ledger: Ledger) -> None:
+    Args:
+        ledger: where they are.
+        default: what `default` records where nobody has set that: this home's own settings.
+    """
+
+    def __init__(self, ledger: Ledger, default: Recording) -> None:
         self._ledger = ledger
+        self._default = default
 
     def create(self, name: str, recording: Recording, *, by: Identity) -> None:
         """Make a namespace.
@@ -79,7 +85,7 @@ class Namespaces:
         """Give every namespace by name, with what it records."""
         with self._ledger.database.read() as connection:
             rows = connection.execute(sa.select(schema.namespaces)).mappings().all()
-        found = {DEFAULT: Recording()} | {row["name"]: _recording(row) for row in rows}
+        found = {DEFAULT: self._default} | {row["name"]: _recording(row) for row in rows}
         return dict(sorted(found.items()))
 
     def owners(self) -> Mapping[str, str]:

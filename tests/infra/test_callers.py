@@ -84,7 +84,7 @@ def test_a_revoked_key_is_told_to_nobody_and_stays_on_the_list(
 
 
 def test_only_an_active_admin_says_who_may_call(keys: Keys, ledger: Ledger, ada: Identity) -> None:
-    people, spaces = Identities(ledger), Namespaces(ledger)
+    people, spaces = Identities(ledger), Namespaces(ledger, Recording())
     id_ = split(keys.create(NEW, by=ada))[0]
     others = [
         people.prove(people.add(f"a-{role}", role, by=ada)) for role in ROLES if role != "admin"
@@ -132,7 +132,7 @@ def test_a_key_needs_a_namespace_that_is_there_and_a_time_to_come(
 
 
 def test_namespaces_own_endpoints_and_say_what_is_recorded(ledger: Ledger, ada: Identity) -> None:
-    spaces = Namespaces(ledger)
+    spaces = Namespaces(ledger, Recording())
     full = Recording(
         capture=Capture.FULL, sample=0.5, strict=True, when_full=WhenFull.BLOCK, days=90
     )

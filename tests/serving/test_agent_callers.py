@@ -137,8 +137,8 @@ def test_a_snapshot_is_written_only_where_it_says_something_new(
     assert first is not None and first.number == 1
     people = Identities(ledger)
     ada = people.prove(people.add("ada", "admin", by=None))
-    Namespaces(ledger).create("shop", Recording(capture=Capture.FULL), by=ada)
-    Namespaces(ledger).give("docs", "shop", by=ada)
+    Namespaces(ledger, Recording()).create("shop", Recording(capture=Capture.FULL), by=ada)
+    Namespaces(ledger, Recording()).give("docs", "shop", by=ada)
     keeper.keep(ledger)
     second = CallersSnapshot.load(settings.run)
     assert second is not None and second.number == 2
