@@ -17,7 +17,7 @@ from infra.callers.loopback import allow_open
 from infra.files import tail, write_atomic
 from infra.processes import Process, Records, alive, start, stop
 from infra.settings import Settings, inherited
-from release.errors import Conflict, Unavailable
+from release.errors import Conflict, SlipwayError, Unavailable
 
 START_SECONDS = 180.0
 """How long everything may take to come up, on a slow disk."""
@@ -68,13 +68,22 @@ def up(*, detach: bool, unguarded: bool) -> None:
     settings.run.mkdir(parents=True, exist_ok=True)
     if supervisor := supervisor_of(settings):
         raise Conflict(f"{settings.root} is up already, watched by process {supervisor.pid}.")
-    key = "" if settings.open else first_key(settings)
+    key = "" if settings.open else _first(settings)
     if not detach:
         _foreground(settings, key)
         return
     with Console(stderr=True).status("starting …"):
         addresses = start_detached(settings)
     _greet(addresses, settings, key)
+
+
+def _first(settings: Settings) -> str:
+    """Make a first key, if the ledger can be asked; what serves does not need it."""
+    try:
+        return first_key(settings)
+    except SlipwayError as error:
+        sys.stderr.write(f"slipway: no first key could be made: {error}\n")
+        return ""
 
 
 def start_detached(settings: Settings) -> Addresses:

@@ -89,7 +89,11 @@ class Supervisor:
         url = f"http://{settings.host}:{port}/api"
         guarded = {"SLIPWAY_OPEN": str(settings.open).lower()}
         self.environment = inherited(**environment(settings, url), **guarded)
-        keep_house_key(settings)
+        try:
+            keep_house_key(settings)
+        except SlipwayError as error:
+            # What serves needs no ledger; only the home's own clients lack a key then.
+            sys.stderr.write(f"The home has no key of its own: {error}\n")
         self.add("agent", [sys.executable, "-m", "serving.agent.main"])
         self.add("indexer", [sys.executable, "-m", "infra.calls.indexing"], nice=FLOWS_NICE)
         self.add("prefect-server", server_command(settings, port))

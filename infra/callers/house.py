@@ -28,7 +28,11 @@ def keys_of(settings: Settings) -> Iterator[Keys]:
 
 
 def keep_house_key(settings: Settings) -> None:
-    """See that the home's own clients have a key that is good: a file for its owner alone."""
+    """See that the home's own clients have a key that is good: a file for its owner alone.
+
+    Raises:
+        Unavailable: the ledger does not answer.
+    """
     with keys_of(settings) as keys:
         if keys.good(split(house_key(settings))[0]):
             return

@@ -66,6 +66,11 @@ class Callers:
         """Take the snapshot, if it is new: whoever is not in it any more is nobody at once."""
         if not self._watch.look() or (current := self._watch.current) is None:
             return False
+        # First of all: whatever else of it cannot be read, nobody is known by an older one.
+        self._used = {key: at for key, at in self._seen().items() if key in current.keys}
+        self._known.clear()
+        self._issuers = {}
+        self._issuers = _issuers(current)
         self._recordings = {
             name: Recording(
                 capture=Capture(one.capture),
@@ -76,21 +81,27 @@ class Callers:
             )
             for name, one in current.namespaces.items()
         }
-        self._issuers = _issuers(current)
         self._windows = {key: one for key, one in self._windows.items() if key in current.keys}
-        self._known.clear()
         return True
 
     def as_json(self) -> dict[str, object]:
         """Say how it stands, as plain data."""
         current = self._watch.current
-        used = self._used | {one.caller.id: one.used for one in self._known.values() if one.used}
         return {
             "open": self._open,
             "number": current.number if current else 0,
             "broken": self._watch.broken,
-            "used": {key: at for key, at in used.items() if current and key in current.keys},
+            "used": {
+                key: at for key, at in self._seen().items() if current and key in current.keys
+            },
         }
+
+    def _seen(self) -> dict[str, float]:
+        """Who was seen here, each to when that was last."""
+        found = dict(self._used)
+        for one in self._known.values():
+            found[one.caller.id] = max(one.used, found.get(one.caller.id, 0.0))
+        return found
 
     def namespace_of(self, endpoint: str) -> str:
         """Name the namespace that owns an endpoint."""
