@@ -43,9 +43,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def up(
     *,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once all is up.")] = False,
-    unguarded: Annotated[
-        bool, typer.Option("--open", help="On loopback: ask nobody a key.")
-    ] = False,
+    unguarded: Annotated[bool, typer.Option("--open", help="Ask callers for no key.")] = False,
 ) -> None:
     """Start everything on this machine; Ctrl-C or `slipway down` stops it."""
     from console.serve import up as start

@@ -28,7 +28,10 @@ from infra.files import write_atomic
 from release.callers import scopes_of
 from release.errors import Invalid, SlipwayError, Unavailable
 
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA")
+ALGORITHMS = (
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "EdDSA", "Ed25519"),
+)
 """What a token may be signed by: a public key, never a secret that both sides have."""
 
 MOST_BYTES = 2**18

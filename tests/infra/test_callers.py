@@ -79,7 +79,7 @@ def test_a_revoked_key_is_told_to_nobody_and_stays_on_the_list(
         keys.revoke(id_, by=ada)
     with pytest.raises(NotFound, match="no key"):
         keys.revoke("nobody", by=ada)
-    kinds = [(one.kind, one.actor) for one in ledger.events("")]
+    kinds = [(one.kind, one.actor) for _, one in ledger.events()]
     assert kinds == [("key-created", "ada"), ("key-revoked", "ada")]
 
 
@@ -158,7 +158,7 @@ def test_namespaces_own_endpoints_and_say_what_is_recorded(ledger: Ledger, ada: 
     ):
         with pytest.raises(NotFound, match="no namespace 'bank'"):
             work()
-    assert [one.kind for one in ledger.events("docs")] == ["endpoint-given"] * 2
+    assert [one.kind for _, one in ledger.events(model="docs")] == ["endpoint-given"] * 2
 
 
 def test_a_home_makes_its_own_key_once_and_the_first_one_once(tmp_path: Path) -> None:

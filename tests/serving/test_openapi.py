@@ -57,8 +57,11 @@ def test_every_reference_leads_somewhere_and_everything_is_used() -> None:
         f"#/components/{kind}/{name}"
         for kind, names in DOCUMENT["components"].items()
         for name in names
+        if kind != "securitySchemes"
     }
     assert defined == set(references)
+    schemes = {name for one in DOCUMENT["security"] for name in one}
+    assert schemes == DOCUMENT["components"]["securitySchemes"].keys()
 
 
 def check(answer: httpx.Response, documented: Any) -> None:
