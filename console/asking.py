@@ -11,6 +11,7 @@ from typing import Any
 
 from console.serve import Addresses
 from console.traffic import Stream, read_texts, until_told
+from infra.callers.house import house_key
 from infra.settings import Settings
 from release.errors import Invalid
 
@@ -28,11 +29,13 @@ def send(model: str, file: Path, rate: float, seconds: float) -> None:
             f"and {seconds:g}."
         )
     stream = Stream(endpoint=model, texts=read_texts(file), rate=rate)
-    url = Addresses.of(Settings()).gateway
+    settings = Settings()
+    url = Addresses.of(settings).gateway
     sys.stdout.write(f"asking {url}/v2/models/{model} {rate:g} times a second\n")
     sys.stdout.flush()
     answers = Answers()
-    asyncio.run(until_told(url, [stream], answers.count, seconds=seconds))
+    proof = house_key(settings)
+    asyncio.run(until_told(url, [stream], answers.count, seconds=seconds, proof=proof))
     for version, count in sorted(answers.good.items()):
         sys.stdout.write(f"  {count} answered by version {version}\n")
     for error, count in answers.bad.most_common(5):

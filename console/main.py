@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from console.calls import calls
+from console.keys import keys, namespaces
 from release.errors import SlipwayError
 from release.variants import Task
 
@@ -25,6 +26,8 @@ app = typer.Typer(
 identity = typer.Typer(help="Who may act.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(identity, name="identity")
 app.add_typer(calls, name="calls")
+app.add_typer(keys, name="keys")
+app.add_typer(namespaces, name="namespaces")
 
 Model = Annotated[str, typer.Argument(help="Registered name, such as docs-router.")]
 ReleaseId = Annotated[str, typer.Argument(help="Release id, or a model with one open release.")]
@@ -40,11 +43,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def up(
     *,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once all is up.")] = False,
+    unguarded: Annotated[bool, typer.Option("--open", help="Ask callers for no key.")] = False,
 ) -> None:
     """Start everything on this machine; Ctrl-C or `slipway down` stops it."""
     from console.serve import up as start
 
-    start(detach=detach)
+    start(detach=detach, unguarded=unguarded)
 
 
 @app.command()

@@ -12,10 +12,12 @@ import httpx
 from rich.console import Console
 
 from flows.control import Prefect
+from infra.callers.house import first_key
+from infra.callers.loopback import allow_open
 from infra.files import tail, write_atomic
 from infra.processes import Process, Records, alive, start, stop
 from infra.settings import Settings, inherited
-from release.errors import Conflict, Unavailable
+from release.errors import Conflict, SlipwayError, Unavailable
 
 START_SECONDS = 180.0
 """How long everything may take to come up, on a slow disk."""
@@ -49,23 +51,39 @@ class Addresses:
         write_atomic(settings.run / "addresses.json", json.dumps(plain).encode())
 
 
-def up(*, detach: bool) -> None:
+def up(*, detach: bool, unguarded: bool) -> None:
     """Start everything, and watch it until Ctrl-C; or leave that to a process in the background.
+
+    Args:
+        detach: whether to leave it to the background.
+        unguarded: whether gateways ask nobody who they are.
 
     Raises:
         Conflict: everything is up already.
+        Refused: gateways would be open to more than this machine.
         Unavailable: a part did not come up; says which, with its last words.
     """
-    settings = Settings()
+    settings = Settings(open=True) if unguarded else Settings()
+    allow_open(settings)
     settings.run.mkdir(parents=True, exist_ok=True)
     if supervisor := supervisor_of(settings):
         raise Conflict(f"{settings.root} is up already, watched by process {supervisor.pid}.")
+    key = "" if settings.open else _first(settings)
     if not detach:
-        _foreground(settings)
+        _foreground(settings, key)
         return
     with Console(stderr=True).status("starting …"):
         addresses = start_detached(settings)
-    _greet(addresses)
+    _greet(addresses, settings, key)
+
+
+def _first(settings: Settings) -> str:
+    """Make a first key, if the ledger can be asked; what serves does not need it."""
+    try:
+        return first_key(settings)
+    except SlipwayError as error:
+        sys.stderr.write(f"slipway: no first key could be made: {error}\n")
+        return ""
 
 
 def start_detached(settings: Settings) -> Addresses:
@@ -73,9 +91,8 @@ def start_detached(settings: Settings) -> Addresses:
     (settings.run / "addresses.json").unlink(missing_ok=True)
     command = [sys.executable, "-m", "console.supervise"]
     log = settings.logs / "supervisor.log"
-    supervisor = start(
-        "supervisor", command, env=inherited(SLIPWAY_HOME=str(settings.root)), log=log
-    )
+    env = inherited(SLIPWAY_HOME=str(settings.root), SLIPWAY_OPEN=str(settings.open).lower())
+    supervisor = start("supervisor", command, env=env, log=log)
     Records(settings.run / "supervisor").save(supervisor)
     try:
         return wait_up(settings, supervisor)
@@ -100,7 +117,7 @@ def wait_up(settings: Settings, supervisor: Process) -> Addresses:
     raise Unavailable(f"It did not come up within {START_SECONDS:g} s.", f"see {settings.logs}")
 
 
-def _foreground(settings: Settings) -> None:
+def _foreground(settings: Settings, key: str) -> None:
     from console.supervise import Supervisor, alone
 
     supervisor = Supervisor(settings)
@@ -115,17 +132,21 @@ def _foreground(settings: Settings) -> None:
             with Console(stderr=True).status("starting …"):
                 addresses = supervisor.start()
             if addresses is not None:
-                _greet(addresses)
+                _greet(addresses, settings, key)
                 sys.stdout.write("Ctrl-C stops it.\n")
             supervisor.watch()
         finally:
             supervisor.stop()
 
 
-def _greet(addresses: Addresses) -> None:
+def _greet(addresses: Addresses, settings: Settings, key: str) -> None:
     sys.stdout.write(
         f"serving   {addresses.gateway}/v2\nflows     {addresses.prefect.removesuffix('/api')}\n"
     )
+    if settings.open:
+        sys.stdout.write("callers   whoever asks: it is open, on this machine alone\n")
+    elif key:
+        sys.stdout.write(f"key       {key}\n          shown this once; slipway keys makes others\n")
 
 
 def down(settings: Settings | None = None, *, quiet: bool = False) -> None:

@@ -209,7 +209,9 @@ class Show:
         streams = [
             f"{name}={suites / name / 'live.jsonl'}@{rate}" for name, rate in traffic.items()
         ]
-        command = [sys.executable, "-m", "console.traffic", addresses.gateway, str(self.answers)]
+        key = ["--key", str(self.settings.house_key)]
+        told = [addresses.gateway, str(self.answers)]
+        command = [sys.executable, "-m", "console.traffic", *key, *told]
         log = self.settings.logs / "client.log"
         self.started.append(start("client", [*command, *streams], env=inherited(), log=log))
 

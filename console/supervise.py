@@ -19,6 +19,7 @@ from flows.control import (
     server_command,
     worker_command,
 )
+from infra.callers.house import keep_house_key
 from infra.files import file_lock, tail
 from infra.processes import (
     Process,
@@ -86,7 +87,13 @@ class Supervisor:
         self._clear_away()
         port = kept_port(settings.run / "prefect-port", settings.host)
         url = f"http://{settings.host}:{port}/api"
-        self.environment = inherited(**environment(settings, url))
+        guarded = {"SLIPWAY_OPEN": str(settings.open).lower()}
+        self.environment = inherited(**environment(settings, url), **guarded)
+        try:
+            keep_house_key(settings)
+        except SlipwayError as error:
+            # What serves needs no ledger; only the home's own clients lack a key then.
+            sys.stderr.write(f"The home has no key of its own: {error}\n")
         self.add("agent", [sys.executable, "-m", "serving.agent.main"])
         self.add("indexer", [sys.executable, "-m", "infra.calls.indexing"], nice=FLOWS_NICE)
         self.add("prefect-server", server_command(settings, port))

@@ -21,7 +21,7 @@ import aiohttp
 from release.errors import Invalid
 
 CALLERS = 400
-"""Different keys that the requests are sent under."""
+"""Different callers that the requests come from, where a gateway is open to all."""
 
 
 Keep = Callable[[dict[str, Any]], object]
@@ -64,12 +64,17 @@ def read_texts(path: Path) -> tuple[str, ...]:
     return texts
 
 
-async def run(url: str, streams: list[Stream], keep: Keep, stop: asyncio.Event) -> None:
+async def run(
+    url: str, streams: list[Stream], keep: Keep, stop: asyncio.Event, proof: str = ""
+) -> None:
     """Send until told to stop, then wait for what is in flight."""
+    headers = {"authorization": f"Bearer {proof}"} if proof else {}
     # aiohttp, because httpx spends a core on its pool once some hundred requests wait in it.
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
     timeout = aiohttp.ClientTimeout(total=15)
-    async with aiohttp.ClientSession(url, connector=connector, timeout=timeout) as client:
+    async with aiohttp.ClientSession(
+        url, connector=connector, timeout=timeout, headers=headers
+    ) as client:
         await asyncio.gather(*(_send(client, stream, keep, stop) for stream in streams))
 
 
@@ -119,14 +124,16 @@ async def _ask(
     keep(record)
 
 
-async def until_told(url: str, streams: list[Stream], keep: Keep, *, seconds: float = 0.0) -> None:
+async def until_told(
+    url: str, streams: list[Stream], keep: Keep, *, seconds: float = 0.0, proof: str = ""
+) -> None:
     """Send until SIGTERM or SIGINT, or for so many seconds where there are any."""
     stop = asyncio.Event()
     if seconds:
         asyncio.get_running_loop().call_later(seconds, stop.set)
     for told in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(told, stop.set)
-    await run(url, streams, keep, stop)
+    await run(url, streams, keep, stop, proof)
 
 
 def main() -> int:
@@ -135,11 +142,16 @@ def main() -> int:
     parser.add_argument("url")
     parser.add_argument("out", type=Path)
     parser.add_argument("streams", nargs="+", type=read_stream, help="endpoint=file.jsonl@rate")
+    parser.add_argument("--key", type=Path, help="file of the key to call with")
     given = parser.parse_args()
+    proof = given.key.read_text().strip() if given.key else ""
     with given.out.open("w", buffering=1, encoding="utf-8") as out:
         asyncio.run(
             until_told(
-                given.url, given.streams, lambda record: out.write(json.dumps(record) + "\n")
+                given.url,
+                given.streams,
+                lambda record: out.write(json.dumps(record) + "\n"),
+                proof=proof,
             )
         )
     return 0

@@ -11,18 +11,20 @@ from uuid import uuid4
 from release.errors import Conflict
 
 
-def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
+def write_atomic(path: Path, content: bytes, *, durable: bool = True, mode: int = 0o666) -> None:
     """Replace a file so that readers, and a crash at any moment, see the old one or the new one.
 
     Args:
         path: its folder is made if need be.
         content: all of it.
         durable: whether it must survive a power loss from here on.
+        mode: who may read and write it, of which the process's umask takes away.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
     try:
-        with aside.open("wb") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with os.fdopen(os.open(aside, flags, mode), "wb") as file:
             file.write(content)
             if durable:
                 file.flush()

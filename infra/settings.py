@@ -50,6 +50,15 @@ class Settings(BaseSettings):
     device: str = Field(default="", max_length=40)
     """Where replicas compute, such as `cpu`, `cuda` or `GPU`; empty leaves it to each variant."""
 
+    open: bool = False
+    """Whether gateways ask nobody who they are; on loopback alone."""
+
+    pepper: Path | None = None
+    """File of the pepper that keys are kept under; None means one under `home`."""
+
+    issuers: Path | None = None
+    """TOML of whose tokens are believed; None means `issuers.toml` under `home`."""
+
     anchors: Path | None = None
     """File that checkpoints of the call record are appended to, best on another disk or host."""
 
@@ -141,6 +150,21 @@ class Settings(BaseSettings):
     def journal(self) -> Path:
         """What gateways recorded."""
         return self.root / "journal"
+
+    @property
+    def pepper_file(self) -> Path:
+        """The pepper that keys are kept under."""
+        return self.pepper or self.root / "secrets" / "pepper"
+
+    @property
+    def house_key(self) -> Path:
+        """Key by which this home's own clients call, such as `slipway traffic`."""
+        return self.root / "secrets" / "key"
+
+    @property
+    def issuers_file(self) -> Path:
+        """Whose tokens are believed, besides keys."""
+        return self.issuers or self.root / "issuers.toml"
 
     @property
     def calls_secrets(self) -> Path:

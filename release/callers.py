@@ -4,8 +4,12 @@ A caller is proven by a key or a token; nothing about it is ever taken from what
 itself. A namespace owns endpoints, models and keys, and says what of its calls is recorded.
 """
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+
+from release.errors import Invalid
 
 
 class Capture(StrEnum):
@@ -46,6 +50,12 @@ class Recording:
     days: int = 180
     """For how long payloads and lines are kept."""
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.sample <= 1:
+            raise Invalid(f"A sample must be within 0..1, not {self.sample:g}.")
+        if not 1 <= self.days <= 36_500:
+            raise Invalid(f"Calls must be kept for 1..36500 days, not {self.days}.")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
@@ -61,3 +71,123 @@ class Caller:
 
 OPEN = Caller(id="")
 """Whoever calls in the open mode, which exists on loopback alone."""
+
+
+class Action(StrEnum):
+    """What may be done with an endpoint."""
+
+    INFER = "infer"
+    """Ask its model."""
+
+    READ = "read"
+    """See that it is there, what it serves and whether it is ready."""
+
+    CALLS = "calls"
+    """Read its part of the call record."""
+
+
+_SCOPE = re.compile(
+    r"(?P<namespace>\*|[a-z0-9_-]{1,63})/(?P<endpoint>[A-Za-z0-9_.*-]{1,200}):(?P<action>[a-z]+)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """One thing that a caller may do: an action, on endpoints of a namespace."""
+
+    namespace: str
+    """Its name, or `*` for every one."""
+
+    endpoint: str
+    """A name, in which each `*` stands for any characters."""
+
+    action: Action
+
+    @classmethod
+    def parse(cls, text: str) -> "Scope":
+        """Read `namespace/endpoint:action`, such as `default/docs-*:infer`.
+
+        Raises:
+            Invalid: it is none.
+        """
+        found = _SCOPE.fullmatch(text)
+        if found is None or found["action"] not in set(Action):
+            hint = f"it is NAMESPACE/ENDPOINT:ACTION, and an action {', '.join(Action)}"
+            raise Invalid(f"{text[:200]!r} is no scope.", hint)
+        action = Action(found["action"])
+        return cls(namespace=found["namespace"], endpoint=found["endpoint"], action=action)
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.endpoint}:{self.action}"
+
+    def covers(self, namespace: str, endpoint: str, action: Action) -> bool:
+        """Whether it allows an action on an endpoint that a namespace owns."""
+        if self.action is not action or self.namespace not in ("*", namespace):
+            return False
+        return _matches(self.endpoint, endpoint)
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether no endpoint of any namespace is left out."""
+        return self.namespace == "*" and not self.endpoint.strip("*")
+
+
+def _matches(pattern: str, name: str) -> bool:
+    # Piece by piece, and not by a regular expression: no pattern may take long.
+    first, *rest = pattern.split("*")
+    if not rest:
+        return name == first
+    last = rest.pop()
+    if not name.startswith(first) or len(name) < len(first) + len(last):
+        return False
+    at, end = len(first), len(name) - len(last)
+    for piece in rest:
+        found = name.find(piece, at, end)
+        if found < 0:
+            return False
+        at = found + len(piece)
+    return name.endswith(last)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """How much a caller may ask within any minute; 0 means without a limit."""
+
+    requests: int = 0
+    tokens: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in (("requests", self.requests), ("tokens", self.tokens)):
+            if not 0 <= value <= 10**9:
+                raise Invalid(f"{name} a minute must be within 0..1000000000, not {value}.")
+
+
+UNLIMITED = Quota()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a proof is good for."""
+
+    caller: Caller
+    scopes: tuple[Scope, ...]
+    quota: Quota = UNLIMITED
+    expires: float = 0.0
+    """Seconds since the epoch; 0 where it does not."""
+
+    def may(self, namespace: str, endpoint: str, action: Action) -> bool:
+        """Whether an action on an endpoint that a namespace owns is allowed; never by default."""
+        return any(one.covers(namespace, endpoint, action) for one in self.scopes)
+
+    def may_all(self, action: Action) -> bool:
+        """Whether an action is allowed on every endpoint, of every namespace."""
+        return any(one.action is action and one.everywhere for one in self.scopes)
+
+
+def scopes_of(texts: Iterable[str]) -> tuple[Scope, ...]:
+    """Read scopes.
+
+    Raises:
+        Invalid: one of them is none.
+    """
+    return tuple(Scope.parse(one) for one in texts)

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from infra.callers.namespaces import Namespaces
 from infra.calls.lines import CallLine, Payload, erased
 from infra.calls.retention import REMOVED, Outlived, outlived, remove
 from infra.calls.segments import MOST_READ, Found, Place, read
@@ -159,7 +160,7 @@ def _sweep(indexer: Indexer, settings: Settings) -> None:
     try:
         now = time.time()
         record = partial(note_removal, ledger, now)
-        indexer.sweep(int(now * 1e6), {"default": settings.recording}, record)
+        indexer.sweep(int(now * 1e6), Namespaces(ledger, settings.recording).list(), record)
     finally:
         ledger.close()
 

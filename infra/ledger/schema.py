@@ -6,7 +6,7 @@ read whole or not at all. `HEAD` names the newest migration, so that opening nee
 
 import sqlalchemy as sa
 
-HEAD = "0004"
+HEAD = "0005"
 
 metadata = sa.MetaData()
 
@@ -185,4 +185,50 @@ anchors = sa.Table(
     sa.Column("segment", sa.BigInteger, nullable=False),
     sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.Column("signature", sa.Text, nullable=False),
+)
+
+namespaces = sa.Table(
+    "namespaces",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("capture", sa.Text, nullable=False),
+    sa.Column("sample", sa.Double, nullable=False),
+    sa.Column("strict", sa.Boolean, nullable=False),
+    sa.Column("when_full", sa.Text, nullable=False),
+    sa.Column("days", sa.Integer, nullable=False),
+)
+
+owned = sa.Table(
+    "owned",
+    metadata,
+    sa.Column("endpoint", sa.Text, primary_key=True),
+    sa.Column("namespace", sa.Text, nullable=False),
+)
+
+keys = sa.Table(
+    "keys",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    # HMAC of the secret, under a pepper that is kept elsewhere.
+    sa.Column("secret", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("namespace", sa.Text, nullable=False),
+    sa.Column("user", sa.Text, nullable=False),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("scopes", _DOCUMENT, nullable=False),
+    sa.Column("expires", sa.Double, nullable=False),
+    sa.Column("requests", sa.BigInteger, nullable=False),
+    sa.Column("tokens", sa.BigInteger, nullable=False),
+    sa.Column("made_by", sa.Text, nullable=False),
+    sa.Column("made_at", sa.Double, nullable=False),
+    sa.Column("used_at", sa.Double, nullable=False),
+    sa.Column("revoked_at", sa.Double, nullable=False),
+)
+
+# One row: how often keys, namespaces or what they own have changed, so that agents look cheaply.
+caller_changes = sa.Table(
+    "caller_changes",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
 )

@@ -41,6 +41,9 @@ class _Gateway:
     """Whether somebody has told it to end: it finishes what it has and takes nothing new."""
 
     heard: dict[str, GatewayStatus] = field(default_factory=dict)
+    used: dict[str, float] = field(default_factory=dict)
+    """Keys that it has seen, each to when that was last."""
+
     silence: Silence = field(default_factory=Silence)
     answers: bool = False
     """Whether it said last time how it is."""
@@ -124,12 +127,21 @@ class Gateways:
                 continue
             now = time.time()
             one.draining = bool(said.get("draining"))
+            one.used = dict(said.get("callers", {}).get("used", {}))
             found = {entry["endpoint"]: entry for entry in said["endpoints"]}
             one.heard = {
                 endpoint: self._status(one.name, endpoint, found.get(endpoint, {}), now)
                 for endpoint in named
             }
         return [status for one in self._mine for status in one.heard.values()]
+
+    def used(self) -> dict[str, float]:
+        """Which keys gateways have seen, each to when that was last."""
+        found: dict[str, float] = {}
+        for one in self._mine:
+            for key, at in one.used.items():
+                found[key] = max(at, found.get(key, 0.0))
+        return found
 
     def _status(self, name: str, endpoint: str, said: dict[str, Any], now: float) -> GatewayStatus:
         bare = GatewayStatus(
@@ -186,6 +198,8 @@ class Gateways:
             *("--folder", str(self._places.run), "--status", str(self._status_socket(name))),
             *("--journal", str(self._settings.journal), "--grpc", f"{host}:{port}"),
             *_recorded(self._settings.recording),
+            *("--pepper", str(self._settings.pepper_file)),
+            *(["--open"] if self._settings.open else []),
         ]
         log = self._settings.logs / f"{PREFIX}{name}.log"
         env = inherited_by_serving()

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import FrameType
 
+from infra.callers.loopback import allow_open
+from infra.callers.pepper import pepper
 from infra.files import file_lock
 from infra.ledger import Ledger
 from infra.settings import Settings
@@ -16,6 +18,7 @@ from release.releases import Desired, GatewayStatus, ReplicaStatus
 from release.routes import Route, Routes
 from release.variants import NAME
 from serving.agent.anchoring import Anchoring
+from serving.agent.callers import CallersKeeper
 from serving.agent.gateways import Gateways
 from serving.agent.places import Places
 from serving.agent.replicas import Replicas, Wanted
@@ -44,6 +47,7 @@ class Agent:
         self._replicas = Replicas(settings, self._places)
         self._gateways = Gateways(settings, self._places, self.name)
         self._anchoring = Anchoring(settings, self.name)
+        self._callers = CallersKeeper(settings)
         self._observed: tuple[object, object] | None = None
         self._observed_at = 0.0
 
@@ -69,12 +73,25 @@ class Agent:
     def beat(self) -> None:
         """Look once at what is desired, make it so, and say what is seen."""
         routes = self._desired()
+        self._let_in()
         wanted = _wanted(routes)
         self._replicas.keep(wanted, time.monotonic(), asked=self._snapshot.addresses)
         self._publish(routes)
         self._gateways.keep()
         self._observe(routes, wanted)
         self._anchor()
+
+    def _let_in(self) -> None:
+        """Tell gateways who may call; whoever they know stays known where that cannot be read."""
+        what = "cannot tell gateways anew who may call"
+        try:
+            self._callers.keep(self._ledger)
+            if self._ledger is not None:
+                self._callers.tell(self._ledger, self._gateways.used())
+        except SlipwayError as error:
+            self._note(what, error)
+            return
+        self._note(what, None)
 
     def _anchor(self) -> None:
         if self._ledger is None:
@@ -187,6 +204,8 @@ def main() -> int:
     """Run the agent until SIGTERM."""
     settings = Settings()
     try:
+        allow_open(settings)
+        pepper(settings.pepper_file)
         # An agent before us may still be letting its processes finish.
         with file_lock(settings.run / "agent.lock", seconds=30):
             agent = Agent(settings)

@@ -6,19 +6,25 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from release.callers import Action
 from serving.gateway import openai
 from serving.gateway.bodies import Gone, Headers, Message, Receive
+from serving.gateway.callers import Callers
 from serving.gateway.dispatch import Dispatcher, Refusal
 from serving.gateway.exchange import Ask, Response, WrongMethod, error_response
 from serving.gateway.inference import Inference
 from serving.gateway.metrics import Metrics
 from serving.gateway.pages import Pages
+from serving.gateway.passes import NOBODY, Pass
 from serving.gateway.pool import Pool
 from serving.gateway.recording import CallRecorder
 from serving.gateway.table import Table
 
 Send = Callable[[Message], Awaitable[None]]
 Handler = Callable[[Ask], Awaitable[Response]]
+
+PUBLIC = ("/v2/health/live", "/v2/health/ready", "/metrics", "/openapi.json")
+"""Answered to whoever asks: none of it says anything of an endpoint but what it counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +40,9 @@ class Address:
     handler: Handler
     protocol: str = ""
     """In which a model is asked here; empty where none is."""
+
+    public: bool = False
+    """Whether it is answered to whoever asks; else only to a proven caller."""
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -61,6 +70,7 @@ class Gateway:
         metrics: counts.
         status: gives what `/-/status` shows.
         recorder: keeps a line of calls that are refused before they are dispatched.
+        callers: prove who calls.
     """
 
     def __init__(
@@ -71,8 +81,10 @@ class Gateway:
         metrics: Metrics,
         status: Callable[[], Mapping[str, Any]],
         recorder: CallRecorder,
+        callers: Callers,
     ) -> None:
         self._metrics = metrics
+        self._callers = callers
         self._table = table
         self._recorder = recorder
         self.addresses = _addresses(
@@ -88,15 +100,18 @@ class Gateway:
             return
         headers = Headers(scope["headers"])
         request_id = headers.request_id()
-        started = time.monotonic()
+        started, who = time.monotonic(), NOBODY
         try:
             address, named = self._find(scope["path"])
             address.allow(scope["method"])
-            ask = Ask(id=request_id, headers=headers, receive=receive, named=named)
+            if not address.public:
+                who = self._callers.prove(headers)
+                _let_in(who, address, named)
+            ask = Ask(id=request_id, headers=headers, receive=receive, named=named, who=who)
             found = await address.handler(ask)
         except Refusal as error:
             self._metrics.refused(error.status)
-            await self._record(scope["path"], error, request_id, started)
+            await self._record(scope["path"], error, request_id, who, started)
             found = _refused(scope["path"], error)
         except Gone:
             return
@@ -111,7 +126,9 @@ class Gateway:
         )
         await send({"type": "http.response.body", "body": found.body})
 
-    async def _record(self, path: str, error: Refusal, request_id: str, started: float) -> None:
+    async def _record(
+        self, path: str, error: Refusal, request_id: str, who: Pass, started: float
+    ) -> None:
         """Keep a line of a call of a model that was refused."""
         try:
             address, named = self._find(path)
@@ -126,6 +143,7 @@ class Gateway:
             known=endpoint in self._table.endpoints,
             id=request_id,
             protocol=address.protocol,
+            caller=who.caller,
             started=started,
         )
 
@@ -136,6 +154,18 @@ class Gateway:
             if match := pattern.fullmatch(path):
                 return address, match.groupdict()
         raise Refusal(404, f"There is nothing at {path[:200]!r}.", "see GET /openapi.json")
+
+
+def _let_in(who: Pass, address: Address, named: Mapping[str, str]) -> None:
+    """Refuse a caller what its grant does not have, before anything of its body is read.
+
+    Where the address names no endpoint, its handler asks.
+    """
+    if endpoint := named.get("model") or named.get("endpoint"):
+        if address.protocol:
+            who.enter(endpoint)
+        else:
+            who.need(endpoint, Action.READ)
 
 
 def _refused(path: str, error: Refusal) -> Response:
@@ -172,5 +202,8 @@ def _addresses(inference: Inference, pages: Pages) -> tuple[Address, ...]:
             Address(path=path, method="POST", handler=handler, protocol=protocol)
             for path, handler, protocol in posts
         ),
-        *(Address(path=path, method="GET", handler=handler) for path, handler in gets),
+        *(
+            Address(path=path, method="GET", handler=handler, public=path in PUBLIC)
+            for path, handler in gets
+        ),
     )

@@ -253,6 +253,7 @@ class _Way:
 
     def _measure(self, arm: Variant, outcome: _Outcome) -> None:
         name, seconds = self._route.endpoint, time.monotonic() - self._started
+        self._metrics.called(self._call.caller)
         if isinstance(outcome, Answer):
             texts = len(self._call.texts or self._call.ids)
             self._metrics.answered(name, arm, outcome, texts=texts, seconds=seconds)

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 
 import msgspec
 
+from release.callers import Action
 from release.variants import Variant
 from serving.gateway.bodies import Headers, Receive
 from serving.gateway.describing import index_entry
 from serving.gateway.dispatch import Refusal, Reply
+from serving.gateway.passes import Pass
 from serving.gateway.pool import Pool
 from serving.gateway.table import Endpoint, Table
 from serving.replica.messages import Status
@@ -18,6 +20,7 @@ encode = msgspec.json.Encoder().encode
 Pairs = tuple[tuple[bytes, bytes], ...]
 
 JSON = b"application/json"
+UNPROVEN = 401
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +31,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     receive: Receive
     named: Mapping[str, str]
     """The parts of the path that have names, such as `model`; a part that is left out is absent."""
+
+    who: Pass
+    """Who asks, as proven."""
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,9 +67,11 @@ def error_response(error: Refusal) -> Response:
 
 
 def beside(error: Refusal) -> Pairs:
-    """Say in headers when to try again, or which methods there are, where that is known."""
+    """Say in headers when to try again, which methods there are, or how to prove who one is."""
     if isinstance(error, WrongMethod):
         return ((b"allow", error.allowed.encode()),)
+    if error.status == UNPROVEN:
+        return ((b"www-authenticate", b'Bearer realm="slipway"'),)
     # Whole seconds, and never none.
     return ((b"retry-after", str(math.ceil(error.retry)).encode()),) if error.retry else ()
 
@@ -80,15 +88,16 @@ def told(reply: Reply) -> Pairs:
     return (*headers, (b"x-slipway-rescued", b"1")) if reply.rescued else headers
 
 
-def endpoint_of(table: Table, name: str) -> Endpoint:
+def endpoint_of(table: Table, name: str, who: Pass) -> Endpoint:
     """Find an endpoint.
 
     Raises:
-        Refusal: with status 404, naming those that there are.
+        Refusal: with status 404, naming those that there are and that this caller may see.
     """
     if found := table.endpoints.get(name):
         return found
-    known = ", ".join(sorted(table.endpoints)) or "none yet"
+    known = ", ".join(sorted(one for one in table.endpoints if who.may(one, Action.READ)))
+    known = known or "none yet"
     raise Refusal(404, f"There is no model {name[:80]!r}.", f"served are: {known}")
 
 
@@ -141,11 +150,14 @@ def all_ready(table: Table, pool: Pool) -> bool:
     return all(is_ready(pool, arm) for arm in stable if arm is not None)
 
 
-def listed(table: Table, pool: Pool, *, only_ready: bool) -> list[dict[str, str]]:
-    """List every version that is kept ready or should be, as a repository's index."""
+def listed(table: Table, pool: Pool, who: Pass, *, only_ready: bool) -> list[dict[str, str]]:
+    """List every version that is kept ready or should be, as a repository's index.
+
+    What a caller may not see is not there for it.
+    """
     return [
         index_entry(name, arm, ready=is_ready(pool, arm))
         for name, endpoint in sorted(table.endpoints.items())
         for arm in sorted(endpoint.route.variants, key=lambda one: one.version)
-        if is_ready(pool, arm) or not only_ready
+        if who.may(name, Action.READ) and (is_ready(pool, arm) or not only_ready)
     ]

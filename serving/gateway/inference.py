@@ -38,7 +38,7 @@ class Inference:
 
     async def infer(self, ask: Ask) -> Response:
         """Answer by the Open Inference Protocol."""
-        endpoint = endpoint_of(self._table, ask.named["model"])
+        endpoint = endpoint_of(self._table, ask.named["model"], ask.who)
         version = version_of(ask.named.get("version"))
         body = await read_body(ask.receive, ask.headers)
         plain, raw = tensors.split(body, ask.headers.json_length())
@@ -54,7 +54,7 @@ class Inference:
 
     async def predict(self, ask: Ask) -> Response:
         """Answer the plain way."""
-        endpoint = endpoint_of(self._table, ask.named["endpoint"])
+        endpoint = endpoint_of(self._table, ask.named["endpoint"], ask.who)
         request = predict.read(await read_body(ask.receive, ask.headers))
         texts = predict.texts_of(request)
         if request.probabilities:
@@ -68,8 +68,10 @@ class Inference:
     async def embed(self, ask: Ask) -> Response:
         """Answer with embeddings, in OpenAI's shape."""
         request = openai.read(await read_body(ask.receive, ask.headers))
-        endpoint = openai.endpoint_of(self._table, request.model)
         try:
+            # Who is not allowed hears that, whether there is such a model or not.
+            ask.who.enter(request.model)
+            endpoint = openai.endpoint_of(self._table, request.model)
             items = openai.items_of(request)
             if status := status_of(self._pool, endpoint):
                 openai.allow(request, status.task, status.width)
@@ -103,14 +105,17 @@ class Inference:
     ) -> Reply:
         call = Call(
             id=ask.id,
-            key=ask.headers.text(b"x-slipway-key") or ask.id,
+            key=ask.who.key(ask.headers, ask.id),
             texts=items.texts,
             ids=items.ids,
             deadline_ms=ask.headers.deadline_ms(),
             version=version,
+            caller=ask.who.caller,
             protocol=protocol,
         )
-        return await _unless_gone(self._dispatcher.answer(endpoint, call), ask.receive)
+        reply = await _unless_gone(self._dispatcher.answer(endpoint, call), ask.receive)
+        ask.who.spend(reply.answer.tokens)
+        return reply
 
 
 async def _unless_gone(work: Coroutine[Any, Any, Reply], receive: Receive) -> Reply:

@@ -13,15 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from infra.callers.loopback import is_loopback
 from infra.calls.checkpoints import Signer
 from infra.calls.vault import Vault
 from release.callers import Capture, Recording, WhenFull
 from serving.gateway.app import Gateway
+from serving.gateway.callers import Callers
 from serving.gateway.connections import Server, configured
 from serving.gateway.dispatch import Dispatcher
 from serving.gateway.metrics import Metrics
 from serving.gateway.pool import Pool, Standing
-from serving.gateway.recording import CallRecorder, everywhere
+from serving.gateway.recording import CallRecorder
 from serving.gateway.snapshot import Watch
 from serving.gateway.standing import Recorded
 from serving.gateway.table import Table
@@ -38,6 +40,7 @@ class Process:
     name: str
     watch: Watch
     keeper: Keeper
+    callers: Callers
     table: Table = field(default_factory=Table)
     pool: Pool = field(default_factory=Pool)
     grpc: str = ""
@@ -57,6 +60,7 @@ class Process:
             "number": current.routes.number if current else 0,
             "broken_snapshots": self.watch.broken,
             "calls": self.keeper.as_json(),
+            "callers": self.callers.as_json(),
             "endpoints": [one.as_json() for one in self.table.endpoints.values()],
             "replicas": {
                 digest: [_standing(one) for one in mine]
@@ -65,7 +69,8 @@ class Process:
         }
 
     def follow(self) -> None:
-        """Take the snapshot, if it is new."""
+        """Take the snapshots, if they are new."""
+        self.callers.look()
         if self.watch.look() and (current := self.watch.current):
             self.table.take(current.routes.routes)
             self.pool.follow(current.replicas)
@@ -105,13 +110,17 @@ async def serve(given: argparse.Namespace, ending: Ending) -> None:
     """Serve on the socket that the agent holds."""
     secrets = given.secrets or given.journal.parent / "secrets" / "calls"
     keeper = Keeper(JournalWriter(given.journal, given.name), Signer(secrets))
-    recorder = CallRecorder(keeper, Vault(secrets), everywhere(_recording(given)))
-    process = Process(name=given.name, watch=Watch(given.folder), keeper=keeper)
+    callers = Callers(
+        given.folder, given.pepper, open_to_all=given.open, fallback=_recording(given)
+    )
+    recorder = CallRecorder(keeper, Vault(secrets), callers.policy)
+    watch = Watch(given.folder)
+    process = Process(name=given.name, watch=watch, keeper=keeper, callers=callers)
     table, pool = process.table, process.pool
     metrics = Metrics(table, lambda arm: pool.status(arm.digest) is not None, pool.standing)
     metrics.registry.register(Recorded(keeper))
     dispatcher = Dispatcher(pool, recorder, metrics)
-    app = Gateway(table, pool, dispatcher, metrics, process.status, recorder)
+    app = Gateway(table, pool, dispatcher, metrics, process.status, recorder, callers)
     process.follow()
     beside = [asyncio.create_task(one) for one in (process.keep_following(), keeper.run())]
     given.status.unlink(missing_ok=True)
@@ -123,7 +132,9 @@ async def serve(given: argparse.Namespace, ending: Ending) -> None:
         # Imported here: a gateway that serves none is spared 12 MB.
         from serving.gateway.grpc.server import GrpcServer
 
-        other = await GrpcServer.start(given.grpc, table, pool, dispatcher, metrics, recorder)
+        other = await GrpcServer.start(
+            given.grpc, table, pool, dispatcher, metrics, recorder, callers
+        )
         process.grpc, server.drain_too = other.address, other.stop
     listening = socket.socket(fileno=given.fd)
     try:
@@ -136,6 +147,16 @@ async def serve(given: argparse.Namespace, ending: Ending) -> None:
         given.status.unlink(missing_ok=True)
         process.pool.close()
         await keeper.close()
+
+
+def _seen_from_outside(given: argparse.Namespace) -> str:
+    """Say why this gateway cannot be open to all; empty where it can."""
+    with socket.socket(fileno=os.dup(given.fd)) as listening:
+        host = str(listening.getsockname()[0])
+    hosts = (host, given.grpc.rpartition(":")[0]) if given.grpc else (host,)
+    if outside := [one for one in hosts if not is_loopback(one)]:
+        return f"it would be open to all at {outside[0]}, and may be on loopback alone."
+    return ""
 
 
 def _recording(given: argparse.Namespace) -> Recording:
@@ -175,12 +196,19 @@ def main() -> int:
     )
     parser.add_argument("--journal", type=Path, required=True, help="folder of journals")
     parser.add_argument("--secrets", type=Path, help="folder of the call record's secrets")
+    parser.add_argument("--pepper", type=Path, help="file of the pepper that keys are kept under")
+    parser.add_argument(
+        "--open", action="store_true", help="ask nobody who they are; loopback only"
+    )
     parser.add_argument("--capture", default="none", choices=[one.value for one in Capture])
     parser.add_argument("--sample", type=float, default=1.0, help="part of payloads kept, 0..1")
     parser.add_argument("--strict", action="store_true", help="answer once a line is on the disk")
     parser.add_argument("--when-full", default="refuse", choices=[one.value for one in WhenFull])
     parser.add_argument("--grpc", default="", metavar="HOST:PORT", help="serve gRPC there as well")
     given = parser.parse_args()
+    if given.open and (said := _seen_from_outside(given)):
+        sys.stderr.write(f"gateway: {said}\n")
+        return 2
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     # The server drains on SIGTERM and then raises it again for whoever had it before: somebody whom
     # it does not end, so that the journal is closed.

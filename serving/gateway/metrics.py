@@ -12,11 +12,13 @@ from dataclasses import dataclass
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from release.callers import Caller
 from release.variants import Variant
 from serving.gateway.loads import Loads
 from serving.gateway.pool import Standing as Replica
 from serving.gateway.standing import ARM, Standing
 from serving.gateway.table import Table
+from serving.gateway.tenants import Tenants
 from serving.replica.messages import CLIENTS_FAULT, Answer, Kind
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -29,6 +31,8 @@ FAILURES = sorted(str(one) for one in OUTCOMES - CLIENTS_FAULT - {"ok"})
 
 REFUSED = {
     400: "invalid",
+    401: "unproven",
+    403: "forbidden",
     404: "not_found",
     405: "wrong_method",
     408: "slow_body",
@@ -122,6 +126,7 @@ class Metrics:
             "Observations left out because there would be too many series.",
             registry=self.registry,
         )
+        self._tenants = Tenants(self.registry)
         self.registry.register(Standing(table, ready, most_series, self._lost))
         self.registry.register(Loads(table, replicas, most_series, self._lost))
         prometheus_client.ProcessCollector(registry=self.registry)
@@ -166,6 +171,10 @@ class Metrics:
         _one(found, found.failures, self._failures, kind)
         if rescued:
             found.rescued.inc()
+
+    def called(self, caller: Caller) -> None:
+        """Count a call for whom it was made, as far as that is proven."""
+        self._tenants.count(caller)
 
     def refused(self, status: int) -> None:
         """Count an answer that was an error."""

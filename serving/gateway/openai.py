@@ -17,6 +17,7 @@ from serving.gateway.table import Endpoint, Table
 from serving.replica.messages import Answer, Vectors
 
 _INVALID = "invalid_request_error"
+_CODES = {401: "invalid_api_key", 403: "insufficient_permissions"}
 
 _HINT = 'such as {"model": "…", "input": "…"} or {"model": "…", "input": ["…", "…"]}'
 
@@ -145,6 +146,8 @@ def error_response(error: Refusal) -> Response:
     plain = {"message": str(error), "type": _INVALID, "param": None, "code": None}
     if isinstance(error, Wrong):
         plain |= {"param": error.param, "code": error.code}
+    elif error.status in _CODES:
+        plain["code"] = _CODES[error.status]
     elif error.status == 429:
         plain |= {"type": "rate_limit_error", "code": "rate_limit_exceeded"}
     elif error.status >= 500:

@@ -5,6 +5,7 @@ from importlib.metadata import version as version_of_package
 from pathlib import Path
 from typing import Any
 
+from release.callers import Action
 from serving.gateway import describing, openai, v2
 from serving.gateway.bodies import read_body
 from serving.gateway.exchange import (
@@ -62,7 +63,7 @@ class Pages:
 
     async def model(self, ask: Ask) -> Response:
         """Describe a model, or one version of it."""
-        endpoint = endpoint_of(self._table, ask.named["model"])
+        endpoint = endpoint_of(self._table, ask.named["model"], ask.who)
         arm = arm_of(endpoint, version_of(ask.named.get("version")))
         versions = sorted({one.version for one in endpoint.route.variants})
         status = self._pool.status(arm.digest)
@@ -70,7 +71,7 @@ class Pages:
 
     async def model_ready(self, ask: Ask) -> Response:
         """Say whether a model, or one version of it, can be asked."""
-        endpoint = endpoint_of(self._table, ask.named["model"])
+        endpoint = endpoint_of(self._table, ask.named["model"], ask.who)
         arm = arm_of(endpoint, version_of(ask.named.get("version")))
         ready = is_ready(self._pool, arm)
         found = {"name": ask.named["model"], "ready": ready}
@@ -79,11 +80,15 @@ class Pages:
     async def index(self, ask: Ask) -> Response:
         """List every version that is kept ready or should be."""
         only_ready = v2.read_index(await read_body(ask.receive, ask.headers)).ready
-        return json_response(listed(self._table, self._pool, only_ready=only_ready))
+        return json_response(listed(self._table, self._pool, ask.who, only_ready=only_ready))
 
-    async def models(self, _ask: Ask) -> Response:
+    async def models(self, ask: Ask) -> Response:
         """List the endpoints that have a version in production, in OpenAI's shape."""
-        serving = (name for name, one in self._table.endpoints.items() if one.route.stable)
+        serving = (
+            name
+            for name, one in self._table.endpoints.items()
+            if one.route.stable and ask.who.may(name, Action.READ)
+        )
         data = [openai.model(name) for name in sorted(serving)]
         return json_response({"object": "list", "data": data})
 
@@ -102,6 +107,7 @@ class Pages:
         """Give the OpenAPI document."""
         return Response(body=self._openapi)
 
-    async def status(self, _ask: Ask) -> Response:
-        """Show what is served, as the agent sees it."""
+    async def status(self, ask: Ask) -> Response:
+        """Show what is served, as the agent sees it, to whoever may see everything."""
+        ask.who.need_all(Action.READ)
         return json_response(self._status())

@@ -13,17 +13,19 @@ from typing import Any
 
 import httpx
 
+from infra.callers.snapshot import CallersSnapshot
 from infra.calls.lines import CallLine
 from infra.calls.vault import Vault
 from release.callers import Capture, Recording
 from release.routes import Guard, Route
 from release.variants import Variant
 from serving.gateway.app import Gateway
+from serving.gateway.callers import Callers
 from serving.gateway.dispatch import Dispatcher
 from serving.gateway.metrics import Metrics
 from serving.gateway.outputs import CLASSIFIES, EMBEDS, TAGS
 from serving.gateway.pool import Pool
-from serving.gateway.recording import CallRecorder, everywhere
+from serving.gateway.recording import CallRecorder
 from serving.gateway.table import Table
 from serving.journal import JournalWriter
 from serving.keeping import Keeper
@@ -149,9 +151,9 @@ class Stand:
         self.folder = folder
         self.table, self.pool = Table(), Pool()
         keeper = Keeper(JournalWriter(folder / "journal", "test/g1"))
-        self.recorder = CallRecorder(
-            keeper, Vault(folder / "secrets"), everywhere(Recording(capture=capture))
-        )
+        self._said = {"fallback": Recording(capture=capture)}
+        self.callers = Callers(folder, folder / "pepper", open_to_all=True, **self._said)
+        self.recorder = CallRecorder(keeper, Vault(folder / "secrets"), self._policy)
         self.status: dict[str, Any] = {}
         self.replicas: dict[str, WireReplica] = {}
         self.metrics = Metrics(self.table, self._ready, self.pool.standing, clock=clock)
@@ -206,10 +208,20 @@ class Stand:
     def _app(self) -> Gateway:
         dispatcher = Dispatcher(self.pool, self.recorder, self.metrics)
         parts = (self.table, self.pool, dispatcher, self.metrics)
-        return Gateway(*parts, lambda: self.status, self.recorder)
+        return Gateway(*parts, lambda: self.status, self.recorder, self.callers)
 
     async def _asked(self, scope: Any, receive: Any, send: Any) -> None:
         await self.app(scope, receive, send)
+
+    def _policy(self, endpoint: str) -> tuple[str, Recording]:
+        return self.callers.policy(endpoint)
+
+    def ask_who(self, snapshot: CallersSnapshot) -> None:
+        """Let only those in who are in this snapshot, from here on."""
+        snapshot.save(self.folder)
+        self.callers = Callers(self.folder, self.folder / "pepper", **self._said)
+        assert self.callers.look()
+        self.app = self._app()
 
     def record(self, recorder: CallRecorder) -> None:
         """Record otherwise from here on."""

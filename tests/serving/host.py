@@ -33,7 +33,9 @@ class Host:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "serving.agent.main"]
-        env = inherited(SLIPWAY_HOME=str(self.home.root), **self.environment)
+        env = inherited(
+            **{"SLIPWAY_HOME": str(self.home.root), "SLIPWAY_OPEN": "true", **self.environment}
+        )
         self.agent = start("agent", command, env=env, log=self.home.root / "agent.log", cwd=ROOT)
 
     def serve(self, desired: Desired) -> None:
@@ -45,9 +47,10 @@ class Host:
     def url(self) -> str:
         return f"http://127.0.0.1:{(self.settings.run / 'port').read_text()}"
 
-    def ask(self, word: str = "beta") -> httpx.Response:
+    def ask(self, word: str = "beta", key: str = "") -> httpx.Response:
         url = f"{self.url}/v2/models/tiny/infer"
-        return httpx.post(url, json=body(f"the word {word}"), timeout=20)
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        return httpx.post(url, json=body(f"the word {word}"), timeout=20, headers=headers)
 
     def answers(self) -> int:
         """Status of one request, by a client that tries again where its connection broke."""

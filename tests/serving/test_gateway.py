@@ -381,6 +381,8 @@ def test_a_gateway_that_is_told_to_end_while_it_starts_ends(tmp_path: Path) -> N
         sample=1.0,
         strict=False,
         when_full="refuse",
+        pepper=None,
+        open=True,
         grpc="",
     )
     ending = Ending()

@@ -78,7 +78,13 @@ def with_client(work: Work, task: str = CLASSIFIES, **more: Any) -> Any:
             await stand.serve(variant(1), task=task, **more)
             dispatcher = Dispatcher(stand.pool, stand.recorder, stand.metrics)
             server = await GrpcServer.start(
-                "127.0.0.1:0", stand.table, stand.pool, dispatcher, stand.metrics, stand.recorder
+                "127.0.0.1:0",
+                stand.table,
+                stand.pool,
+                dispatcher,
+                stand.metrics,
+                stand.recorder,
+                stand.callers,
             )
             async with grpc.aio.insecure_channel(server.address) as channel:
                 try:
@@ -419,6 +425,7 @@ def test_a_server_that_stops_finishes_what_is_under_way_and_ends_watches() -> No
             Dispatcher(stand.pool, stand.recorder, stand.metrics),
             stand.metrics,
             stand.recorder,
+            stand.callers,
         )
         async with grpc.aio.insecure_channel(server.address) as channel:
             here = Client(channel)

@@ -10,6 +10,7 @@ import httpx
 import jsonschema
 import pytest
 
+from infra.callers.snapshot import CallersSnapshot
 from release.routes import Route
 from serving.gateway.inputs import HIGHEST_ID, MOST_CHARACTERS, MOST_IDS, MOST_TEXTS
 from serving.gateway.outputs import ALL, CLASSIFIES, EMBEDS, OUTPUTS, TAGS
@@ -56,8 +57,11 @@ def test_every_reference_leads_somewhere_and_everything_is_used() -> None:
         f"#/components/{kind}/{name}"
         for kind, names in DOCUMENT["components"].items()
         for name in names
+        if kind != "securitySchemes"
     }
     assert defined == set(references)
+    schemes = {name for one in DOCUMENT["security"] for name in one}
+    assert schemes == DOCUMENT["components"]["securitySchemes"].keys()
 
 
 def check(answer: httpx.Response, documented: Any) -> None:
@@ -116,11 +120,30 @@ def test_answers_are_as_documented(path: str) -> None:
                 "number": 1,
                 "endpoints": [],
                 "broken_snapshots": 0,
+                "callers": {"open": True, "number": 0, "broken": 0, "used": {}},
                 "calls": {"recorded": 0, "refused": 0, "trouble": ""},
             }
             await work(stand)
 
     asyncio.run(stood())
+
+
+def test_who_is_let_in_is_documented_as_it_is() -> None:
+    async def work() -> None:
+        async with standing() as stand:
+            stand.ask_who(CallersSnapshot(number=1))
+            for address in stand.app.addresses:
+                operation = DOCUMENT["paths"][address.path][address.method.lower()]
+                assert (operation.get("security") == []) == address.public
+                if not address.public:
+                    assert {"401", "403"} <= operation["responses"].keys()
+                    answer = await stand.client.request(
+                        address.method, address.path.format_map(NAMED)
+                    )
+                    assert answer.status_code == 401
+                    check(answer, operation["responses"])
+
+    asyncio.run(work())
 
 
 def test_limits_and_version_are_the_codes_own() -> None:

@@ -47,6 +47,9 @@ class Tier:
     grpc: str = ""
     """Where gRPC shall be served; `address` is where it is."""
 
+    open: bool = True
+    """Whether nobody is asked who they are."""
+
     recording: tuple[str, ...] = ()
     """What the gateway is told to record, such as `--capture full`."""
 
@@ -126,6 +129,7 @@ class Tier:
             *("--folder", str(self.folder), "--status", str(self.sockets / "status")),
             *("--journal", str(self.folder / "journal")),
             *(("--grpc", self.grpc) if self.grpc else ()),
+            *(("--open",) if self.open else ("--pepper", str(self.folder / "pepper"))),
             *self.recording,
         ]
         log = self.folder / "gateway.log"

@@ -36,7 +36,13 @@ class Home:
 
     def environment(self, **more: str) -> dict[str, str]:
         return inherited(
-            **{"SLIPWAY_HOME": str(self.root), "COLUMNS": "200", **self.prefect, **more}
+            **{
+                "SLIPWAY_HOME": str(self.root),
+                "SLIPWAY_OPEN": "true",
+                "COLUMNS": "200",
+                **self.prefect,
+                **more,
+            }
         )
 
     def python(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:

@@ -1,9 +1,10 @@
 """What every call has in common: its metadata and deadline in, its status and metadata out."""
 
 import sys
+import time
 import traceback
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -15,9 +16,12 @@ from serving.gateway.dispatch import Refusal
 from serving.gateway.exchange import Pairs, beside
 from serving.gateway.grpc.messages import parsed
 from serving.gateway.metrics import Metrics
+from serving.gateway.passes import NOBODY, Pass
 
 CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     501: grpc.StatusCode.UNIMPLEMENTED,
@@ -36,13 +40,16 @@ M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """What a call says beside its message."""
+class Asking:
+    """What a call says beside its message, and who is proven to make it."""
 
     id: str
     headers: Headers
     remaining: float | None
     """Seconds to the client's deadline; None where it has none."""
+
+    who: Pass = NOBODY
+    started: float = field(default_factory=time.monotonic)
 
     def deadline_ms(self) -> float | None:
         """How long the client will wait, by its deadline or its header, in milliseconds.
@@ -57,34 +64,51 @@ class Caller:
         return left if said is None else min(said, left)
 
 
-Work = Callable[[Any, Caller], Awaitable[tuple[Message, Pairs]]]
+Work = Callable[[Any, Asking], Awaitable[tuple[Message, Pairs]]]
 """Takes a request and who calls; gives the answer, and what to tell in metadata."""
 
+Prove = Callable[[Headers], Pass]
+Refused = Callable[[Any, Asking, Refusal], Awaitable[None]]
+"""Takes a request that was refused, and why."""
 
-def unary(kind: type[M], work: Work, metrics: Metrics) -> Any:
+
+async def _unrecorded(_request: Any, _asking: Asking, _error: Refusal) -> None:
+    """Keep no line of it."""
+
+
+def unary(
+    kind: type[M], work: Work, metrics: Metrics, prove: Prove, refused: Refused = _unrecorded
+) -> Any:
     """Make a handler of a call with one message each way.
 
     Args:
         kind: of the request.
         work: what the call does.
         metrics: counts refusals.
+        prove: says who calls.
+        refused: keeps a line of a refusal.
     """
 
     async def handle(body: bytes, context: Context) -> Message:
-        caller = _caller(context)
+        asking, request = asked_by(context), None
         try:
-            answer, told = await work(parsed(kind, body), caller)
+            # The message first: a refusal of its caller is recorded with what it was about.
+            request = parsed(kind, body)
+            asking = replace(asking, who=prove(asking.headers))
+            answer, told = await work(request, asking)
         except Refusal as error:
             metrics.refused(error.status)
+            if request is not None:
+                await refused(request, asking, error)
             code = CODES.get(error.status, grpc.StatusCode.INTERNAL)
-            pairs = metadata(caller.id, beside(error))
+            pairs = metadata(asking.id, beside(error))
             return await _abort(context, code, str(error), pairs)
         except Exception:
             metrics.refused(500)
             traceback.print_exc(file=sys.stderr)
             said = "The gateway failed; its log says how."
-            return await _abort(context, grpc.StatusCode.INTERNAL, said, metadata(caller.id))
-        context.set_trailing_metadata(metadata(caller.id, told))
+            return await _abort(context, grpc.StatusCode.INTERNAL, said, metadata(asking.id))
+        context.set_trailing_metadata(metadata(asking.id, told))
         return answer
 
     # Messages are read by `parsed`: what the library cannot read, it would call INTERNAL.
@@ -100,12 +124,13 @@ async def _abort(
     raise AssertionError("abort does not return")
 
 
-def _caller(context: Context) -> Caller:
+def asked_by(context: Context) -> Asking:
+    """Take what a call says beside its message."""
     given = context.invocation_metadata() or ()
     headers = Headers(
         [(name.encode(), value.encode()) for name, value in given if isinstance(value, str)]
     )
-    return Caller(id=headers.request_id(), headers=headers, remaining=context.time_remaining())
+    return Asking(id=headers.request_id(), headers=headers, remaining=context.time_remaining())
 
 
 def metadata(request_id: str, pairs: Pairs = ()) -> tuple[tuple[str, str], ...]:

@@ -10,12 +10,15 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2 as pb
 
+from release.callers import Action
+from serving.gateway.bodies import Headers
 from serving.gateway.dispatch import Refusal
 from serving.gateway.exchange import Pairs, all_ready, is_ready
-from serving.gateway.grpc.calls import Caller, Context, unary
+from serving.gateway.grpc.calls import CODES, Asking, Context, Prove, asked_by, unary
 from serving.gateway.grpc.messages import parsed
 from serving.gateway.grpc.service import NAME
 from serving.gateway.metrics import Metrics
+from serving.gateway.passes import NOBODY, Pass
 from serving.gateway.pool import Pool
 from serving.gateway.table import Table
 
@@ -28,6 +31,11 @@ MOST_WATCHES = 256
 Response = pb.HealthCheckResponse
 
 
+def _later(_headers: Headers) -> Pass:
+    """Ask nobody who they are before it is known what for."""
+    return NOBODY
+
+
 class Health:
     """Answers health checks.
 
@@ -35,12 +43,14 @@ class Health:
         table: what is served.
         pool: connections to replicas.
         metrics: counts refusals.
+        prove: says who calls.
     """
 
-    def __init__(self, table: Table, pool: Pool, metrics: Metrics) -> None:
+    def __init__(self, table: Table, pool: Pool, metrics: Metrics, prove: Prove) -> None:
         self._table = table
         self._pool = pool
         self._metrics = metrics
+        self._prove = prove
         self._leaving = asyncio.Event()
         self._watches = 0
 
@@ -51,22 +61,24 @@ class Health:
     def handlers(self) -> Any:
         """Give the handlers of all calls, for a server."""
         calls = {
-            "Check": unary(pb.HealthCheckRequest, self._check, self._metrics),
-            "List": unary(pb.HealthListRequest, self._list, self._metrics),
+            "Check": unary(pb.HealthCheckRequest, self._check, self._metrics, _later),
+            "List": unary(pb.HealthListRequest, self._list, self._metrics, self._prove),
             "Watch": grpc.unary_stream_rpc_method_handler(
                 self._watch, response_serializer=Response.SerializeToString
             ),
         }
         return grpc.method_handlers_generic_handler("grpc.health.v1.Health", calls)
 
-    async def _check(self, request: Any, _caller: Caller) -> tuple[Any, Pairs]:
+    async def _check(self, request: Any, asking: Asking) -> tuple[Any, Pairs]:
+        self._let_in(request.service, asking)
         found = self._status(request.service)
         if found == Response.SERVICE_UNKNOWN:
             raise Refusal(404, f"There is no service {request.service[:80]!r}.")
         return Response(status=found), ()
 
-    async def _list(self, _request: Any, _caller: Caller) -> tuple[Any, Pairs]:
-        names = ("", NAME, *sorted(self._table.endpoints))
+    async def _list(self, _request: Any, asking: Asking) -> tuple[Any, Pairs]:
+        seen = (one for one in self._table.endpoints if asking.who.may(one, Action.READ))
+        names = ("", NAME, *sorted(seen))
         statuses = {name: Response(status=self._status(name)) for name in names}
         return pb.HealthListResponse(statuses=statuses), ()
 
@@ -74,8 +86,9 @@ class Health:
         """Tell the status now, and again whenever it has changed."""
         try:
             service = parsed(pb.HealthCheckRequest, body).service
+            self._let_in(service, asked_by(context))
         except Refusal as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            await context.abort(CODES[error.status], str(error))
         if self._watches >= MOST_WATCHES:
             said = f"There are {self._watches} watches, of {MOST_WATCHES} at most; use Check."
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, said)
@@ -94,6 +107,11 @@ class Health:
                 told = found
             await asyncio.sleep(LOOK_SECONDS)
         yield Response(status=self._status(service))
+
+    def _let_in(self, service: str, asking: Asking) -> None:
+        """Say of a model how it is only to who may see it; of the server, to whoever asks."""
+        if service not in ("", NAME):
+            self._prove(asking.headers).need(service, Action.READ)
 
     def _status(self, service: str) -> int:
         if service in ("", NAME):

@@ -6,6 +6,7 @@ import grpc
 
 from release.errors import Unavailable
 from serving.gateway.bodies import MOST_BODY
+from serving.gateway.callers import Callers
 from serving.gateway.dispatch import Dispatcher
 from serving.gateway.grpc.health import Health
 from serving.gateway.grpc.service import Service
@@ -57,6 +58,7 @@ class GrpcServer:
         dispatcher: Dispatcher,
         metrics: Metrics,
         recorder: CallRecorder,
+        callers: Callers,
     ) -> "GrpcServer":
         """Listen.
 
@@ -67,13 +69,14 @@ class GrpcServer:
             dispatcher: answers calls.
             metrics: counts refusals.
             recorder: keeps a line of calls that are refused before they are dispatched.
+            callers: prove who calls.
 
         Raises:
             Unavailable: nothing can listen there.
         """
         server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MOST_CALLS)
-        health = Health(table, pool, metrics)
-        service = Service(table, pool, dispatcher, metrics, recorder)
+        health = Health(table, pool, metrics, callers.prove)
+        service = Service(table, pool, dispatcher, metrics, recorder, callers.prove)
         server.add_generic_rpc_handlers((service.handlers(), health.handlers()))
         try:
             port = server.add_insecure_port(address)

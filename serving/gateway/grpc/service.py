@@ -1,11 +1,11 @@
 """The Open Inference Protocol, V2 gRPC: what each call does."""
 
-import time
 from importlib.metadata import version as version_of_package
 from typing import Any
 
 import grpc
 
+from release.callers import Action
 from serving.gateway import describing, outputs
 from serving.gateway.dispatch import Call, Dispatcher, Refusal
 from serving.gateway.exchange import (
@@ -20,15 +20,19 @@ from serving.gateway.exchange import (
     version_of,
 )
 from serving.gateway.grpc import inference_pb2 as pb
-from serving.gateway.grpc.calls import Caller, unary
+from serving.gateway.grpc.calls import Asking, Prove, Refused, unary
 from serving.gateway.grpc.messages import items_of, model_metadata, response
 from serving.gateway.metrics import Metrics
+from serving.gateway.passes import NOBODY
 from serving.gateway.pool import Pool
 from serving.gateway.recording import CallRecorder
 from serving.gateway.refusing import RECORDED
-from serving.gateway.table import Table
+from serving.gateway.table import Endpoint, Table
 
 NAME = "inference.GRPCInferenceService"
+
+PUBLIC = ("ServerLive", "ServerReady")
+"""Answered to whoever asks."""
 
 
 class Service:
@@ -40,6 +44,7 @@ class Service:
         dispatcher: answers calls.
         metrics: counts refusals.
         recorder: keeps a line of calls that are refused before they are dispatched.
+        prove: says who calls.
     """
 
     def __init__(
@@ -49,12 +54,14 @@ class Service:
         dispatcher: Dispatcher,
         metrics: Metrics,
         recorder: CallRecorder,
+        prove: Prove,
     ) -> None:
         self._table = table
         self._pool = pool
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._recorder = recorder
+        self._prove = prove
         self._version = version_of_package("slipway")
 
     def handlers(self) -> Any:
@@ -68,30 +75,17 @@ class Service:
             "ServerMetadata": (pb.ServerMetadataRequest, self._server_metadata),
             "RepositoryIndex": (pb.RepositoryIndexRequest, self._index),
         }
-        made = {name: unary(kind, work, self._metrics) for name, (kind, work) in calls.items()}
+        made = {
+            name: unary(kind, work, self._metrics, _open(self._prove, name), *self._kept(name))
+            for name, (kind, work) in calls.items()
+        }
         return grpc.method_handlers_generic_handler(NAME, made)
 
     async def _infer(
-        self, request: pb.ModelInferRequest, caller: Caller
+        self, request: pb.ModelInferRequest, asking: Asking
     ) -> tuple[pb.ModelInferResponse, Pairs]:
-        started = time.monotonic()
-        try:
-            return await self._inferred(request, caller)
-        except Refusal as error:
-            await self._recorder.refused(
-                error,
-                endpoint=request.model_name,
-                known=request.model_name in self._table.endpoints,
-                id=caller.id,
-                protocol="grpc",
-                started=started,
-            )
-            raise
-
-    async def _inferred(
-        self, request: pb.ModelInferRequest, caller: Caller
-    ) -> tuple[pb.ModelInferResponse, Pairs]:
-        endpoint = endpoint_of(self._table, request.model_name)
+        asking.who.enter(request.model_name)
+        endpoint = endpoint_of(self._table, request.model_name, asking.who)
         version = version_of(request.model_version or None)
         names = [one.name for one in request.outputs]
         if names:
@@ -99,53 +93,77 @@ class Service:
             outputs.allow(names, status.task if status else "")
         items = items_of(request)
         call = Call(
-            id=caller.id,
-            key=caller.headers.text(b"x-slipway-key") or caller.id,
+            id=asking.id,
+            key=asking.who.key(asking.headers, asking.id),
             texts=items.texts,
             ids=items.ids,
-            deadline_ms=caller.deadline_ms(),
+            deadline_ms=asking.deadline_ms(),
             version=version,
+            caller=asking.who.caller,
             protocol="grpc",
         )
         reply = await self._dispatcher.answer(endpoint, call)
+        asking.who.spend(reply.answer.tokens)
         with RECORDED:
             found = outputs.outputs(names, reply.answer, items.texts)
             return response(request, reply.arm, found), told(reply)
 
+    async def _refused(self, request: pb.ModelInferRequest, asking: Asking, error: Refusal) -> None:
+        await self._recorder.refused(
+            error,
+            endpoint=request.model_name,
+            known=request.model_name in self._table.endpoints,
+            id=asking.id,
+            protocol="grpc",
+            caller=asking.who.caller,
+            started=asking.started,
+        )
+
+    def _kept(self, name: str) -> tuple[Refused, ...]:
+        return (self._refused,) if name == "ModelInfer" else ()
+
+    def _seen(self, name: str, asking: Asking) -> Endpoint:
+        asking.who.need(name, Action.READ)
+        return endpoint_of(self._table, name, asking.who)
+
     async def _model_ready(
-        self, request: pb.ModelReadyRequest, _caller: Caller
+        self, request: pb.ModelReadyRequest, asking: Asking
     ) -> tuple[pb.ModelReadyResponse, Pairs]:
-        endpoint = endpoint_of(self._table, request.name)
+        endpoint = self._seen(request.name, asking)
         arm = arm_of(endpoint, version_of(request.version or None))
         return pb.ModelReadyResponse(ready=is_ready(self._pool, arm)), ()
 
     async def _model_metadata(
-        self, request: pb.ModelMetadataRequest, _caller: Caller
+        self, request: pb.ModelMetadataRequest, asking: Asking
     ) -> tuple[pb.ModelMetadataResponse, Pairs]:
-        endpoint = endpoint_of(self._table, request.name)
+        endpoint = self._seen(request.name, asking)
         arm = arm_of(endpoint, version_of(request.version or None))
         versions = sorted({one.version for one in endpoint.route.variants})
         found = describing.model_metadata(arm, versions, self._pool.status(arm.digest))
         return model_metadata(found), ()
 
     async def _live(
-        self, _request: pb.ServerLiveRequest, _caller: Caller
+        self, _request: pb.ServerLiveRequest, _asking: Asking
     ) -> tuple[pb.ServerLiveResponse, Pairs]:
         return pb.ServerLiveResponse(live=True), ()
 
     async def _ready(
-        self, _request: pb.ServerReadyRequest, _caller: Caller
+        self, _request: pb.ServerReadyRequest, _asking: Asking
     ) -> tuple[pb.ServerReadyResponse, Pairs]:
         return pb.ServerReadyResponse(ready=all_ready(self._table, self._pool)), ()
 
     async def _server_metadata(
-        self, _request: pb.ServerMetadataRequest, _caller: Caller
+        self, _request: pb.ServerMetadataRequest, _asking: Asking
     ) -> tuple[pb.ServerMetadataResponse, Pairs]:
         return pb.ServerMetadataResponse(**describing.server_metadata(self._version)), ()
 
     async def _index(
-        self, request: pb.RepositoryIndexRequest, _caller: Caller
+        self, request: pb.RepositoryIndexRequest, asking: Asking
     ) -> tuple[pb.RepositoryIndexResponse, Pairs]:
-        entries = listed(self._table, self._pool, only_ready=request.ready)
+        entries = listed(self._table, self._pool, asking.who, only_ready=request.ready)
         models = [pb.RepositoryIndexResponse.ModelIndex(**one) for one in entries]
         return pb.RepositoryIndexResponse(models=models), ()
+
+
+def _open(prove: Prove, name: str) -> Prove:
+    return (lambda _headers: NOBODY) if name in PUBLIC else prove

@@ -1,0 +1,137 @@
+"""Who calls models, as people set it: keys and namespaces."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from console.people import actor
+from infra.callers.keys import Key, Keys, NewKey
+from infra.callers.namespaces import DEFAULT, Namespaces
+from infra.callers.pepper import pepper
+from release.callers import Quota, Recording
+from release.errors import Invalid, NotFound
+from tasks.wiring import House, house
+
+DAY = 86_400
+
+
+def make_key(
+    name: str, scopes: Sequence[str], *, days: int, requests: int, tokens: int, **who: str
+) -> None:
+    """Make a key and print it.
+
+    Raises:
+        Invalid: its days are none.
+    """
+    if not 0 <= days <= 3650:
+        raise Invalid(f"A key lasts for 1..3650 days, or 0 for ever, not {days}.")
+    here = house()
+    expires = time.time() + days * DAY if days else 0.0
+    quota = Quota(requests=requests, tokens=tokens)
+    new = NewKey(name=name, scopes=tuple(scopes), quota=quota, expires=expires, **who)
+    sys.stdout.write(f"{_keys(here).create(new, by=actor(here))}\n")
+
+
+def revoke(id: str) -> None:  # noqa: A002 - the key's own field is called so
+    """Make a key worthless."""
+    here = house()
+    _keys(here).revoke(id, by=actor(here))
+    sys.stdout.write(f"{id} is revoked\n")
+
+
+def show_keys(*, as_json: bool) -> None:
+    """List keys."""
+    found = _keys(house()).list()
+    if as_json:
+        sys.stdout.write(json.dumps([_plain(one) for one in found], indent=1) + "\n")
+        return
+    columns = ("id", "name", "namespace", "user", "may", "a minute", "expires", "used", "")
+    table = Table(*columns, box=None)
+    for one in found:
+        made = one.made
+        limits = [f"{n} {what}" for what, n in asdict(made.quota).items() if n]
+        words = (one.id, made.name, made.namespace, made.user, "\n".join(made.scopes))
+        table.add_row(
+            *(*words, ", ".join(limits) or "–", _day(made.expires, "never")),
+            *(_day(one.used_at, "never"), "revoked" if one.revoked_at else ""),
+        )
+    Console().print(table)
+
+
+def make_namespace(name: str, asked: Mapping[str, Any]) -> None:
+    """Make a namespace."""
+    here = house()
+    _namespaces(here).create(name, _changed(here.settings.recording, asked), by=actor(here))
+    sys.stdout.write(f"{name} is there\n")
+
+
+def change_namespace(name: str, asked: Mapping[str, Any]) -> None:
+    """Change what a namespace records.
+
+    Raises:
+        NotFound: there is none of this name.
+    """
+    here = house()
+    known = _namespaces(here).list().get(name)
+    if known is None:
+        raise NotFound(f"There is no namespace {name[:80]!r}.", "see slipway namespaces list")
+    _namespaces(here).set(name, _changed(known, asked), by=actor(here))
+    sys.stdout.write(f"{name} is set\n")
+
+
+def give(endpoint: str, name: str) -> None:
+    """Let a namespace own an endpoint."""
+    here = house()
+    _namespaces(here).give(endpoint, name, by=actor(here))
+    sys.stdout.write(f"{endpoint} belongs to {name}\n")
+
+
+def show_namespaces(*, as_json: bool) -> None:
+    """List namespaces."""
+    here = _namespaces(house())
+    owners = here.owners()
+    found = {
+        name: {
+            **asdict(recording),
+            "endpoints": sorted(one for one, owner in owners.items() if owner == name),
+        }
+        for name, recording in here.list().items()
+    }
+    if as_json:
+        sys.stdout.write(json.dumps(found, indent=1) + "\n")
+        return
+    table = Table("name", "captures", "of", "strict", "when full", "days", "owns", box=None)
+    for name, one in found.items():
+        owns = ", ".join(one["endpoints"]) or ("the rest" if name == DEFAULT else "–")
+        strict = "yes" if one["strict"] else "no"
+        words = (name, one["capture"], f"{one['sample']:.0%}", strict, one["when_full"])
+        table.add_row(*words, str(one["days"]), owns)
+    Console().print(table)
+
+
+def _keys(here: House) -> Keys:
+    return Keys(here.ledger, pepper(here.settings.pepper_file))
+
+
+def _namespaces(here: House) -> Namespaces:
+    return Namespaces(here.ledger, here.settings.recording)
+
+
+def _changed(recording: Recording, asked: Mapping[str, Any]) -> Recording:
+    return replace(recording, **{name: one for name, one in asked.items() if one is not None})
+
+
+def _plain(one: Key) -> dict[str, Any]:
+    plain = asdict(one)
+    return {**plain.pop("made"), **plain}
+
+
+def _day(at: float, never: str) -> str:
+    return datetime.fromtimestamp(at, UTC).date().isoformat() if at else never

@@ -1,0 +1,139 @@
+"""Namespaces: who owns endpoints and keys, and what of their calls is recorded.
+
+What nobody was given belongs to `default`, which is always there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import sqlalchemy as sa
+
+from infra.callers.rights import changed, need_admin
+from infra.identity import Identity
+from infra.ledger import Ledger, schema
+from infra.ledger.database import put
+from release.callers import Capture, Recording, WhenFull
+from release.errors import Conflict, Invalid, NotFound
+from release.variants import NAME
+
+DEFAULT = "default"
+
+
+class Namespaces:
+    """Every namespace of a ledger.
+
+    Args:
+        ledger: where they are.
+        default: what `default` records where nobody has set that: this home's own settings.
+    """
+
+    def __init__(self, ledger: Ledger, default: Recording) -> None:
+        self._ledger = ledger
+        self._default = default
+
+    def create(self, name: str, recording: Recording, *, by: Identity) -> None:
+        """Make a namespace.
+
+        Raises:
+            Refused: `by` is no admin.
+            Invalid: the name is none.
+            Conflict: it is taken.
+        """
+        if not NAME.fullmatch(name):
+            raise Invalid(f"A name must be 1 to 63 of a-z, 0-9, '-', '_', not {name[:80]!r}.")
+        with self._ledger.database.write() as connection:
+            need_admin(connection, by, "make namespaces")
+            if name == DEFAULT or _exists(connection, name):
+                raise Conflict(f"The namespace {name!r} is taken.", "see slipway namespaces list")
+            _put(connection, name, recording)
+            said = f"{by.name} made namespace {name}"
+            changed(connection, "namespace-created", by.name, said, _plain(name, recording))
+
+    def set(self, name: str, recording: Recording, *, by: Identity) -> None:
+        """Say what of a namespace's calls is recorded, from now on.
+
+        Raises:
+            Refused: `by` is no admin.
+            NotFound: there is none of this name.
+        """
+        with self._ledger.database.write() as connection:
+            need_admin(connection, by, "change namespaces")
+            need_namespace(connection, name)
+            _put(connection, name, recording)
+            said = f"{by.name} set what namespace {name} records"
+            changed(connection, "namespace-set", by.name, said, _plain(name, recording))
+
+    def give(self, endpoint: str, name: str, *, by: Identity) -> None:
+        """Let a namespace own an endpoint and the model of the same name.
+
+        Raises:
+            Refused: `by` is no admin.
+            Invalid: the endpoint's name is none.
+            NotFound: there is no such namespace.
+        """
+        if not NAME.fullmatch(endpoint):
+            raise Invalid(f"{endpoint[:80]!r} can be no endpoint.")
+        with self._ledger.database.write() as connection:
+            need_admin(connection, by, "give endpoints")
+            need_namespace(connection, name)
+            put(connection, schema.owned, {"endpoint": endpoint}, {"namespace": name})
+            said = f"{by.name} gave {endpoint} to namespace {name}"
+            data = {"endpoint": endpoint, "namespace": name}
+            changed(connection, "endpoint-given", by.name, said, data, model=endpoint)
+
+    def list(self) -> Mapping[str, Recording]:
+        """Give every namespace by name, with what it records."""
+        with self._ledger.database.read() as connection:
+            rows = connection.execute(sa.select(schema.namespaces)).mappings().all()
+        found = {DEFAULT: self._default} | {row["name"]: _recording(row) for row in rows}
+        return dict(sorted(found.items()))
+
+    def owners(self) -> Mapping[str, str]:
+        """Give each endpoint that was given to a namespace, and which that is."""
+        with self._ledger.database.read() as connection:
+            rows = connection.execute(sa.select(schema.owned)).mappings()
+            return {row["endpoint"]: row["namespace"] for row in rows}
+
+
+def need_namespace(connection: sa.Connection, name: str) -> None:
+    """Refuse a name that no namespace has.
+
+    Raises:
+        NotFound: with the names that there are.
+    """
+    if name == DEFAULT or _exists(connection, name):
+        return
+    names = sorted(connection.scalars(sa.select(schema.namespaces.c.name)))
+    raise NotFound(f"There is no namespace {name[:80]!r}.", f"there are {DEFAULT}, {names}")
+
+
+def _exists(connection: sa.Connection, name: str) -> bool:
+    table = schema.namespaces
+    return connection.scalar(sa.select(table.c.name).where(table.c.name == name)) is not None
+
+
+def _put(connection: sa.Connection, name: str, recording: Recording) -> None:
+    put(connection, schema.namespaces, {"name": name}, _values(recording))
+
+
+def _values(recording: Recording) -> dict[str, object]:
+    plain = asdict(recording)
+    return {
+        **plain,
+        "capture": recording.capture.value,
+        "when_full": recording.when_full.value,
+    }
+
+
+def _plain(name: str, recording: Recording) -> dict[str, object]:
+    return {"namespace": name, **_values(recording)}
+
+
+def _recording(row: sa.RowMapping) -> Recording:
+    return Recording(
+        capture=Capture(row["capture"]),
+        sample=row["sample"],
+        strict=row["strict"],
+        when_full=WhenFull(row["when_full"]),
+        days=row["days"],
+    )

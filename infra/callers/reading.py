@@ -1,0 +1,45 @@
+"""What the ledger says of who may call, as gateways are to know it."""
+
+import sqlalchemy as sa
+
+from infra.callers.snapshot import CallersSnapshot, KeyEntry, NamespaceEntry
+from infra.ledger import Ledger, schema
+
+
+def changes(ledger: Ledger) -> int:
+    """Say how often anything has changed; cheap, for whoever looks all the time."""
+    with ledger.database.read() as connection:
+        return connection.scalar(sa.select(schema.caller_changes.c.number)) or 0
+
+
+def contents(ledger: Ledger) -> CallersSnapshot:
+    """Read every key that is not revoked, every namespace and what each owns; numbered 0."""
+    with ledger.database.read() as connection:
+        table = schema.keys
+        good = sa.select(table).where(table.c.revoked_at == 0)
+        keys = connection.execute(good).mappings().all()
+        namespaces = connection.execute(sa.select(schema.namespaces)).mappings().all()
+        owned = connection.execute(sa.select(schema.owned)).mappings().all()
+    return CallersSnapshot(
+        number=0,
+        keys={
+            row["id"]: KeyEntry(
+                secret=row["secret"],
+                namespace=row["namespace"],
+                scopes=list(row["scopes"]),
+                user=row["user"],
+                tenant=row["tenant"],
+                expires=row["expires"],
+                requests=row["requests"],
+                tokens=row["tokens"],
+            )
+            for row in keys
+        },
+        namespaces={
+            row["name"]: NamespaceEntry(
+                **{name: row[name] for name in NamespaceEntry.__struct_fields__}
+            )
+            for row in namespaces
+        },
+        owners={row["endpoint"]: row["namespace"] for row in owned},
+    )

@@ -1,0 +1,110 @@
+"""Tells the gateways of one host who may call, and the ledger which keys were used."""
+
+import time
+from collections.abc import Mapping
+
+import msgspec
+
+from infra.callers.issuers import KeySets, read_issuers
+from infra.callers.keys import note_used
+from infra.callers.reading import changes, contents
+from infra.callers.snapshot import CallersSnapshot, IssuerEntry
+from infra.ledger import Ledger
+from infra.settings import Settings
+from release.errors import SlipwayError
+
+USED_SECONDS = 30.0
+"""How often the ledger hears which keys were used."""
+
+
+class CallersKeeper:
+    """Keeps `callers.json` as ledger, issuers' file and issuers' keys have it.
+
+    Where one of them cannot be read, what it said last stays true.
+
+    Args:
+        settings: where they lie.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._sets = KeySets(settings.run / "issuers")
+        self._known = CallersSnapshot.load(settings.run)
+        self._contents: CallersSnapshot | None = None
+        self._changes = -1
+        self._issuers: list[IssuerEntry] = []
+        self._mark: object = None
+        self._told: dict[str, float] = {}
+        self._tell_at = time.monotonic() + USED_SECONDS
+
+    def keep(self, ledger: Ledger | None) -> None:
+        """Hand gateways a new snapshot, if it says anything new.
+
+        Raises:
+            SlipwayError: something cannot be read; the rest is kept all the same.
+        """
+        failed: SlipwayError | None = None
+        try:
+            self._from_ledger(ledger)
+        except SlipwayError as error:
+            failed = error
+        try:
+            self._from_file()
+        except SlipwayError as error:
+            failed = error
+        self._publish()
+        if failed is not None:
+            raise failed
+
+    def _from_ledger(self, ledger: Ledger | None) -> None:
+        if ledger is None:
+            return
+        number = changes(ledger)
+        if not number and self._known is not None and self._known.keys:
+            # A ledger in which nothing was ever made: a new, empty one in the place of one that was
+            # lost. It locks nobody out; who was revoked is not on the disk either.
+            return
+        if self._contents is None or number != self._changes:
+            # Numbered before it is read: what changes meanwhile is read once more.
+            self._contents, self._changes = contents(ledger), number
+
+    def _from_file(self) -> None:
+        path = self._settings.issuers_file
+        try:
+            facts = path.stat()
+            mark: object = (facts.st_mtime_ns, facts.st_ino, facts.st_size)
+        except OSError:
+            mark = ()
+        if mark == self._mark:
+            return
+        self._mark = mark
+        self._issuers = read_issuers(path)
+        self._sets.watch(self._issuers)
+
+    def _publish(self) -> None:
+        known = self._known
+        base = self._contents or known
+        if base is None:
+            return
+        issuers = [msgspec.structs.replace(one, keys=self._sets.of(one)) for one in self._issuers]
+        fresh = msgspec.structs.replace(
+            base,
+            number=(known.number if known else 0) + 1,
+            gateways=self._settings.gateways,
+            issuers=issuers,
+        )
+        if known is None or not fresh.same(known):
+            fresh.save(self._settings.run)
+            # Only now: what could not be written is tried again in the next beat.
+            self._known = fresh
+
+    def tell(self, ledger: Ledger, used: Mapping[str, float]) -> None:
+        """Note in the ledger, now and then, which keys were used."""
+        now = time.monotonic()
+        if now < self._tell_at:
+            return
+        self._tell_at = now + USED_SECONDS
+        fresh = {key: at for key, at in used.items() if at > self._told.get(key, 0.0)}
+        if fresh:
+            note_used(ledger, fresh)
+            self._told |= fresh

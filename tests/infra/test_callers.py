@@ -1,0 +1,212 @@
+"""Keys and namespaces in the ledger, on both databases."""
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from infra.callers.house import first_key, house_key, keep_house_key
+from infra.callers.keys import Keys, NewKey
+from infra.callers.loopback import allow_open, is_loopback
+from infra.callers.namespaces import Namespaces
+from infra.callers.pepper import hashed, pepper, split
+from infra.callers.reading import changes, contents
+from infra.identity import Identities, Identity
+from infra.ledger import Ledger, schema
+from infra.settings import Settings
+from release.callers import Capture, Quota, Recording, WhenFull
+from release.errors import Conflict, Invalid, NotFound, Refused, Unsafe
+from release.policy import ROLES
+
+PEPPER = b"p" * 32
+NEW = NewKey(name="app", scopes=("default/*:infer",))
+
+
+@pytest.fixture
+def ada(ledger: Ledger) -> Identity:
+    people = Identities(ledger)
+    return people.prove(people.add("ada", "admin", by=None))
+
+
+@pytest.fixture
+def keys(ledger: Ledger) -> Keys:
+    return Keys(ledger, PEPPER)
+
+
+def test_a_key_is_shown_once_and_its_secret_kept_nowhere(
+    keys: Keys, ledger: Ledger, ada: Identity
+) -> None:
+    new = NewKey(
+        name="app",
+        scopes=("default/docs-*:infer", "default/*:read"),
+        user="ann",
+        tenant="acme",
+        quota=Quota(requests=10, tokens=1_000),
+        expires=time.time() + 60,
+    )
+    key = keys.create(new, by=ada)
+    assert re.fullmatch(r"slw_[0-9a-f]{12}_[A-Za-z0-9_-]{43}", key)
+    id_, secret = split(key)
+    with ledger.database.read() as connection:
+        rows = [
+            str(row)
+            for table in schema.metadata.sorted_tables
+            for row in connection.execute(sa.select(table))
+        ]
+    assert not any(secret in row for row in rows)
+    (found,) = keys.list()
+    assert (found.id, found.made, found.made_by, found.used_at) == (id_, new, "ada", 0)
+    entry = contents(ledger).keys[id_]
+    assert entry.secret == hashed(PEPPER, secret) != hashed(b"q" * 32, secret)
+    assert (entry.user, entry.tenant, entry.requests, entry.tokens) == ("ann", "acme", 10, 1_000)
+    assert entry.scopes == list(new.scopes) and entry.expires == new.expires
+    assert len({keys.create(NEW, by=ada) for _ in range(5)}) == 5
+
+
+def test_a_revoked_key_is_told_to_nobody_and_stays_on_the_list(
+    keys: Keys, ledger: Ledger, ada: Identity
+) -> None:
+    id_ = split(keys.create(NEW, by=ada))[0]
+    before = changes(ledger)
+    assert keys.good(id_)
+    keys.revoke(id_, by=ada)
+    assert changes(ledger) == before + 1
+    assert contents(ledger).keys == {} and not keys.good(id_)
+    assert keys.list()[0].revoked_at > 0
+    with pytest.raises(Conflict, match="revoked already"):
+        keys.revoke(id_, by=ada)
+    with pytest.raises(NotFound, match="no key"):
+        keys.revoke("nobody", by=ada)
+    kinds = [(one.kind, one.actor) for _, one in ledger.events()]
+    assert kinds == [("key-created", "ada"), ("key-revoked", "ada")]
+
+
+def test_only_an_active_admin_says_who_may_call(keys: Keys, ledger: Ledger, ada: Identity) -> None:
+    people, spaces = Identities(ledger), Namespaces(ledger, Recording())
+    id_ = split(keys.create(NEW, by=ada))[0]
+    others = [
+        people.prove(people.add(f"a-{role}", role, by=ada)) for role in ROLES if role != "admin"
+    ]
+    second = people.prove(people.add("eve", "admin", by=ada))
+    people.disable("eve", by=ada)
+    before = changes(ledger)
+    for other in (*others, second, Identity(name="mallory", role="admin")):
+        for work in (
+            lambda who=other: keys.create(NEW, by=who),
+            lambda who=other: keys.revoke(id_, by=who),
+            lambda who=other: spaces.create("shop", Recording(), by=who),
+            lambda who=other: spaces.set("default", Recording(), by=who),
+            lambda who=other: spaces.give("docs", "default", by=who),
+        ):
+            with pytest.raises(Refused, match=other.name):
+                work()  # type: ignore[no-untyped-call]
+    assert changes(ledger) == before
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"scopes": ()},
+        {"scopes": ("everything",)},
+        {"scopes": ("default/*:own",)},
+        {"name": ""},
+        {"name": "x" * 201},
+        {"user": "a\nb"},
+        {"tenant": "x" * 201},
+    ],
+)
+def test_a_key_that_breaks_a_rule_cannot_be_asked_for(wrong: dict[str, object]) -> None:
+    with pytest.raises(Invalid):
+        NewKey(**({"name": "app", "scopes": ("default/*:infer",)} | wrong))  # type: ignore[arg-type]
+
+
+def test_a_key_needs_a_namespace_that_is_there_and_a_time_to_come(
+    keys: Keys, ada: Identity
+) -> None:
+    with pytest.raises(NotFound, match="no namespace 'shop'"):
+        keys.create(NewKey(name="app", scopes=NEW.scopes, namespace="shop"), by=ada)
+    with pytest.raises(Invalid, match="expired already"):
+        keys.create(NewKey(name="app", scopes=NEW.scopes, expires=1.0), by=ada)
+
+
+def test_namespaces_own_endpoints_and_say_what_is_recorded(ledger: Ledger, ada: Identity) -> None:
+    spaces = Namespaces(ledger, Recording())
+    full = Recording(
+        capture=Capture.FULL, sample=0.5, strict=True, when_full=WhenFull.BLOCK, days=90
+    )
+    assert spaces.list() == {"default": Recording()}
+    spaces.create("shop", full, by=ada)
+    spaces.set("default", Recording(capture=Capture.HASH), by=ada)
+    assert spaces.list() == {"default": Recording(capture=Capture.HASH), "shop": full}
+    spaces.give("docs", "shop", by=ada)
+    assert spaces.owners() == {"docs": "shop"} == contents(ledger).owners
+    spaces.give("docs", "default", by=ada)
+    assert spaces.owners() == {"docs": "default"}
+    for name in ("shop", "default"):
+        with pytest.raises(Conflict, match="taken"):
+            spaces.create(name, full, by=ada)
+    for name in ("", "a/b", "*", "x" * 64):
+        with pytest.raises(Invalid):
+            spaces.create(name, full, by=ada)
+        with pytest.raises(Invalid):
+            spaces.give(name, "shop", by=ada)
+    for work in (
+        lambda: spaces.set("bank", full, by=ada),
+        lambda: spaces.give("docs", "bank", by=ada),
+    ):
+        with pytest.raises(NotFound, match="no namespace 'bank'"):
+            work()
+    assert [one.kind for _, one in ledger.events(model="docs")] == ["endpoint-given"] * 2
+
+
+def test_a_home_makes_its_own_key_once_and_the_first_one_once(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    assert house_key(settings) == ""
+    first = first_key(settings)
+    keep_house_key(settings)
+    own = house_key(settings)
+    assert split(first)[0] and split(own)[0] and first != own
+    assert first_key(settings) == ""
+    keep_house_key(settings)
+    assert house_key(settings) == own
+    assert settings.house_key.stat().st_mode & 0o777 == 0o600
+    # A ledger that does not know it, and a key that was revoked, are met with another.
+    for path in tmp_path.glob("ledger.db*"):
+        path.unlink()
+    keep_house_key(settings)
+    assert house_key(settings) != own
+
+
+def test_a_pepper_is_made_once_and_is_long_enough(tmp_path: Path) -> None:
+    assert len(pepper(tmp_path / "pepper")) == 32
+    assert pepper(tmp_path / "pepper") == pepper(tmp_path / "pepper")
+    (tmp_path / "short").write_bytes(b"salt")
+    with pytest.raises(Unsafe, match="4 bytes, of 16 at least"):
+        pepper(tmp_path / "short")
+
+
+@pytest.mark.parametrize(
+    ("host", "ours"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),  # noqa: S104 - nothing is bound
+        ("::", False),
+        ("10.0.0.1", False),
+        ("", False),
+        ("localhost.example", False),
+    ],
+)
+def test_only_loopback_may_be_open(tmp_path: Path, host: str, *, ours: bool) -> None:
+    assert is_loopback(host) == ours
+    settings = Settings(home=tmp_path, host=host, open=True)
+    if ours:
+        allow_open(settings)
+    else:
+        with pytest.raises(Refused, match="loopback alone"):
+            allow_open(settings)
+    allow_open(Settings(home=tmp_path, host=host))

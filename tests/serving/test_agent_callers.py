@@ -1,0 +1,259 @@
+"""An agent tells running gateways who may call, and hears of keys that were used."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from infra.callers import issuers as fetching
+from infra.callers.issuers import KeySets, public_keys, read_issuers
+from infra.callers.keys import Keys, NewKey, note_used
+from infra.callers.namespaces import Namespaces
+from infra.callers.pepper import pepper
+from infra.callers.snapshot import CallersSnapshot
+from infra.identity import Identities
+from infra.ledger import Ledger
+from infra.settings import Settings, inherited
+from release.callers import Capture, Recording
+from release.errors import Invalid
+from release.releases import Desired
+from serving.agent.callers import CallersKeeper
+from tests.fakes.callers import ISSUER, Login
+from tests.serving.conftest import ROOT, Tiny
+from tests.serving.host import Host
+from tests.serving.tier import until
+from tests.system.home import Home
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - held against what refuses it
+NEW = NewKey(name="app", scopes=("default/*:infer",))
+
+
+@pytest.fixture
+def host(tiny: Tiny, tmp_path: Path) -> Iterator[Host]:
+    made = Host(Home(tmp_path), tiny, SLIPWAY_OPEN="false", SLIPWAY_GATEWAYS="2")
+    made.serve(Desired(model="tiny", champion=tiny.variant(1)))
+    yield made
+    made.close()
+
+
+def _within(seconds: float, host: Host, key: str, status: int) -> None:
+    """Wait until both gateways, whichever is met, answer with a status; for so long at most."""
+    started, row = time.monotonic(), 0
+    while row < 12:
+        row = row + 1 if host.ask(key=key).status_code == status else 0
+        assert time.monotonic() - started < seconds, f"not {status} within {seconds} s"
+
+
+def test_running_gateways_follow_keys_within_a_second_and_outlive_the_ledger(host: Host) -> None:
+    people = Identities(host.ledger)
+    ada = people.prove(people.add("ada", "admin", by=None))
+    until((host.settings.run / "port").exists, 30)
+    until(lambda: host.status("g1") and host.status("g2"), 30)
+    keys = Keys(host.ledger, pepper(host.settings.pepper_file))
+    assert host.ask().status_code == 401
+    key = keys.create(NEW, by=ada)
+    until(lambda: host.ask(key=key).status_code == 200, 60)
+    _within(1.5, host, key, 200)
+    other = keys.create(NEW, by=ada)
+    _within(1.5, host, other, 200)
+    keys.revoke(other.split("_")[1], by=ada)
+    # Twelve answers of either gateway in a row take their time as well.
+    _within(1.5, host, other, 401)
+    mode = (host.settings.run / "callers.json").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o600
+    assert stat.S_IMODE(host.settings.pepper_file.stat().st_mode) == 0o600
+    os.kill(host.agent.pid, signal.SIGKILL)
+    host.ledger.close()
+    for path in host.home.root.glob("ledger.db*"):
+        path.unlink()
+    host.start()
+    gateways = host.processes("gateway.main")
+    until(lambda: len(set(host.processes("gateway.main")) - set(gateways)) == 2, 30)
+    until(lambda: len(host.processes("gateway.main")) == 2, 30)
+    assert host.ask(key=key).status_code == 200
+    assert host.ask(key=other).status_code == 401
+
+
+def test_an_open_gateway_is_for_loopback_alone(tmp_path: Path) -> None:
+    env = inherited(SLIPWAY_HOME=str(tmp_path), SLIPWAY_OPEN="true", SLIPWAY_HOST=EVERYWHERE)
+    command = [sys.executable, "-m", "serving.agent.main"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2 and "for loopback alone" in done.stderr
+
+
+@pytest.mark.parametrize(("host", "grpc"), [(EVERYWHERE, ""), ("127.0.0.1", f"{EVERYWHERE}:0")])
+def test_a_gateway_that_could_be_reached_from_outside_is_never_open(
+    tmp_path: Path, host: str, grpc: str
+) -> None:
+    with socket.socket() as listening:
+        # Bound and never listening: nobody can connect.
+        listening.bind((host, 0))
+        fd = listening.fileno()
+        command = [
+            *(sys.executable, "-m", "serving.gateway.main", "--fd", str(fd), "--name", "t/g1"),
+            *("--folder", str(tmp_path), "--status", str(tmp_path / "s"), "--open"),
+            *("--journal", str(tmp_path / "journal"), "--grpc", grpc),
+        ]
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            pass_fds=[fd],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 2 and "on loopback alone" in done.stderr
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[tuple[Settings, Ledger]]:
+    settings = Settings(home=tmp_path)
+    ledger = Ledger.open(settings.ledger)
+    yield settings, ledger
+    ledger.close()
+
+
+def test_a_snapshot_is_written_only_where_it_says_something_new(
+    home: tuple[Settings, Ledger],
+) -> None:
+    settings, ledger = home
+    keeper = CallersKeeper(settings)
+    keeper.keep(ledger)
+    keeper.keep(ledger)
+    first = CallersSnapshot.load(settings.run)
+    assert first is not None and first.number == 1
+    people = Identities(ledger)
+    ada = people.prove(people.add("ada", "admin", by=None))
+    Namespaces(ledger, Recording()).create("shop", Recording(capture=Capture.FULL), by=ada)
+    Namespaces(ledger, Recording()).give("docs", "shop", by=ada)
+    keeper.keep(ledger)
+    second = CallersSnapshot.load(settings.run)
+    assert second is not None and second.number == 2
+    assert second.owners == {"docs": "shop"} and second.namespaces["shop"].capture == "full"
+    # Without a ledger, and for another agent, it stays as it was.
+    CallersKeeper(settings).keep(None)
+    assert CallersSnapshot.load(settings.run) == second
+
+
+def test_the_ledger_hears_which_keys_were_used(home: tuple[Settings, Ledger]) -> None:
+    settings, ledger = home
+    keys = Keys(ledger, b"p" * 32)
+    id_ = keys.for_the_house(NEW).split("_")[1]
+    note_used(ledger, {id_: 50.0, "gone": 50.0})
+    note_used(ledger, {id_: 40.0})
+    (found,) = keys.list()
+    assert found.used_at == 50.0
+    del settings
+
+
+def issuers_file(settings: Settings, jwks: str, **more: object) -> None:
+    plain = {"issuer": ISSUER, "audience": "slipway", "jwks": jwks, "algorithms": ["RS256"]}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in (plain | more).items()]
+    settings.issuers_file.write_text("\n".join(["[[issuer]]", *lines, ""]))
+
+
+class _Jwks(BaseHTTPRequestHandler):
+    content = b""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.content)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_keys_of_an_issuer_are_fetched_beside_and_the_last_good_ones_stay(
+    home: tuple[Settings, Ledger], capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings, ledger = home
+    login = Login("one")
+    handler = type("Jwks", (_Jwks,), {"content": login.jwks()})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        issuers_file(settings, f"http://127.0.0.1:{server.server_port}/keys", refresh=1.0)
+        keeper = CallersKeeper(settings)
+
+        def known() -> list[str]:
+            keeper.keep(ledger)
+            found = CallersSnapshot.load(settings.run)
+            return [one["kid"] for each in found.issuers for one in each.keys] if found else []
+
+        until(lambda: known() == ["one"], 10)
+        handler.content = Login("two").jwks()  # type: ignore[attr-defined]
+        until(lambda: known() == ["two"], 10)
+        for bad in (b"<html>", b'{"keys": []}'):
+            handler.content = bad  # type: ignore[attr-defined]
+            until(lambda: "stay as they were" in capfd.readouterr().err, 15)
+            assert known() == ["two"]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    until(lambda: "does not answer" in capfd.readouterr().err, 15)
+    assert known() == ["two"]
+    # An agent that starts while the issuer is away knows them as well.
+    keeper = CallersKeeper(settings)
+    assert known() == ["two"]
+
+
+def test_keys_that_are_no_public_keys_are_left_out() -> None:
+    login = Login("one")
+    secret = {"kty": "oct", "k": "c2VjcmV0", "kid": "s"}
+    whole = login.keys[0].as_dict(private=True)
+    plain = {"keys": [secret, whole, {**login.public()[0], "use": "enc", "kid": "e"}]}
+    found = public_keys(json.dumps(plain).encode())
+    assert [one["kid"] for one in found] == ["one"]
+    assert not {"d", "p", "q"} & found[0].keys()
+    none = json.dumps({"keys": [secret]}).encode()
+    for bad in (b"", b"[]", b'{"keys": 3}', b'{"keys": [1]}', none):
+        with pytest.raises(Invalid):
+            public_keys(bad)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"algorithms": ["HS256"]}, "lets .* sign by HS256"),
+        ({"algorithms": ["none"]}, "sign by none"),
+        ({"algorithms": []}, "sign by nothing"),
+        ({"jwks": "http://login.example/keys"}, "plain http"),
+        ({"audience": ""}, "without issuer, audience"),
+        ({"leeway": 3600}, "leeway must be within"),
+        ({"grants": ["everything"]}, "is no scope"),
+        ({"extra": 1}, "unknown field"),
+    ],
+)
+def test_an_issuers_file_that_would_believe_too_much_is_refused(
+    tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    settings = Settings(home=tmp_path)
+    issuers_file(settings, str(change.pop("jwks", "https://login.example/keys")), **change)
+    with pytest.raises(Invalid, match=said):
+        read_issuers(settings.issuers_file)
+
+
+def test_what_gives_too_much_is_no_set_of_keys(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_bytes(b" " * (fetching.MOST_BYTES + 1))
+    with pytest.raises(Invalid, match="bytes"):
+        fetching.fetched(str(tmp_path / "keys"))
+    entry = Login().entry(jwks=str(tmp_path / "nowhere"), keys=[])
+    sets = KeySets(tmp_path / "kept")
+    assert not sets.refresh(entry)
+    assert sets.of(entry) == []

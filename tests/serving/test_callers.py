@@ -1,0 +1,500 @@
+"""Who may ask a gateway what, over every protocol, before replicas that have no model."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from itertools import product
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from infra.callers.snapshot import CallersSnapshot, KeyEntry, NamespaceEntry
+from serving.gateway.app import PUBLIC
+from serving.gateway.bodies import Headers
+from serving.gateway.callers import Callers
+from serving.gateway.dispatch import Dispatcher
+from serving.gateway.grpc import inference_pb2 as pb
+from serving.gateway.grpc.server import GrpcServer
+from tests.fakes.callers import Login, a_key, bearer
+from tests.fakes.wire_replica import Stand, standing, variant
+from tests.serving.test_grpc import SERVICE, Client
+from tests.serving.tier import body
+
+OWNERS = {"docs-a": "shop", "docs-b": "bank", "docs-c": "shop"}
+SERVED = ("docs-a", "docs-b", "docs-c", "plain")
+ASKED = (*SERVED, "docs-z")
+"""The last is not there."""
+
+Answer = tuple[str, Any]
+"""`in`, `unproven` or `refused`; and what a list lists."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Somebody, and what they may do by the test's own account of it."""
+
+    proof: str
+    namespace: str = ""
+    pattern: str = ""
+    actions: frozenset[str] = field(default_factory=frozenset)
+    proven: bool = True
+
+    def may(self, endpoint: str, action: str) -> bool:
+        owned = self.namespace in ("*", OWNERS.get(endpoint, "default"))
+        return owned and fnmatchcase(endpoint, self.pattern) and action in self.actions
+
+
+def some_holders(stand: Stand) -> tuple[CallersSnapshot, list[Holder]]:
+    """Every grant of a few namespaces, patterns and sets of actions; by key, and by token."""
+    login, keys, found = Login(), dict[str, KeyEntry](), list[Holder]()
+    patterns = ("*", "docs-*", "docs-a", "*-b", "plain", "docs")
+    roles = [(), ("infer",), ("read",), ("infer", "read"), ("calls",)]
+    for number, (namespace, pattern, can) in enumerate(
+        product(("default", "shop", "bank", "*"), patterns, roles)
+    ):
+        scopes = [f"{namespace}/{pattern}:{action}" for action in can]
+        named = f"k{number:04}"
+        key, keys[named] = a_key(stand.folder, named, *scopes)
+        proof = key if number % 4 else login.token(scopes)
+        found.append(Holder(proof, namespace, pattern, frozenset(can)))
+    every = ("*/*:infer", "*/*:read")
+    over, keys["over"] = a_key(stand.folder, "over", *every, expires=time.time() - 1)
+    gone, _ = a_key(stand.folder, "gone", *every)
+    good, keys["good"] = a_key(stand.folder, "good", *every)
+    late = login.token(every, exp=int(time.time()) - 60)
+    wrong = ("", over, gone, good[:-1] + "x", good.swapcase(), late, Login().token(every), "slw__")
+    found += [Holder(proof, proven=False) for proof in wrong]
+    found.append(Holder(good, "*", "*", frozenset(("infer", "read"))))
+    namespaces = {"shop": _entry(), "bank": _entry()}
+    snapshot = CallersSnapshot(
+        number=1, keys=keys, owners=OWNERS, namespaces=namespaces, issuers=[login.entry()]
+    )
+    return snapshot, found
+
+
+def _entry() -> Any:
+    return NamespaceEntry(capture="none", sample=1.0, strict=False, when_full="refuse", days=30)
+
+
+@dataclass
+class Closed:
+    """A gateway that lets in who is in its snapshot, and clients of all its protocols."""
+
+    stand: Stand
+    grpc: Client
+    holders: list[Holder]
+
+    async def http(self, method: str, path: str, proof: str, **more: Any) -> Answer:
+        odd = sum(map(ord, proof + path)) % 2
+        headers = {"x-api-key": proof} if odd and proof else bearer(proof)
+        answer = await self.stand.client.request(method, path, headers=headers, **more)
+        said = {401: "unproven", 403: "refused"}.get(answer.status_code, "in")
+        return said, answer
+
+    async def call(self, method: str, request: Any, answer: Any, proof: str) -> Answer:
+        told = tuple(bearer(proof).items())
+        try:
+            return "in", await self.grpc(method, request, answer, metadata=told)
+        except grpc.aio.AioRpcError as error:
+            code = error.code()
+        codes = grpc.StatusCode
+        said = {codes.UNAUTHENTICATED: "unproven", codes.PERMISSION_DENIED: "refused"}
+        return said.get(code, "in"), code
+
+
+@asynccontextmanager
+async def closed(make: Callable[[Stand], Any] = some_holders) -> AsyncIterator[Closed]:
+    async with standing() as stand:
+        for number, name in enumerate(SERVED, 1):
+            await stand.serve(variant(number, name))
+        snapshot, holders = make(stand)
+        stand.ask_who(snapshot)
+        parts = (stand.table, stand.pool, Dispatcher(stand.pool, stand.recorder, stand.metrics))
+        server = await GrpcServer.start(
+            "127.0.0.1:0", *parts, stand.metrics, stand.recorder, stand.callers
+        )
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            try:
+                yield Closed(stand, Client(channel), holders)
+            finally:
+                await server.stop(1)
+
+
+def with_closed(work: Callable[[Closed], Awaitable[Any]], make: Any = some_holders) -> Any:
+    async def whole() -> Any:
+        async with closed(make) as here:
+            return await work(here)
+
+    return asyncio.run(whole())
+
+
+def _asked(name: str) -> pb.ModelInferRequest:
+    request = pb.ModelInferRequest(model_name=name)
+    request.inputs.add(name="text", datatype="BYTES", shape=[1]).contents.bytes_contents.append(
+        b"beta"
+    )
+    return request
+
+
+Ask = Callable[[Closed, str, str], Awaitable[Answer]]
+POSTS: Mapping[str, Ask] = {
+    "v2": lambda here, name, proof: here.http(
+        "POST", f"/v2/models/{name}/infer", proof, json=body("beta")
+    ),
+    "v2 pinned": lambda here, name, proof: here.http(
+        "POST", f"/v2/models/{name}/versions/1/infer", proof, json=body("beta")
+    ),
+    "predict": lambda here, name, proof: here.http(
+        "POST", f"/predict/{name}", proof, json={"text": "beta"}
+    ),
+    "openai": lambda here, name, proof: here.http(
+        "POST", "/v1/embeddings", proof, json={"model": name, "input": "beta"}
+    ),
+    "grpc": lambda here, name, proof: here.call(
+        "ModelInfer", _asked(name), pb.ModelInferResponse, proof
+    ),
+}
+READS: Mapping[str, Ask] = {
+    "v2": lambda here, name, proof: here.http("GET", f"/v2/models/{name}", proof),
+    "v2 ready": lambda here, name, proof: here.http("GET", f"/v2/models/{name}/ready", proof),
+    "v2 version": lambda here, name, proof: here.http(
+        "GET", f"/v2/models/{name}/versions/1", proof
+    ),
+    "v2 version ready": lambda here, name, proof: here.http(
+        "GET", f"/v2/models/{name}/versions/1/ready", proof
+    ),
+    "openai": lambda here, name, proof: here.http("GET", f"/v1/models/{name}", proof),
+    "grpc": lambda here, name, proof: here.call(
+        "ModelMetadata", pb.ModelMetadataRequest(name=name), pb.ModelMetadataResponse, proof
+    ),
+    "grpc ready": lambda here, name, proof: here.call(
+        "ModelReady", pb.ModelReadyRequest(name=name), pb.ModelReadyResponse, proof
+    ),
+    "health": lambda here, name, proof: here.call(
+        "grpc.health.v1.Health/Check",
+        health_pb2.HealthCheckRequest(service=name),
+        health_pb2.HealthCheckResponse,
+        proof,
+    ),
+}
+
+
+async def _listed(here: Closed, proof: str) -> Mapping[str, tuple[str, set[str]]]:
+    """Ask every list that there is; give who is on each."""
+    index = await here.http("POST", "/v2/repository/index", proof)
+    models = await here.http("GET", "/v1/models", proof)
+    rpc = await here.call(
+        "RepositoryIndex", pb.RepositoryIndexRequest(), pb.RepositoryIndexResponse, proof
+    )
+    health = await here.call(
+        "grpc.health.v1.Health/List",
+        health_pb2.HealthListRequest(),
+        health_pb2.HealthListResponse,
+        proof,
+    )
+    fine = index[0] == "in"
+    return {
+        "v2": (index[0], {one["name"] for one in index[1].json()} if fine else set()),
+        "openai": (models[0], {one["id"] for one in models[1].json()["data"]} if fine else set()),
+        "grpc": (rpc[0], {one.name for one in rpc[1].models} if fine else set()),
+        "health": (health[0], set(health[1].statuses) - {"", SERVICE} if fine else set()),
+    }
+
+
+def test_nobody_is_let_in_or_refused_wrongly_over_any_protocol() -> None:
+    """Key × role × namespace × endpoint × protocol, held against the test's own account."""
+
+    async def work(here: Closed) -> tuple[Counter[str], list[object]]:
+        counts, wrong = Counter[str](), list[object]()
+        for one, name in product(here.holders, ASKED):
+            asks = [("infer", POSTS), ("read", READS)]
+            for action, (protocol, ask) in ((a, each) for a, of in asks for each in of.items()):
+                said, _ = await ask(here, name, one.proof)
+                may = "in" if one.may(name, action) else "refused"
+                wanted = may if one.proven else "unproven"
+                counts[wanted] += 1
+                if said != wanted:
+                    wrong.append((one, name, action, protocol, said, wanted))
+        for one in here.holders:
+            seen = {name for name in SERVED if one.may(name, "read")}
+            for protocol, found in (await _listed(here, one.proof)).items():
+                wanted = ("in", seen) if one.proven else ("unproven", set())
+                if found != wanted:
+                    wrong.append((one, protocol, found, wanted))
+        return counts, wrong
+
+    counts, wrong = with_closed(work)
+    assert wrong == []
+    assert counts["in"] > 500 and counts["refused"] > 500 and counts["unproven"] > 500
+
+
+def test_every_address_asks_who_calls_unless_it_is_named_as_public() -> None:
+    async def work(here: Closed) -> None:
+        for address in here.stand.app.addresses:
+            path = address.path.replace("{model}", "docs-a").replace("{version}", "1")
+            path = path.replace("{endpoint}", "docs-a")
+            answer = await here.stand.client.request(address.method, path)
+            assert (answer.status_code == 401) == (address.path not in PUBLIC), address.path
+        for method, kind in (("ServerLive", "ServerLive"), ("ServerReady", "ServerReady")):
+            request, answer = getattr(pb, f"{kind}Request")(), getattr(pb, f"{kind}Response")
+            assert (await here.call(method, request, answer, ""))[0] == "in"
+        metadata = pb.ServerMetadataRequest()
+        said = await here.call("ServerMetadata", metadata, pb.ServerMetadataResponse, "")
+        assert said[0] == "unproven"
+        for service in ("", SERVICE):
+            asked = health_pb2.HealthCheckRequest(service=service)
+            check = "grpc.health.v1.Health/Check"
+            assert (await here.call(check, asked, health_pb2.HealthCheckResponse, ""))[0] == "in"
+
+    with_closed(work)
+
+
+def test_a_watch_of_a_model_is_for_who_may_see_it() -> None:
+    async def work(here: Closed) -> None:
+        watch = here.grpc.channel.unary_stream(
+            "/grpc.health.v1.Health/Watch",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        asked = health_pb2.HealthCheckRequest(service="docs-a")
+        with pytest.raises(grpc.aio.AioRpcError) as found:
+            await watch(asked).read()
+        assert found.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        told = tuple(bearer(here.holders[-1].proof).items())
+        seen = watch(asked, metadata=told)
+        assert (await seen.read()).status == health_pb2.HealthCheckResponse.SERVING
+        seen.cancel()
+
+    with_closed(work)
+
+
+def one_key(*scopes: str, **more: Any) -> Any:
+    def make(stand: Stand) -> tuple[CallersSnapshot, list[Holder]]:
+        key, entry = a_key(stand.folder, "ours", *scopes, **more)
+        snapshot = CallersSnapshot(
+            number=1,
+            keys={"ours": entry},
+            owners=OWNERS,
+            namespaces={"shop": _entry(), "bank": _entry()},
+        )
+        return snapshot, [Holder(key)]
+
+    return make
+
+
+def test_refusals_have_the_shape_of_their_protocol_and_name_what_is_missing() -> None:
+    async def work(here: Closed) -> None:
+        client, key = here.stand.client, here.holders[0].proof
+        none = await client.post("/predict/docs-a", json={"text": "beta"})
+        assert none.status_code == 401
+        assert none.headers["www-authenticate"] == 'Bearer realm="slipway"'
+        other = await client.post("/predict/docs-b", json={"text": "x"}, headers=bearer(key))
+        assert other.status_code == 403 and "bank/docs-b:infer" in other.json()["error"]
+        lost = await client.post("/predict/nowhere", json={"text": "x"}, headers=bearer(key))
+        assert lost.status_code == 403 and "docs-b" not in lost.text
+        asked = {"model": "docs-b", "input": "x"}
+        for proof, status, code in (
+            ("", 401, "invalid_api_key"),
+            (key, 403, "insufficient_permissions"),
+        ):
+            answer = await client.post("/v1/embeddings", json=asked, headers=bearer(proof))
+            assert answer.status_code == status
+            assert answer.json()["error"]["code"] == code
+        with pytest.raises(grpc.aio.AioRpcError) as found:
+            await here.grpc("ModelInfer", _asked("docs-b"), pb.ModelInferResponse)
+        trailing = dict(found.value.trailing_metadata())
+        assert trailing["www-authenticate"] == 'Bearer realm="slipway"'
+
+    with_closed(work, one_key("shop/*:infer"))
+
+
+def test_what_is_served_is_told_only_as_far_as_a_caller_may_see() -> None:
+    async def work(here: Closed) -> None:
+        key = bearer(here.holders[0].proof)
+        answer = await here.stand.client.get("/v2/models/docs-none", headers=key)
+        assert answer.status_code == 404
+        assert answer.json()["error"].endswith("(served are: docs-a, docs-c)")
+        assert (await here.stand.client.get("/-/status", headers=key)).status_code == 403
+
+    with_closed(work, one_key("default/docs-*:read", "shop/*:read", "bank/none:read"))
+
+
+def test_only_who_may_see_everything_sees_the_status() -> None:
+    async def work(here: Closed) -> int:
+        key = bearer(here.holders[0].proof)
+        return int((await here.stand.client.get("/-/status", headers=key)).status_code)
+
+    assert with_closed(work, one_key("*/*:read")) == 200
+    assert with_closed(work, one_key("*/*:infer", "*/docs-*:read", "shop/*:read")) == 403
+
+
+def test_a_caller_is_what_was_proven_whatever_the_client_says() -> None:
+    forged = {
+        "x-slipway-key": "mallory",
+        "x-slipway-user": "mallory",
+        "x-user": "mallory",
+        "x-forwarded-user": "mallory",
+        "x-slipway-tenant": "malice",
+        "x-slipway-namespace": "bank",
+    }
+
+    async def work(here: Closed) -> None:
+        key = here.holders[0].proof
+        headers = {**forged, **bearer(key)}
+        answer = await here.stand.client.post(
+            "/predict/docs-a", json={"text": "beta"}, headers=headers
+        )
+        assert answer.status_code == 200
+        told = (*forged.items(), *bearer(key).items())
+        await here.grpc("ModelInfer", _asked("docs-a"), pb.ModelInferResponse, metadata=told)
+        refused = await here.stand.client.post("/predict/docs-b", json={}, headers=headers)
+        assert refused.status_code == 403
+        unproven = await here.stand.client.post("/predict/docs-b", json={}, headers=forged)
+        assert unproven.status_code == 401
+        records = here.stand.records
+        assert [(one.caller, one.user, one.tenant) for one in records] == [
+            *[("ours", "ann", "acme")] * 3,
+            ("", "", ""),
+        ]
+        assert [one.namespace for one in records[:2]] == ["shop", "shop"]
+        metrics = (await here.stand.client.get("/metrics")).text
+        assert "mallory" not in metrics and "malice" not in metrics
+        told = 'slipway_tenant_requests_total{namespace="default",tenant="acme"} 2.0'
+        assert told in metrics
+        assert 'slipway_refusals_total{outcome="forbidden"} 1.0' in metrics
+        assert 'slipway_refusals_total{outcome="unproven"} 1.0' in metrics
+
+    with_closed(work, one_key("shop/*:infer", user="ann", tenant="acme"))
+
+
+@pytest.mark.parametrize("user", ["ann", "bob", ""])
+def test_the_proven_user_decides_the_arm_and_no_header(user: str) -> None:
+    """A program that serves many has no user, and its calls are divided one by one."""
+
+    async def work(here: Closed) -> set[int]:
+        stable, canary = variant(11, "plain"), variant(12, "plain")
+        await here.stand.serve(stable, canary, generation=2)
+        route = here.stand.table.endpoints["plain"].route
+        half = replace(route, generation=3, canary_percent=50.0)
+        here.stand.table.endpoints["plain"].take(half)
+        found = set()
+        for number in range(24):
+            said = {"x-slipway-key": f"k{number}", "x-request-id": f"r{number}"}
+            headers = {**said, **bearer(here.holders[0].proof)}
+            answer = await here.stand.client.post(
+                "/predict/plain", json={"text": "x"}, headers=headers
+            )
+            found.add(int(answer.headers["x-slipway-version"]) - 10)
+        return found
+
+    found = with_closed(work, one_key("default/*:infer", user=user))
+    assert len(found) == (1 if user else 2)
+
+
+def test_a_quota_of_requests_holds_within_any_minute() -> None:
+    async def work(here: Closed) -> None:
+        asked = {"json": {"text": "beta"}, "headers": bearer(here.holders[0].proof)}
+        told = [await here.stand.client.post("/predict/plain", **asked) for _ in range(5)]
+        assert [one.status_code for one in told] == [200, 200, 200, 429, 429]
+        assert 55 <= int(told[-1].headers["retry-after"]) <= 61
+        metadata = tuple(asked["headers"].items())
+        with pytest.raises(grpc.aio.AioRpcError) as found:
+            await here.grpc("ModelInfer", _asked("plain"), pb.ModelInferResponse, metadata=metadata)
+        assert found.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        # What is only looked at is not counted.
+        for _ in range(5):
+            seen = await here.stand.client.get("/v2/models/plain", headers=asked["headers"])
+            assert seen.status_code == 200
+
+    with_closed(work, one_key("default/*:infer", "default/*:read", requests=3))
+
+
+def test_a_quota_of_tokens_ends_with_the_answer_that_reaches_it() -> None:
+    async def work(here: Closed) -> list[int]:
+        asked = {"json": {"text": "beta " * 5}, "headers": bearer(here.holders[0].proof)}
+        told = [await here.stand.client.post("/predict/plain", **asked) for _ in range(4)]
+        return [one.status_code for one in told]
+
+    assert with_closed(work, one_key("default/*:infer", tokens=6)) == [200, 200, 429, 429]
+
+
+def test_a_new_snapshot_ends_what_it_does_not_name_and_keeps_what_was_used_up() -> None:
+    async def work(here: Closed) -> None:
+        stand, key = here.stand, here.holders[0].proof
+        asked = {"json": {"text": "beta"}, "headers": bearer(key)}
+        post = stand.client.post
+        assert (await post("/predict/plain", **asked)).status_code == 200
+        _, entry = a_key(stand.folder, "ours", "default/*:infer", requests=2)
+        CallersSnapshot(number=2, keys={"ours": entry}).save(stand.folder)
+        assert stand.callers.look()
+        told = [(await post("/predict/plain", **asked)).status_code for _ in range(2)]
+        assert told == [200, 429]
+        CallersSnapshot(number=3).save(stand.folder)
+        assert stand.callers.look()
+        assert (await post("/predict/plain", **asked)).status_code == 401
+        # An older one brings nobody back.
+        CallersSnapshot(number=2, keys={"ours": entry}).save(stand.folder)
+        assert not stand.callers.look()
+        assert (await post("/predict/plain", **asked)).status_code == 401
+        assert stand.callers.as_json()["broken"] == 1
+
+    with_closed(work, one_key("default/*:infer", requests=2))
+
+
+def test_a_key_that_expires_is_known_no_longer_though_it_was_just_seen() -> None:
+    async def work(here: Closed) -> None:
+        asked = {"json": {"text": "beta"}, "headers": bearer(here.holders[0].proof)}
+        post = here.stand.client.post
+        assert (await post("/predict/plain", **asked)).status_code == 200
+        await asyncio.sleep(1.1)
+        answer = await post("/predict/plain", **asked)
+        assert answer.status_code == 401 and "expired" in answer.json()["error"]
+
+    with_closed(work, one_key("default/*:infer", expires=time.time() + 1))
+
+
+def test_nobody_is_let_in_before_it_is_known_who_may() -> None:
+    async def work(here: Closed) -> None:
+        empty = here.stand.folder / "empty"
+        empty.mkdir()
+        here.stand.callers = Callers(empty, here.stand.folder / "pepper")
+        here.stand.app = here.stand._app()
+        asked = {"json": {"text": "beta"}, "headers": bearer(here.holders[0].proof)}
+        answer = await here.stand.client.post("/predict/plain", **asked)
+        assert answer.status_code == 503 and "retry-after" in answer.headers
+        (empty / "callers.json").write_text('{"number": 1, "keys": 7}')
+        assert not here.stand.callers.look()
+        assert (await here.stand.client.post("/predict/plain", **asked)).status_code == 503
+
+    with_closed(work, one_key("default/*:infer"))
+
+
+def test_a_namespace_says_what_is_recorded_of_its_endpoints() -> None:
+    async def work(here: Closed) -> None:
+        callers = here.stand.callers
+        assert callers.namespace_of("docs-a") == "shop"
+        assert callers.policy("plain")[0] == "default"
+        assert callers.recording("shop").days == 30
+        assert callers.recording("nowhere") == callers.recording("default")
+
+    with_closed(work, one_key("default/*:infer"))
+
+
+def test_a_key_that_was_seen_before_costs_little() -> None:
+    async def work(here: Closed) -> float:
+        headers = Headers([(b"authorization", f"Bearer {here.holders[0].proof}".encode())])
+        callers, best = here.stand.callers, 1.0
+        for _ in range(5):
+            started = time.perf_counter()
+            for _ in range(2_000):
+                callers.prove(headers).enter("plain")
+            best = min(best, (time.perf_counter() - started) / 2_000)
+        return best * 1e6
+
+    assert with_closed(work, one_key("default/*:infer", requests=10**9)) < 10
