@@ -29,7 +29,7 @@ So the order of numbers is that of arrival, whichever gateway's segments were re
 time is a range of numbers, and every index has calls in this order.
 """
 
-_LATEST_US = 2 ** (63 - TIES) - 1
+_LATEST_US: int = 2 ** (63 - TIES) - 1
 
 _COLUMNS = (
     "id",
@@ -228,7 +228,8 @@ class CallStore:
 def number_of(at_us: int) -> int:
     """Give the least number of a call that arrived at this microsecond."""
     # A line may claim any moment, and a number has 63 bits.
-    return min(max(at_us, 0), _LATEST_US) << TIES
+    moment: int = min(max(at_us, 0), _LATEST_US)
+    return moment << TIES
 
 
 def _insert(db: sqlite3.Connection, found: Found, payload: Payload | None) -> int:

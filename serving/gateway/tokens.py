@@ -55,7 +55,7 @@ class Issuer:
         key = self._key(header)
         try:
             claims = self._signed(token, key)
-            self._claims.validate(claims)
+            self._claims.validate(dict(claims))
         except (JoseError, ValueError, TypeError) as error:
             raise unbelieved(str(error)) from error
         return self._grant(claims)

@@ -151,7 +151,7 @@ class Stand:
         self.folder = folder
         self.table, self.pool = Table(), Pool()
         keeper = Keeper(JournalWriter(folder / "journal", "test/g1"))
-        self._said = {"fallback": Recording(capture=capture)}
+        self._said: dict[str, Any] = {"fallback": Recording(capture=capture)}
         self.callers = Callers(folder, folder / "pepper", open_to_all=True, **self._said)
         self.recorder = CallRecorder(keeper, Vault(folder / "secrets"), self._policy)
         self.status: dict[str, Any] = {}

@@ -66,4 +66,4 @@ def test_limits_are_within_reason() -> None:
             Quota(**wrong)
     for odd in ({"sample": 1.1}, {"days": 0}):
         with pytest.raises(Invalid):
-            Recording(**odd)  # type: ignore[arg-type]
+            Recording(**odd)

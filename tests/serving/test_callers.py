@@ -224,9 +224,9 @@ def test_nobody_is_let_in_or_refused_wrongly_over_any_protocol() -> None:
         for one in here.holders:
             seen = {name for name in SERVED if one.may(name, "read")}
             for protocol, found in (await _listed(here, one.proof)).items():
-                wanted = ("in", seen) if one.proven else ("unproven", set())
-                if found != wanted:
-                    wrong.append((one, protocol, found, wanted))
+                listed = ("in", seen) if one.proven else ("unproven", set())
+                if found != listed:
+                    wrong.append((one, protocol, found, listed))
         return counts, wrong
 
     counts, wrong = with_closed(work)
@@ -365,8 +365,8 @@ def test_a_caller_is_what_was_proven_whatever_the_client_says() -> None:
         assert [one.namespace for one in records[:2]] == ["shop", "shop"]
         metrics = (await here.stand.client.get("/metrics")).text
         assert "mallory" not in metrics and "malice" not in metrics
-        told = 'slipway_tenant_requests_total{namespace="default",tenant="acme"} 2.0'
-        assert told in metrics
+        counted = 'slipway_tenant_requests_total{namespace="default",tenant="acme"} 2.0'
+        assert counted in metrics
         assert 'slipway_refusals_total{outcome="forbidden"} 1.0' in metrics
         assert 'slipway_refusals_total{outcome="unproven"} 1.0' in metrics
 
@@ -399,7 +399,7 @@ def test_the_proven_user_decides_the_arm_and_no_header(user: str) -> None:
 
 def test_a_quota_of_requests_holds_within_any_minute() -> None:
     async def work(here: Closed) -> None:
-        asked = {"json": {"text": "beta"}, "headers": bearer(here.holders[0].proof)}
+        asked: dict[str, Any] = {"json": {"text": "beta"}, "headers": bearer(here.holders[0].proof)}
         told = [await here.stand.client.post("/predict/plain", **asked) for _ in range(5)]
         assert [one.status_code for one in told] == [200, 200, 200, 429, 429]
         assert 55 <= int(told[-1].headers["retry-after"]) <= 61
@@ -417,7 +417,10 @@ def test_a_quota_of_requests_holds_within_any_minute() -> None:
 
 def test_a_quota_of_tokens_ends_with_the_answer_that_reaches_it() -> None:
     async def work(here: Closed) -> list[int]:
-        asked = {"json": {"text": "beta " * 5}, "headers": bearer(here.holders[0].proof)}
+        asked: dict[str, Any] = {
+            "json": {"text": "beta " * 5},
+            "headers": bearer(here.holders[0].proof),
+        }
         told = [await here.stand.client.post("/predict/plain", **asked) for _ in range(4)]
         return [one.status_code for one in told]
 
@@ -427,7 +430,7 @@ def test_a_quota_of_tokens_ends_with_the_answer_that_reaches_it() -> None:
 def test_a_new_snapshot_ends_what_it_does_not_name_and_keeps_what_was_used_up() -> None:
     async def work(here: Closed) -> None:
         stand, key = here.stand, here.holders[0].proof
-        asked = {"json": {"text": "beta"}, "headers": bearer(key)}
+        asked: dict[str, Any] = {"json": {"text": "beta"}, "headers": bearer(key)}
         post = stand.client.post
         assert (await post("/predict/plain", **asked)).status_code == 200
         _, entry = a_key(stand.folder, "ours", "default/*:infer", requests=2)
@@ -449,7 +452,7 @@ def test_a_new_snapshot_ends_what_it_does_not_name_and_keeps_what_was_used_up() 
 
 def test_a_key_that_expires_is_known_no_longer_though_it_was_just_seen() -> None:
     async def work(here: Closed) -> None:
-        asked = {"json": {"text": "beta"}, "headers": bearer(here.holders[0].proof)}
+        asked: dict[str, Any] = {"json": {"text": "beta"}, "headers": bearer(here.holders[0].proof)}
         post = here.stand.client.post
         assert (await post("/predict/plain", **asked)).status_code == 200
         await asyncio.sleep(1.1)
@@ -465,7 +468,7 @@ def test_nobody_is_let_in_before_it_is_known_who_may() -> None:
         empty.mkdir()
         here.stand.callers = Callers(empty, here.stand.folder / "pepper")
         here.stand.app = here.stand._app()
-        asked = {"json": {"text": "beta"}, "headers": bearer(here.holders[0].proof)}
+        asked: dict[str, Any] = {"json": {"text": "beta"}, "headers": bearer(here.holders[0].proof)}
         answer = await here.stand.client.post("/predict/plain", **asked)
         assert answer.status_code == 503 and "retry-after" in answer.headers
         (empty / "callers.json").write_text('{"number": 1, "keys": 7}')

@@ -108,7 +108,7 @@ def test_what_is_left_by_a_killed_agent_serves_on_and_is_taken_over(home: Home) 
 
 def _command(process: psutil.Process) -> list[str]:
     try:
-        return process.cmdline()
+        return list(process.cmdline())
     except psutil.Error:
         return []  # it died as we looked
 
