@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from console.people import actor
 from infra.calls.exporting import Form
@@ -61,10 +62,12 @@ def search(query: Query) -> None:
     table = Table("at (UTC)", "id", "endpoint", "version", "arm", "user", "outcome", "ms", box=None)
     for hit in hits:
         line = hit.line
-        table.add_row(
+        cells = (
             *(_at(line), line.id, line.endpoint, str(line.version or ""), line.arm),
             *(line.user or line.caller, line.outcome, f"{line.total_us / 1e3:.1f}"),
         )
+        # Not as markup: clients name their requests as they like.
+        table.add_row(*(Text(_tame(cell)) for cell in cells))
     Console(soft_wrap=True).print(table)
     if len(hits) == query.most:
         sys.stdout.write(f"older ones: --below {hits[-1].number}\n")
@@ -78,9 +81,10 @@ def show(id_: str) -> None:
         facts = msgspec.to_builtins(line)
         for name, value in facts.items():
             if value not in ("", 0, False, []):
-                sys.stdout.write(f"{name}: {_at(line) if name == 'at_us' else value}\n")
+                said = _at(line) if name == "at_us" else _tame(str(value))
+                sys.stdout.write(f"{name}: {said}\n")
         for text in _payload(shown):
-            sys.stdout.write(f"{text}\n")
+            sys.stdout.write(f"{_tame(text)}\n")
 
 
 def who(query: Query) -> None:
@@ -89,7 +93,9 @@ def who(query: Query) -> None:
     found = finding.account(here, actor(here), query)
     line, release = found.line, found.release
     what = f"{line.model}@{line.version}/{line.variant}" if line.version else "nothing"
-    said = f"call {line.id} to {line.endpoint} at {_at(line)}: {what} answered, as {line.arm}\n"
+    said = (
+        f"call {_tame(line.id)} to {line.endpoint} at {_at(line)}: {what} answered, as {line.arm}\n"
+    )
     sys.stdout.write(said + f"content {line.digest or 'none'}, routes {line.generation}\n")
     if release is None:
         sys.stdout.write("no release of this ledger brought that variant\n")
@@ -132,6 +138,11 @@ def _payload(shown: finding.Shown) -> list[str]:
         return ["payload: none was kept, or it is erased"]
     asked = [f"asked: {one}" for one in shown.payload.input]
     return [*asked, f"answered: {bytes(shown.payload.output).decode()}"]
+
+
+def _tame(text: str) -> str:
+    """Write what a terminal would obey, and what would begin a line of its own, as escapes."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def _at(line: "CallLine") -> str:

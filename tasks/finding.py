@@ -16,6 +16,7 @@ from infra.calls.indexing import Indexer
 from infra.calls.lines import CallLine, Payload
 from infra.calls.search import Hit, Query, every, search
 from infra.calls.segments import at as line_at
+from infra.calls.segments import ends_in
 from infra.calls.shipping import Shipper
 from infra.calls.store import CallStore
 from infra.calls.vault import Vault
@@ -69,11 +70,22 @@ def reading(here: House, by: Identity) -> Iterator[CallStore]:
     store = CallStore(here.settings.call_store)
     try:
         indexer = Indexer(here.settings.journal, store, Vault(here.settings.calls_secrets))
-        while indexer.fold():
-            pass
+        _catch_up(indexer)
         yield store
     finally:
         store.close()
+
+
+def _catch_up(indexer: Indexer) -> None:
+    """Fold what was written until now, and no more: calls may come faster than they are folded."""
+    ends, before = ends_in(indexer.folder), None
+    while True:
+        indexer.fold()
+        places = indexer.store.places()
+        behind = [one for one in ends if one.gateway not in places or places[one.gateway] < one]
+        if not behind or places == before:
+            return
+        before = places
 
 
 def find(here: House, by: Identity, query: Query) -> list[Hit]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from infra.calls.chain import CALL, HEADER, WINDOW
+from infra.calls.chain import CALL, HEADER, REFUSED, WINDOW
 from infra.calls.lines import CallLine
 from infra.files import sync_folder
 
@@ -98,7 +98,7 @@ def _too_old(path: Path, oldest_us: Mapping[str, int]) -> bool:
 
 def _goes(line: bytes, oldest_us: Mapping[str, int]) -> bool:
     """Whether nothing holds a line any longer; one that cannot be read is kept, to be seen."""
-    if line.startswith((HEADER, WINDOW)):
+    if line.startswith((HEADER, WINDOW, REFUSED)):
         return True
     try:
         if line.startswith(CALL):

@@ -12,11 +12,14 @@ from infra.calls.lines import CallLine, Entry
 MOST_READ = 4 * 2**20
 """Bytes that one reading takes from one gateway; a longer line is read all the same."""
 
+MOST = 2**52
+"""No number of a call is as large."""
+
 _entry = msgspec.json.Decoder(Entry).decode
 _call = msgspec.json.Decoder(CallLine).decode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Place:
     """How far one gateway's segments have been read."""
 
@@ -73,6 +76,17 @@ def read(folder: Path, places: Mapping[str, Place], most: int = MOST_READ) -> Re
     return Reading(calls=tuple(calls), places=tuple(moved), unreadable=unreadable)
 
 
+def ends_in(folder: Path) -> list[Place]:
+    """Say where every gateway's journal ends now."""
+    found = []
+    for journal in folder.glob("*/"):
+        last = max((one for one in journal.glob("*.jsonl") if one.stem.isdigit()), default=None)
+        if last is not None:
+            size = last.stat().st_size
+            found.append(Place(gateway=journal.name, segment=int(last.stem), offset=size))
+    return found
+
+
 def at(folder: Path, gateway: str, segment: int, offset: int) -> Found | None:
     """Read one call again; None where it is not there any more."""
     try:
@@ -98,6 +112,8 @@ def _read(journal: Path, place: Place, most: int) -> tuple[list[Found], int, Pla
     unreadable = 0
     segment, offset = place.segment, place.offset
     while most > 0:
+        # Asked before it is read: whoever has a successor with a line is whole.
+        left = _has_line(journal / _name(segment + 1))
         content = _whole_lines(journal / _name(segment), offset, most)
         most -= len(content)
         for line in content.splitlines(keepends=True):
@@ -106,13 +122,20 @@ def _read(journal: Path, place: Place, most: int) -> tuple[list[Found], int, Pla
                 found += [call] if call else []
                 unreadable += call is None
             offset += len(line)
-        if content or not (journal / _name(segment + 1)).exists():
-            # A segment that has a successor is whole: only then, and at its end, is it left.
-            if content and most > 0:
-                continue
-            break
-        segment, offset = segment + 1, 0
+        if not content:
+            if not left:
+                break
+            segment, offset = segment + 1, 0
     return found, unreadable, Place(gateway=journal.name, segment=segment, offset=offset)
+
+
+def _has_line(path: Path) -> bool:
+    """Whether a segment was truly begun: one without a line may be given up again."""
+    try:
+        with path.open("rb") as file:
+            return file.readline().endswith(b"\n")
+    except FileNotFoundError:
+        return False
 
 
 def _whole_lines(path: Path, offset: int, most: int) -> bytes:
@@ -122,7 +145,7 @@ def _whole_lines(path: Path, offset: int, most: int) -> bytes:
             content = file.read(most)
             if b"\n" not in content:
                 content += file.readline()
-    except OSError:
+    except FileNotFoundError:
         return b""
     return content[: content.rfind(b"\n") + 1]
 
@@ -131,6 +154,8 @@ def _found(line: bytes, gateway: str, segment: int, offset: int) -> Found | None
     try:
         entry = _entry(line)
         call = _call(entry.call)
+        if any(isinstance(one, int) and abs(one) >= MOST for one in msgspec.structs.astuple(call)):
+            return None
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     return Found(

@@ -68,14 +68,15 @@ class Patience:
     def __init__(self) -> None:
         self._under_way: dict[asyncio.Task[Any], float] = {}
         self._over: set[asyncio.Task[Any]] = set()
-        self._looking = False
+        self._looking: asyncio.AbstractEventLoop | None = None
 
     def begin(self, task: asyncio.Task[Any], deadline: float) -> None:
         """Stop a task at a moment on the loop's clock, unless it ends before."""
+        if self._looking is not (loop := asyncio.get_running_loop()):
+            self._under_way.clear()
+            self._looking = loop
+            loop.call_later(LOOK_SECONDS, self._look)
         self._under_way[task] = deadline
-        if not self._looking:
-            self._looking = True
-            asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
 
     def end(self, task: asyncio.Task[Any]) -> None:
         """Leave it alone from now on."""
@@ -93,8 +94,8 @@ class Patience:
                 del self._under_way[task]
                 self._over.add(task)
                 task.cancel()
-        self._looking = bool(self._under_way)
-        if self._looking:
+        self._looking = loop if self._under_way else None
+        if self._under_way:
             loop.call_later(LOOK_SECONDS, self._look)
 
 

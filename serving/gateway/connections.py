@@ -58,7 +58,9 @@ class Joined:
 
     def write(self, data: bytes) -> None:
         """Send, or hold until more comes or nothing does."""
-        if self._held:
+        if self._transport.is_closing():
+            self._held = b""
+        elif self._held:
             held, self._held = self._held, b""
             self._transport.writelines((held, data))
         else:
@@ -66,8 +68,8 @@ class Joined:
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        if self._held:
-            held, self._held = self._held, b""
+        held, self._held = self._held, b""
+        if held and not self._transport.is_closing():
             self._transport.write(held)
 
     def get_write_buffer_size(self) -> int:

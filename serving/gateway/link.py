@@ -108,6 +108,7 @@ class Link:
 
     async def _see_off(self, here: Connection) -> None:
         """Watch it while it owes answers; those of one that hangs are asked the new way."""
+        here.heard_at = time.monotonic()
         if why := await self._listen(here, lambda now: _silent(here, now, ALONE_SECONDS)):
             here.give_up(f"The replica was left: {why}.")
 

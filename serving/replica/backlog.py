@@ -104,7 +104,7 @@ class Backlog:
         most, wait = self._limits, self._wait(now)
         many = self.texts + job.items > most.texts
         large = self.tokens + job.tokens > most.tokens
-        late = 0 < TRUSTED * (job.deadline - now) < wait + self._seconds(job.items, job.tokens)
+        late = 0 < TRUSTED * (job.deadline - now) < wait + self._own(job)
         if not many and not (self.texts and (large or late)):
             return None
         said = (
@@ -117,6 +117,11 @@ class Backlog:
         """Say in how many seconds all that is here is computed, as far as can be told."""
         under_way = sum(max(0.0, free_at - now) for free_at in self._free_at)
         return (under_way + self._seconds(self.texts, self.tokens)) / self._runners
+
+    def _own(self, job: Job) -> float:
+        """Say in how many seconds a job itself is computed: its texts go to all runners."""
+        calls = max(1.0, self._layout.calls(job.items, job.tokens))
+        return self._pace.seconds(calls, job.tokens) / min(self._runners, calls)
 
     def _seconds(self, texts: int, tokens: int) -> float:
         return self._pace.seconds(self._layout.calls(texts, tokens), tokens)

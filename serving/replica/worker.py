@@ -238,8 +238,10 @@ def wake_gently() -> None:
     and a gateway on the same core goes first. Without this, every request costs the batch its
     caches. Where a core is idle nothing changes.
     """
-    if hasattr(os, "sched_setscheduler"):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) == os.SCHED_OTHER:
+        # Where that is not allowed, everything works as well, only not as fast.
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def main() -> int:

@@ -218,6 +218,9 @@ class Written:
     def get_write_buffer_size(self) -> int:
         return 3
 
+    def is_closing(self) -> bool:
+        return b"closed" in self.calls
+
     def close(self) -> None:
         self.calls.append(b"closed")
 
@@ -235,6 +238,7 @@ def test_a_head_leaves_together_with_its_body_or_by_itself_in_time() -> None:
         assert below.calls[1:] == [b"100 Continue"]
         joined.write(b"last")
         joined.close()
+        joined.write(b"too late")
         await asyncio.sleep(0)
         return below.calls
 

@@ -401,7 +401,7 @@ def test_watches_do_not_take_the_calls_of_others(monkeypatch: pytest.MonkeyPatch
         assert [(await one.read()).status for one in (first, second)] == [1, 1]
         with pytest.raises(grpc.aio.AioRpcError, match="2 watches, of 2 at most") as refused:
             await watching(b"").read()
-        assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
         first.cancel()
         async with asyncio.timeout(5):
             while True:

@@ -91,7 +91,7 @@ class Health:
             await context.abort(CODES[error.status], str(error))
         if self._watches >= MOST_WATCHES:
             said = f"There are {self._watches} watches, of {MOST_WATCHES} at most; use Check."
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, said)
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, said)
         self._watches += 1
         try:
             async for found in self._changes(service):
