@@ -12,8 +12,8 @@ from infra.calls.lines import CallLine, Entry
 MOST_READ = 4 * 2**20
 """Bytes that one reading takes from one gateway; a longer line is read all the same."""
 
-MOST = 2**52
-"""No number of a call is as large."""
+MOST = 2**63
+"""No number of a call is as large: the store could not hold it."""
 
 _entry = msgspec.json.Decoder(Entry).decode
 _call = msgspec.json.Decoder(CallLine).decode
