@@ -12,6 +12,7 @@ import msgspec
 
 from infra.calls.chain import CALL, EPOCH, HEADER, taken_apart
 from infra.calls.lines import CallLine, Share
+from infra.calls.segments import paths_in
 from serving.windows import window_of
 
 
@@ -61,7 +62,7 @@ class Left:
 
 def left_in(place: Path) -> Left:
     """Find out how far a journal came, and cut off what a kill tore at its end."""
-    segments = sorted(one for one in place.glob("*.jsonl") if one.stem.isdigit())
+    segments = paths_in(place)
     left, lines = Left(), list[bytes]()
     while segments and not lines:
         lines = _whole_lines(segments[-1])

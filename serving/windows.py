@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.calls.chain import WINDOW
+from infra.calls.segments import paths_in
 from release.evidence import Cursor, Tally, Window
 
 MOST_READ = 64 * 2**20
@@ -35,7 +36,7 @@ def read_windows(folder: Path, cursors: Mapping[str, Cursor]) -> tuple[list[Wind
 
 def _beginning(place: Path, cursor: Cursor) -> tuple[int, int]:
     """Say where to go on: old segments may have been removed meanwhile."""
-    numbers = [int(one.stem) for one in place.glob("*.jsonl") if one.stem.isdigit()]
+    numbers = [int(one.stem) for one in paths_in(place)]
     first = min(numbers, default=1)
     return (cursor.segment, cursor.offset) if cursor.segment >= first else (first, 0)
 

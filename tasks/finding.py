@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +69,7 @@ def reading(here: House, by: Identity) -> Iterator[CallStore]:
         raise Refused(said, f"it takes {' or '.join(READERS)}")
     store = CallStore(here.settings.call_store)
     try:
-        indexer = Indexer(here.settings.journal, store, Vault(here.settings.calls_secrets))
+        indexer = Indexer(here.settings.journal, store, _vault(here))
         _catch_up(indexer)
         yield store
     finally:
@@ -113,7 +113,8 @@ def show(here: House, by: Identity, id_: str) -> list[Shown]:
     if not hits:
         raise NotFound(f"No call is recorded with the id {id_[:80]!r}.", "see slipway calls search")
     _note(here, by, SHOWN, f"read the call {id_}", query)
-    return [_shown(here, hit) for hit in hits]
+    vault = _vault(here)
+    return [_shown(here, vault, hit) for hit in hits]
 
 
 def account(here: House, by: Identity, query: Query) -> Accounted:
@@ -150,7 +151,7 @@ def export(here: House, by: Identity, query: Query, out: Path, form: Form = Form
         Invalid: the file is there already.
     """
     with _fresh(out) as file, reading(here, by) as store:
-        count = written(file, (_exported(here, hit) for hit in every(store, query)), form)
+        count = written(file, _exported(here, every(store, query)), form)
     _note(here, by, EXPORTED, f"exported {count} calls to {out.name}", query)
     return count
 
@@ -177,7 +178,7 @@ def ship(here: House, by: Identity, query: Query, to: str, form: Form) -> int:
     shipper = Shipper(to, here.settings.export_authorization.get_secret_value())
     try:
         with reading(here, by) as store:
-            calls = (_exported(here, hit) for hit in every(store, query))
+            calls = _exported(here, every(store, query))
             (shipper.bulk if form == Form.ECS else shipper.otlp)(calls)
     finally:
         if shipper.sent:
@@ -199,10 +200,10 @@ def replay(here: House, by: Identity, query: Query, out: Path) -> tuple[int, int
         Invalid: the file is there already.
     """
     texts: dict[str, str] = {}
-    without = 0
+    without, vault = 0, _vault(here)
     with reading(here, by) as store:
         for hit in every(store, query):
-            said = _labelled(_shown(here, hit).payload)
+            said = _labelled(_shown(here, vault, hit).payload)
             without += not said
             for text, label in said:
                 texts.setdefault(text, label)
@@ -225,16 +226,24 @@ def _fresh(out: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _shown(here: House, hit: Hit) -> Shown:
+def _shown(here: House, vault: Vault, hit: Hit) -> Shown:
     found = line_at(here.settings.journal, hit.gateway, hit.segment, hit.offset)
     if found is None or found.line != hit.line:
         return Shown(line=hit.line, payload=None, kept=False)
-    payload = Vault(here.settings.calls_secrets).open(found.line, found.sealed)
+    payload = vault.open(found.line, found.sealed)
     return Shown(line=hit.line, payload=payload, kept=True)
 
 
-def _exported(here: House, hit: Hit) -> Exported:
-    return Exported(gateway=hit.gateway, line=hit.line, payload=_shown(here, hit).payload)
+def _exported(here: House, hits: Iterable[Hit]) -> Iterator[Exported]:
+    vault = _vault(here)
+    for hit in hits:
+        payload = _shown(here, vault, hit).payload
+        yield Exported(gateway=hit.gateway, line=hit.line, payload=payload)
+
+
+def _vault(here: House) -> Vault:
+    """Open the vault, once for all calls of a reading: it keeps the keys that it has unwrapped."""
+    return Vault(here.settings.calls_secrets)
 
 
 def _labelled(payload: Payload | None) -> list[tuple[str, str]]:

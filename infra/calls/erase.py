@@ -13,9 +13,7 @@ from pathlib import Path
 import msgspec
 
 from infra.calls.chain import CALL, taken_apart
-from infra.calls.lines import CallLine, erased
-
-_call = msgspec.json.Decoder(CallLine).decode
+from infra.calls.lines import CallLine, erased, read_call
 
 _END = b'"}\n'
 """What follows a line's payload."""
@@ -84,6 +82,6 @@ def _sealed(line: bytes) -> CallLine | None:
     if link is None or not link.sealed or erased(link.sealed.decode()):
         return None
     try:
-        return _call(link.body)
+        return read_call(link.body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None

@@ -113,6 +113,10 @@ class CallLine(msgspec.Struct, frozen=True, kw_only=True):
     """Of the model; 0 where none answered."""
 
 
+read_call = msgspec.json.Decoder(CallLine).decode
+"""Reads the canonical JSON of a call."""
+
+
 class Entry(msgspec.Struct, frozen=True):
     """A line of a segment as it lies there."""
 

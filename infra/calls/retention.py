@@ -13,6 +13,7 @@ import msgspec
 
 from infra.calls.chain import CALL, HEADER, REFUSED, WINDOW
 from infra.calls.lines import CallLine
+from infra.calls.segments import paths_in
 from infra.files import sync_folder
 
 REMOVED = "segments-removed"
@@ -57,7 +58,7 @@ def outlived(journal: Path, indexed: int, oldest_us: Mapping[str, int]) -> Outli
     Returns:
         The segments; None where there are none.
     """
-    paths = sorted(one for one in journal.glob("*.jsonl") if one.stem.isdigit())
+    paths = paths_in(journal)
     going: list[Path] = []
     last = _with_last_window(paths)
     for path in paths:

@@ -4,9 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import msgspec
-
-from infra.calls.lines import CallLine
+from infra.calls.lines import CallLine, read_call
 from infra.calls.store import CallStore, number_of
 from infra.calls.terms import folded, is_short, is_wide
 from release.errors import Invalid
@@ -23,8 +21,6 @@ _EQUAL = (
 )
 _USUAL = {"user": "", "caller": "", "outcome": "ok"}
 """Values that most calls have, and that are left out of the columns' indexes."""
-
-_call = msgspec.json.Decoder(CallLine).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,5 +167,5 @@ def _hit(row: tuple[object, ...]) -> Hit:
         gateway=str(gateway),
         segment=int(str(segment)),
         offset=int(str(offset)),
-        line=_call(bytes(line) if isinstance(line, bytes) else str(line)),
+        line=read_call(bytes(line) if isinstance(line, bytes) else str(line)),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from infra.calls.chain import CALL
-from infra.calls.lines import CallLine, Entry
+from infra.calls.lines import CallLine, Entry, read_call
 
 MOST_READ = 4 * 2**20
 """Bytes that one reading takes from one gateway; a longer line is read all the same."""
@@ -16,7 +16,6 @@ MOST = 2**63
 """No number of a call is as large: the store could not hold it."""
 
 _entry = msgspec.json.Decoder(Entry).decode
-_call = msgspec.json.Decoder(CallLine).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -76,14 +75,18 @@ def read(folder: Path, places: Mapping[str, Place], most: int = MOST_READ) -> Re
     return Reading(calls=tuple(calls), places=tuple(moved), unreadable=unreadable)
 
 
+def paths_in(journal: Path) -> list[Path]:
+    """Give the segments of one gateway's journal, the oldest first."""
+    return sorted(one for one in journal.glob("*.jsonl") if one.stem.isdigit())
+
+
 def ends_in(folder: Path) -> list[Place]:
     """Say where every gateway's journal ends now."""
     found = []
     for journal in folder.glob("*/"):
-        last = max((one for one in journal.glob("*.jsonl") if one.stem.isdigit()), default=None)
-        if last is not None:
-            size = last.stat().st_size
-            found.append(Place(gateway=journal.name, segment=int(last.stem), offset=size))
+        if paths := paths_in(journal):
+            last, size = int(paths[-1].stem), paths[-1].stat().st_size
+            found.append(Place(gateway=journal.name, segment=last, offset=size))
     return found
 
 
@@ -100,8 +103,8 @@ def at(folder: Path, gateway: str, segment: int, offset: int) -> Found | None:
 
 def _beginning(journal: Path, place: Place | None) -> Place:
     """Say where to go on: old segments may have been removed meanwhile."""
-    numbers = sorted(int(one.stem) for one in journal.glob("*.jsonl") if one.stem.isdigit())
-    first = numbers[0] if numbers else 1
+    paths = paths_in(journal)
+    first = int(paths[0].stem) if paths else 1
     if place is None or place.segment < first:
         return Place(gateway=journal.name, segment=first)
     return place
@@ -153,7 +156,7 @@ def _whole_lines(path: Path, offset: int, most: int) -> bytes:
 def _found(line: bytes, gateway: str, segment: int, offset: int) -> Found | None:
     try:
         entry = _entry(line)
-        call = _call(entry.call)
+        call = read_call(entry.call)
         if any(isinstance(one, int) and abs(one) >= MOST for one in msgspec.structs.astuple(call)):
             return None
     except (msgspec.MsgspecError, UnicodeDecodeError):

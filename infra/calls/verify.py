@@ -13,8 +13,9 @@ import msgspec
 
 from infra.calls.chain import EPOCH, HEADER, Link, linked, taken_apart
 from infra.calls.checkpoints import FILE, Checkpoint, checkpoints, genuine
-from infra.calls.lines import CallLine, erased
+from infra.calls.lines import CallLine, erased, read_call
 from infra.calls.proofs import Fault, Known, Proof
+from infra.calls.segments import paths_in
 from infra.calls.vault import Changed
 from release.errors import SlipwayError
 
@@ -30,7 +31,6 @@ class _Header(msgspec.Struct, frozen=True):
 
 
 _HEX = re.compile(r"[0-9a-f]{64}")
-_call = msgspec.json.Decoder(CallLine).decode
 _header = msgspec.json.Decoder(_Header).decode
 
 
@@ -51,7 +51,7 @@ def prove(gateway: str, segments: Iterable[Segment], known: Known) -> Proof:
 
 def segments_in(place: Path) -> Iterator[Segment]:
     """Read the segments of a gateway, in order, one at a time."""
-    for path in sorted(one for one in place.glob("*.jsonl") if one.stem.isdigit()):
+    for path in paths_in(place):
         # One that is too old may go at any moment, on record.
         try:
             content = path.read_bytes()
@@ -242,7 +242,7 @@ def _called(link: Link) -> CallLine | None:
     if link.sealed is None:
         return None
     try:
-        return _call(link.body)
+        return read_call(link.body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
