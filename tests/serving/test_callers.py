@@ -427,6 +427,19 @@ def test_a_quota_of_tokens_ends_with_the_answer_that_reaches_it() -> None:
     assert with_closed(work, one_key("default/*:infer", tokens=6)) == [200, 200, 429, 429]
 
 
+def test_tokens_asked_over_grpc_are_of_the_same_quota() -> None:
+    async def work(here: Closed) -> int:
+        headers = bearer(here.holders[0].proof)
+        metadata = tuple(headers.items())
+        await here.grpc("ModelInfer", _asked("plain"), pb.ModelInferResponse, metadata=metadata)
+        answer = await here.stand.client.post(
+            "/predict/plain", json={"text": "beta"}, headers=headers
+        )
+        return int(answer.status_code)
+
+    assert with_closed(work, one_key("default/*:infer", tokens=1)) == 429
+
+
 def test_a_new_snapshot_ends_what_it_does_not_name_and_keeps_what_was_used_up() -> None:
     async def work(here: Closed) -> None:
         stand, key = here.stand, here.holders[0].proof
