@@ -60,13 +60,11 @@ class Issuer:
             raise unbelieved(str(error)) from error
         return self._grant(claims)
 
-    def _signed(self, token: str, key: Any) -> Mapping[str, Any]:
+    def _signed(self, token: str, key: Any) -> dict[str, Any]:
         with warnings.catch_warnings():
             # The library would have issuers write Ed25519 for EdDSA, which is theirs to change.
             warnings.simplefilter("ignore", SecurityWarning)
-            found: Mapping[str, Any] = jwt.decode(
-                token, key, algorithms=self._entry.algorithms
-            ).claims
+            found: dict[str, Any] = jwt.decode(token, key, algorithms=self._entry.algorithms).claims
         return found
 
     def _key(self, header: Mapping[str, Any]) -> Any:
