@@ -52,8 +52,11 @@ def show_keys(*, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps([_plain(one) for one in found], indent=1) + "\n")
         return
-    columns = ("id", "name", "namespace", "user", "may", "a minute", "expires", "used", "")
-    table = Table(*columns, box=None)
+    table = Table(box=None)
+    # Whoever revokes a key types its id.
+    table.add_column("id", no_wrap=True, overflow="fold", min_width=12)
+    for column in ("name", "namespace", "user", "may", "a minute", "expires", "used", ""):
+        table.add_column(column, overflow="fold")
     for one in found:
         made = one.made
         limits = [f"{n} {what}" for what, n in asdict(made.quota).items() if n]

@@ -1,0 +1,43 @@
+"""Keys and namespaces by command."""
+
+import json
+from pathlib import Path
+
+from infra.callers.pepper import split
+from tests.system.home import Home
+
+
+def test_keys_and_namespaces_are_made_changed_and_shown_by_command(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.people()
+    said = home.slipway("keys", "create", "app", code=2, who="rita").stderr
+    assert "rita is requester and may not make keys" in said
+    home.slipway("namespaces", "create", "shop", "--capture", "full", "--days", "7", who="ada")
+    home.slipway("namespaces", "set", "shop", "--sample", "0.5", who="ada")
+    home.slipway("namespaces", "give", "docs", "shop", who="ada")
+    spaces = json.loads(home.slipway("namespaces", "list", "--json").stdout)
+    shop = spaces["shop"]
+    assert (shop["capture"], shop["sample"], shop["days"]) == ("full", 0.5, 7)
+    assert shop["endpoints"] == ["docs"] and spaces["default"]["endpoints"] == []
+    asked = ("--namespace", "shop", "--endpoint", "docs*", "--can", "infer", "--user", "ann")
+    limits = ("--requests", "60", "--days", "1", "--scope", "default/*:read")
+    key = home.slipway("keys", "create", "app", *asked, *limits, who="ada").stdout.strip()
+    id_, secret = split(key)
+    listed = home.slipway("keys", "list", "--json").stdout
+    (found,) = json.loads(listed)
+    assert secret not in listed and found["id"] == id_
+    assert found["scopes"] == ["shop/docs*:infer", "default/*:read"]
+    assert found["quota"] == {"requests": 60, "tokens": 0} and found["user"] == "ann"
+    home.slipway("keys", "revoke", id_, who="ada")
+    # Its id can be read, and typed again, in a narrow terminal as well.
+    table = home.slipway("keys", "list", COLUMNS="60").stdout
+    assert id_ in table
+    assert "shop" in home.slipway("namespaces", "list").stdout
+    home.house.ledger.close()
+
+
+def test_up_is_refused_where_it_would_be_open_to_others(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    everywhere = "0.0.0.0"  # noqa: S104 - held against what refuses it
+    said = home.slipway("up", "--open", "-d", code=2, SLIPWAY_HOST=everywhere).stderr
+    assert "loopback alone" in said and home.processes() == []
