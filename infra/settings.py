@@ -26,6 +26,9 @@ class Settings(BaseSettings):
     ledger_url: str = ""
     """SQLAlchemy URL of the ledger; empty means SQLite under `home`."""
 
+    calls_url: SecretStr = SecretStr("")
+    """URL of a PostgreSQL that keeps calls searchable; empty means SQLite under `home`."""
+
     registry_uri: str = ""
     """MLflow tracking URI; empty means SQLite under `home`."""
 
@@ -187,7 +190,7 @@ def inherited_by_serving() -> dict[str, str]:
     """Environment for gateways and replicas, which need no secret of ours and get none."""
     secrets = {
         *("SLIPWAY_TOKEN", "SLIPWAY_LEDGER_URL", "SLIPWAY_REGISTRY_URI"),
-        "SLIPWAY_EXPORT_AUTHORIZATION",
+        *("SLIPWAY_CALLS_URL", "SLIPWAY_EXPORT_AUTHORIZATION"),
     }
     # A replica has one thread that tokenises; more would take cores from those that compute.
     alone = {"TOKENIZERS_PARALLELISM": "false"}

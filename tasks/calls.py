@@ -10,7 +10,7 @@ from infra.calls.lines import CallLine
 from infra.calls.proofs import Known, Proof
 from infra.calls.retention import REMOVED
 from infra.calls.search import Query, every
-from infra.calls.store import CallStore
+from infra.calls.stores import opened
 from infra.calls.vault import Vault
 from infra.calls.verify import beside, prove, segments_in
 from infra.identity import Identity
@@ -96,7 +96,7 @@ def _forget(here: House, erasure: Erasure, until_us: int) -> None:
     interrupted here.
     """
     calls: dict[str, list[int]] = {}
-    store = CallStore(here.settings.call_store)
+    store = opened(here.settings)
     try:
         asked = Query(namespace=erasure.namespace, user=erasure.user or None, until_us=until_us)
         for hit in every(store, asked):

@@ -18,7 +18,7 @@ from infra.calls.search import Hit, Query, every, search
 from infra.calls.segments import at as line_at
 from infra.calls.segments import ends_in
 from infra.calls.shipping import Shipper
-from infra.calls.store import CallStore
+from infra.calls.stores import Calls, opened
 from infra.calls.vault import Vault
 from infra.identity import Identity
 from release.errors import Invalid, NotFound, Refused
@@ -57,7 +57,7 @@ class Accounted:
 
 
 @contextmanager
-def reading(here: House, by: Identity) -> Iterator[CallStore]:
+def reading(here: House, by: Identity) -> Iterator[Calls]:
     """Open the call store for a reader, with all that gateways have written until now.
 
     Raises:
@@ -67,7 +67,7 @@ def reading(here: House, by: Identity) -> Iterator[CallStore]:
     if by.role not in READERS:
         said = f"{by.name} is {by.role} and may not read the call record."
         raise Refused(said, f"it takes {' or '.join(READERS)}")
-    store = CallStore(here.settings.call_store)
+    store = opened(here.settings)
     try:
         indexer = Indexer(here.settings.journal, store, _vault(here))
         _catch_up(indexer)

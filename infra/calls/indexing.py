@@ -17,7 +17,8 @@ from infra.callers.namespaces import Namespaces
 from infra.calls.lines import CallLine, Payload, erased
 from infra.calls.retention import REMOVED, Outlived, outlived, remove
 from infra.calls.segments import MOST_READ, Found, Place, read
-from infra.calls.store import CallStore, Folded
+from infra.calls.store import Folded
+from infra.calls.stores import Calls, opened
 from infra.ledger import Ledger
 from infra.settings import Settings, silence_telemetry
 from release.callers import Recording
@@ -49,7 +50,7 @@ class Indexer:
     folder: Path
     """Where the gateways' journals lie."""
 
-    store: CallStore
+    store: Calls
     vault: Opens
     unreadable: int = 0
     """Lines and payloads that could not be read."""
@@ -134,7 +135,7 @@ def main() -> int:
     for told in (signal.SIGTERM, signal.SIGINT):
         signal.signal(told, lambda *_: stopping.set())
     settings = Settings()
-    store = CallStore(settings.call_store)
+    store = opened(settings)
     indexer = Indexer(settings.journal, store, Vault(settings.calls_secrets))
     sweep_at = time.monotonic() + SWEEP_SECONDS
     while not stopping.is_set():

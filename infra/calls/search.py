@@ -15,11 +15,11 @@ MOST = 1_000
 FEW = 2_000
 """Calls of which each may be looked at for a text."""
 
-_EQUAL = (
+EQUAL = (
     *("id", "namespace", "user", "tenant", "caller", "endpoint", "model", "version", "variant"),
     *("digest", "arm", "outcome", "status"),
 )
-_USUAL = {"user": "", "caller": "", "outcome": "ok"}
+USUAL = {"user": "", "caller": "", "outcome": "ok"}
 """Values that most calls have, and that are left out of the columns' indexes."""
 
 
@@ -88,6 +88,8 @@ def search(store: CallStore, query: Query) -> list[Hit]:
     Raises:
         Unavailable: the store does not answer.
     """
+    if not isinstance(store, CallStore):
+        return store.page(query)
     wheres, values = _conditions(query)
     if not query.text:
         table, newest = "calls", "calls.number"
@@ -112,7 +114,7 @@ def search(store: CallStore, query: Query) -> list[Hit]:
         f" from {table}{where} order by {newest} desc limit ?",
         [*values, query.most],
     )
-    return [_hit(row) for row in rows]
+    return [hit_of(row) for row in rows]
 
 
 def _are_few(store: CallStore, wheres: list[str], values: list[object]) -> bool:
@@ -135,11 +137,11 @@ def every(store: CallStore, query: Query) -> Iterator[Hit]:
 
 def _conditions(query: Query) -> tuple[list[str], list[object]]:
     wheres, values = list[str](), list[object]()
-    for name in _EQUAL:
+    for name in EQUAL:
         if (value := getattr(query, name)) is not None:
             wheres.append(f"calls.{name} = ?")
             values.append(value)
-            if (usual := _USUAL.get(name)) is not None and value != usual:
+            if (usual := USUAL.get(name)) is not None and value != usual:
                 # Said once more, so that the index which leaves the usual out is found.
                 wheres.append(f"calls.{name} <> '{usual}'")
     for condition, value in (
@@ -160,7 +162,7 @@ def _indexed(text: str) -> tuple[str, str]:
     return ("words" if is_short(term) else "texts"), f'"{quoted}"'
 
 
-def _hit(row: tuple[object, ...]) -> Hit:
+def hit_of(row: tuple[object, ...]) -> Hit:
     number, gateway, segment, offset, line = row
     return Hit(
         number=int(str(number)),

@@ -29,9 +29,10 @@ So the order of numbers is that of arrival, whichever gateway's segments were re
 time is a range of numbers, and every index has calls in this order.
 """
 
-_LATEST_US: int = 2 ** (63 - TIES) - 1
+LATEST_US: int = 2 ** (62 - TIES)
+"""Half of the numbers of 63 bits are left for ties of lines that claim to be later."""
 
-_COLUMNS = (
+COLUMNS = (
     "id",
     "at_us",
     "namespace",
@@ -76,8 +77,8 @@ pragma user_version = {VERSION};
 
 _INSERT = (
     "insert or ignore into calls (number, gateway, sequence, segment, offset, line, "  # noqa: S608
-    f"{', '.join(_COLUMNS)})"
-    f" values ({', '.join('?' * (6 + len(_COLUMNS)))})"
+    f"{', '.join(COLUMNS)})"
+    f" values ({', '.join('?' * (6 + len(COLUMNS)))})"
 )
 
 
@@ -228,7 +229,7 @@ class CallStore:
 def number_of(at_us: int) -> int:
     """Give the least number of a call that arrived at this microsecond."""
     # A line may claim any moment, and a number has 63 bits.
-    moment: int = min(max(at_us, 0), _LATEST_US)
+    moment: int = min(max(at_us, 0), LATEST_US)
     return moment << TIES
 
 
@@ -236,7 +237,7 @@ def _insert(db: sqlite3.Connection, found: Found, payload: Payload | None) -> in
     number = _row(db, found)
     if number is None:
         return 0
-    if text := folded(_searched(found.line, payload)):
+    if text := folded(searched(found.line, payload)):
         db.execute("insert into texts (rowid, text) values (?, ?)", (number, text))
         if words := pairs(text):
             db.execute("insert into words (rowid, text) values (?, ?)", (number, words))
@@ -249,7 +250,7 @@ def _row(db: sqlite3.Connection, found: Found) -> int | None:
     origin = (found.gateway, line.sequence)
     values = (
         *(*origin, found.segment, found.offset, found.canonical),
-        *(getattr(line, name) for name in _COLUMNS),
+        *(getattr(line, name) for name in COLUMNS),
     )
     number = number_of(line.at_us)
     while not db.execute(_INSERT, (number, *values)).rowcount:
@@ -260,7 +261,7 @@ def _row(db: sqlite3.Connection, found: Found) -> int | None:
     return number
 
 
-def _searched(line: CallLine, payload: Payload | None) -> str:
+def searched(line: CallLine, payload: Payload | None) -> str:
     """What of a call is searched as text: what was asked and answered, and what went wrong."""
     parts = [line.error]
     if payload is not None:

@@ -6,27 +6,33 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from pydantic import SecretStr
 
 from infra.calls.chain import call_line
 from infra.calls.indexing import Indexer
 from infra.calls.lines import CallLine, Payload
 from infra.calls.search import Query, _conditions, every, search
+from infra.calls.postgres import PostgresCalls
 from infra.calls.segments import at
 from infra.calls.store import CallStore
-from infra.settings import inherited
+from infra.calls.stores import opened
+from infra.settings import Settings, inherited
 from release.callers import Recording
 from release.errors import Invalid, Unavailable
 from tests.fakes.call_lines import a_call
+from tests.infra import postgres
 
 SECOND = 1_000_000
 encode = msgspec.json.encode
+_numbers = count(1)
 
 
 class Plain:
@@ -42,15 +48,12 @@ class World:
     """Journals, and what indexes them."""
 
     root: Path
+    store: Any
     sequences: dict[str, int] = field(default_factory=dict)
     indexer: Indexer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.indexer = Indexer(self.root / "journal", CallStore(self.root / "calls.db"), Plain())
-
-    @property
-    def store(self) -> CallStore:
-        return self.indexer.store
+        self.indexer = Indexer(self.root / "journal", self.store, Plain())
 
     def write(
         self, *texts: str, gateway: str = "g1", segment: int = 1, output: Any = None, **more: Any
@@ -72,8 +75,25 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def on_sqlite(tmp_path: Path) -> Iterator[World]:
+    store = CallStore(tmp_path / "calls.db")
+    yield World(tmp_path, store)
+    store.close()
+
+
+@pytest.fixture
+def on_postgres(tmp_path: Path, postgres_server: str) -> Iterator[World]:
+    name = f"calls_{next(_numbers)}"
+    store = PostgresCalls(postgres.create_database(postgres_server, name))
+    yield World(tmp_path, store)
+    store.close()
+
+
+@pytest.fixture(params=["on_sqlite", "on_postgres"])
+def world(request: pytest.FixtureRequest) -> World:
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, World)
+    return found
 
 
 def test_a_call_is_found_by_what_was_asked_and_answered(world: World) -> None:
@@ -126,10 +146,10 @@ def test_conditions_narrow_what_is_found(world: World) -> None:
         {"endpoint": "e", "version": 3},
     ],
 )
-def test_no_condition_looks_at_every_call(world: World, asked: dict[str, Any]) -> None:
+def test_no_condition_looks_at_every_call(on_sqlite: World, asked: dict[str, Any]) -> None:
     wheres, values = _conditions(Query(**asked))
     sql = f"explain query plan select number from calls where {' and '.join(wheres)}"  # noqa: S608
-    plan = " ".join(str(row[3]) for row in world.store.select(sql, values))
+    plan = " ".join(str(row[3]) for row in on_sqlite.store.select(sql, values))
     assert "USING INDEX" in plan or "USING COVERING INDEX" in plan, plan
 
 
@@ -242,23 +262,24 @@ def test_what_is_too_old_is_dropped_by_namespace(world: World) -> None:
     assert world.found("words") == ["g1-3", "g1-2"]
 
 
-def test_only_its_owner_may_read_the_store(world: World) -> None:
-    assert (world.root / "calls.db").stat().st_mode & 0o077 == 0
+def test_only_its_owner_may_read_the_store(on_sqlite: World) -> None:
+    assert (on_sqlite.root / "calls.db").stat().st_mode & 0o077 == 0
 
 
-def test_a_store_of_another_version_is_refused(world: World) -> None:
-    world.store.select("pragma user_version = 9", [])
+def test_a_store_of_another_version_is_refused(on_sqlite: World) -> None:
+    on_sqlite.store.select("pragma user_version = 9", [])
     with pytest.raises(Unavailable, match="of version 9, not 2"):
-        CallStore(world.root / "calls.db")
+        CallStore(on_sqlite.root / "calls.db")
 
 
-def test_killed_while_it_indexes_it_doubles_and_loses_nothing(tmp_path: Path) -> None:
-    world = World(tmp_path)
+def test_killed_while_it_indexes_it_doubles_and_loses_nothing(
+    world: World
+) -> None:
     for number in range(3_000):
         world.write(gateway=f"g{number % 3}")
-    world.store.close()
-    environment = inherited(SLIPWAY_HOME=str(tmp_path))
-    store = tmp_path / "calls" / "calls.db"
+    url = world.store.url if isinstance(world.store, PostgresCalls) else ""
+    environment = inherited(SLIPWAY_HOME=str(world.root), SLIPWAY_CALLS_URL=url)
+    settings = Settings(home=world.root, calls_url=SecretStr(url))
     for kill in range(6):
         child = subprocess.Popen(
             [sys.executable, "-m", "infra.calls.indexing"], env=environment, stderr=subprocess.PIPE
@@ -268,20 +289,21 @@ def test_killed_while_it_indexes_it_doubles_and_loses_nothing(tmp_path: Path) ->
             os.kill(child.pid, signal.SIGKILL)
             child.communicate()
             continue
-        _until(lambda: store.exists() and _count(store) == 3_000)
+        _until(lambda: _count(settings) == 3_000)
         world.write(gateway="g1")
-        _until(lambda: _count(store) == 3_001)
+        _until(lambda: _count(settings) == 3_001)
         child.terminate()
         _, said = child.communicate(timeout=10)
         assert child.returncode == 0 and said == b""
-    assert _count(store) == 3_001
+    assert _count(settings) == 3_001
 
 
-def _count(path: Path) -> int:
-    store = CallStore(path)
-    ((found,),) = store.select("select count(distinct id) from calls", [])
+def _count(settings: Settings) -> int:
+    store = opened(settings)
+    found = [hit.line.id for hit in every(store, Query())]
     store.close()
-    return int(str(found))
+    assert len(found) == len(set(found))
+    return len(found)
 
 
 def _until(true: Callable[[], bool]) -> None:

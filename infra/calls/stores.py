@@ -1,0 +1,51 @@
+"""Which call store there is: a file of this host, or a PostgreSQL that several hosts share."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from infra.calls.postgres import PostgresCalls
+from infra.calls.search import Hit, Query
+from infra.calls.segments import Place
+from infra.calls.store import CallStore, Folded
+from infra.settings import Settings
+
+
+class Calls(Protocol):
+    """Calls that were folded out of segments."""
+
+    def places(self) -> dict[str, Place]:
+        """How far each gateway's segments have been folded."""
+        ...
+
+    def fold(
+        self, read: Callable[[Mapping[str, Place]], tuple[Sequence[Folded], Sequence[Place]]]
+    ) -> int:
+        """Take what a reader finds from where the last one stopped; give how many were new."""
+        ...
+
+    def forget(self, calls: Mapping[str, Iterable[int]]) -> int:
+        """Forget the payloads of calls, by gateway and sequence; give how many there were."""
+        ...
+
+    def drop(self, namespace: str, before_us: int) -> int:
+        """Remove a namespace's calls of before a moment; give how many."""
+        ...
+
+    def page(self, query: Query) -> list[Hit]:
+        """Give the newest calls that match, one page."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+def opened(settings: Settings) -> Calls:
+    """Open the call store of these settings.
+
+    Raises:
+        Invalid: `SLIPWAY_CALLS_URL` names none.
+        Unavailable: it cannot be opened.
+    """
+    url = settings.calls_url.get_secret_value()
+    return PostgresCalls(url) if url else CallStore(settings.call_store)
