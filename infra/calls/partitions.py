@@ -50,7 +50,7 @@ create table {SCHEMA}.places (
 );
 create table {SCHEMA}.unswept (part text primary key);
 create table {SCHEMA}.version as select {VERSION} as version;
-"""  # noqa: S608
+"""
 
 _PARTITION = """
 create table if not exists {part} partition of calls for values from ({first}) to ({after})

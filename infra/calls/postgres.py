@@ -47,8 +47,12 @@ class PostgresCalls:
         self.url = url
         self._at, self._where = _parsed(url)
         self._known: psycopg.Connection | None = None
-        with self._asked() as db:
-            partitions.make(db)
+        try:
+            with self._asked() as db:
+                partitions.make(db)
+        except BaseException:
+            self.close()
+            raise
 
     def places(self) -> dict[str, Place]:
         """How far each gateway's segments have been folded."""

@@ -19,8 +19,8 @@ from pydantic import SecretStr
 from infra.calls.chain import call_line
 from infra.calls.indexing import Indexer
 from infra.calls.lines import CallLine, Payload
-from infra.calls.search import Query, _conditions, every, search
 from infra.calls.postgres import PostgresCalls
+from infra.calls.search import Query, _conditions, every, search
 from infra.calls.segments import at
 from infra.calls.store import CallStore
 from infra.calls.stores import opened
@@ -272,9 +272,7 @@ def test_a_store_of_another_version_is_refused(on_sqlite: World) -> None:
         CallStore(on_sqlite.root / "calls.db")
 
 
-def test_killed_while_it_indexes_it_doubles_and_loses_nothing(
-    world: World
-) -> None:
+def test_killed_while_it_indexes_it_doubles_and_loses_nothing(world: World) -> None:
     for number in range(3_000):
         world.write(gateway=f"g{number % 3}")
     url = world.store.url if isinstance(world.store, PostgresCalls) else ""

@@ -1,0 +1,188 @@
+"""What only the shared call store has: days as tables, texts that PostgreSQL dislikes, its absence."""
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import msgspec
+import psycopg
+import pytest
+
+from infra.calls.lines import Payload
+from infra.calls.partitions import DAY_US, SCHEMA
+from infra.calls.postgres import PostgresCalls, _conditions
+from infra.calls.search import Query, search
+from infra.calls.segments import Found, Place
+from infra.processes import free_port
+from release.errors import Invalid, Unavailable
+from tests.fakes.call_lines import a_call
+from tests.infra import postgres
+
+DAY = 86_400.0
+_numbers = count(1)
+
+
+@pytest.fixture
+def store(postgres_server: str) -> Iterator[PostgresCalls]:
+    url = postgres.create_database(postgres_server, f"shared_{next(_numbers)}")
+    made = PostgresCalls(url)
+    yield made
+    made.close()
+
+
+def add(store: PostgresCalls, *asked: str, gateway: str = "host_g1", first: int = 1, **more) -> int:
+    """Fold a call for each text."""
+    calls = []
+    for number, text in enumerate(asked, first):
+        line = a_call(number, **{"at": float(number), "id": f"{gateway}-{number}", **more})
+        payload = Payload(input=[text], output=msgspec.Raw(b"null"), salt="")
+        found = Found(
+            gateway=gateway,
+            segment=1,
+            offset=number,
+            line=line,
+            canonical=msgspec.json.encode(line),
+            sealed="",
+        )
+        calls.append((found, payload))
+    return store.fold(lambda _: (calls, [Place(gateway=gateway, offset=len(asked))]))
+
+
+def ids(store: PostgresCalls, text: str = "", **more: object) -> list[str]:
+    return [hit.line.id for hit in search(store, Query(text=text, **more))]
+
+
+def asked(store: PostgresCalls, command: str) -> list[tuple]:
+    at = f"-c search_path={SCHEMA},public"
+    with psycopg.connect(store.url, autocommit=True, options=at) as db:
+        return db.execute(command.encode()).fetchall()
+
+
+def test_hosts_share_one_store(store: PostgresCalls) -> None:
+    assert add(store, "the words of one", gateway="a_g1") == 1
+    other = PostgresCalls(store.url)
+    assert add(other, "the words of another", gateway="b_g1") == 1
+    assert ids(store, "the words") == ids(other, "the words") == ["b_g1-1", "a_g1-1"]
+    assert set(store.places()) == {"a_g1", "b_g1"}
+    other.close()
+
+
+def test_a_day_goes_as_a_table_and_a_shared_one_row_by_row(store: PostgresCalls) -> None:
+    add(store, "day one", "day one")
+    add(store, "day two", first=3, at=1.5 * DAY)
+    add(store, "kept", first=4, at=1.5 * DAY, namespace="keeps")
+    add(store, "day three", first=5, at=2.5 * DAY)
+    days = "select relname from pg_class where relname like 'day%' and relkind = 'r' order by 1"
+    assert asked(store, days) == [("day_19700101",), ("day_19700102",), ("day_19700103",)]
+    assert store.drop("default", 2 * DAY_US) == 3
+    assert asked(store, days) == [("day_19700102",), ("day_19700103",)]
+    assert ids(store) == ["host_g1-5", "host_g1-4"]
+    assert store.drop("default", int(2.6 * DAY_US)) == 1 and ids(store) == ["host_g1-4"]
+    assert add(store, "day one again", first=6, at=1.0) == 1
+
+
+def test_what_postgresql_cannot_hold_is_found_all_the_same(store: PostgresCalls) -> None:
+    long = "u" * 5_000
+    add(store, "before\0after", "x", user="ann\0", id=long)
+    assert ids(store, "before\0after") == [long]
+    assert ids(store, user="ann\0") == ids(store, id=long) == [long, long]
+
+
+def test_marks_of_patterns_are_letters_like_others(store: PostgresCalls) -> None:
+    add(store, "100% of it", "100 of it", r"a_b\c", "axb\\c")
+    assert ids(store, "100%") == ["host_g1-1"]
+    assert ids(store, "a_b") == ids(store, r"a_b\c") == ["host_g1-3"]
+    assert ids(store, "%%%") == ids(store, "___") == []
+
+
+@pytest.mark.parametrize("text", ["order-17", "订单", "订单号码"])
+def test_a_rare_text_is_found_by_an_index(store: PostgresCalls, text: str) -> None:
+    words = (f"some words {n} and more of them {n * 7919}" for n in range(4_000))
+    add(store, "order-17 订单号码", *words)
+    with psycopg.connect(
+        store.url, autocommit=True, options=f"-c search_path={SCHEMA},public"
+    ) as db:
+        db.execute("vacuum analyze calls")
+        wheres, values = _conditions(Query(text=text))
+        command = f"explain select 1 from calls where {' and '.join(wheres)}"  # noqa: S608
+        plan = " ".join(row[0] for row in db.execute(command.encode(), values))
+    assert "day_19700101_text_idx" in plan or "day_19700101_words_idx" in plan, plan
+    assert ids(store, text) == ["host_g1-1"]
+
+
+def test_what_is_forgotten_is_in_no_file_of_the_tables(store: PostgresCalls) -> None:
+    add(store, "my secret is swordfish 密码本", *(f"nothing of that kind {n}" for n in range(300)))
+    ((folder, base),) = asked(
+        store,
+        "select current_setting('data_directory'),"
+        " oid from pg_database where datname = current_database()",
+    )
+
+    def left() -> list[str]:
+        with psycopg.connect(store.url, autocommit=True) as db:
+            db.execute("checkpoint")
+        files = Path(folder, "base", str(base)).iterdir()
+        content = b"".join(one.read_bytes() for one in files)
+        return [one for one in ("swordfish", "密码") if one.encode() in content]
+
+    assert left() == ["swordfish", "密码"]
+    assert store.forget({"host_g1": [1], "other_g1": [1]}) == 1
+    assert left() == [] and ids(store, "swordfish") == []
+    assert len(ids(store, "nothing of that kind", most=1_000)) == 300
+
+
+def test_forgetting_that_was_interrupted_is_finished_by_the_next(store: PostgresCalls) -> None:
+    add(store, "my secret is swordfish")
+    with psycopg.connect(store.url, options=f"-c search_path={SCHEMA},public") as reader:
+        reader.execute("select count(*) from calls")
+        impatient = PostgresCalls(store.url)
+        with impatient._asked() as db:
+            db.execute("set lock_timeout = '100ms'")
+        with pytest.raises(Unavailable, match="lock timeout"):
+            impatient.forget({"host_g1": [1]})
+        impatient.close()
+    assert asked(store, "select part from unswept") == [("day_19700101",)]
+    assert store.forget({"host_g1": [1]}) == 0
+    assert asked(store, "select part from unswept") == []
+
+
+def test_a_lost_connection_costs_one_question(store: PostgresCalls) -> None:
+    add(store, "some words")
+    asked(
+        store,
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and pid <> pg_backend_pid()",
+    )
+    with pytest.raises(Unavailable, match="does not answer"):
+        store.places()
+    assert ids(store, "some words") == ["host_g1-1"]
+
+
+def test_a_store_of_another_version_is_refused(store: PostgresCalls) -> None:
+    asked(store, "update version set version = 9 returning 1")
+    with pytest.raises(Unavailable, match="of version 9, not 1"):
+        PostgresCalls(store.url)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [("mysql://host/calls", "cannot lie on 'mysql'"), ("::", "cannot be read")],
+)
+def test_a_url_that_is_none_is_said(url: str, says: str) -> None:
+    with pytest.raises(Invalid, match=says):
+        PostgresCalls(url)
+
+
+def test_a_password_is_not_said() -> None:
+    port = free_port("127.0.0.1")
+    with pytest.raises(Unavailable) as told:
+        PostgresCalls(f"postgresql://slipway:hunter2@127.0.0.1:{port}/calls")
+    assert "hunter2" not in str(told.value) and f"127.0.0.1:{port}/calls" in str(told.value)
+
+
+def test_calls_that_claim_impossible_moments_do_not_stop_it(store: PostgresCalls) -> None:
+    for at in (-1.0, 9e12):
+        assert add(store, *["the same words"] * 2_100, at=at, gateway=f"g{at}") == 2_100
+        assert add(store, *["the same words"] * 2_100, at=at, gateway=f"g{at}") == 0
+        assert add(store, "one more", at=at, gateway=f"g{at}", first=3_000) == 1
+    assert len(ids(store, "one more")) == 2
