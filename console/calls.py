@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from infra.calls.proofs import Proof
-    from infra.calls.search import Query
+    from infra.calls.query import Query
 
 calls = typer.Typer(
     help="Every call that was made: find it, prove it, erase it.",
@@ -113,7 +113,7 @@ def _query(
     text: str, endpoint: str | None, since: str, until: str, **named: "str | int | None"
 ) -> "Query":
     from console.finding import moment
-    from infra.calls.search import Query
+    from infra.calls.query import Query
 
     given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     return Query(

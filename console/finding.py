@@ -12,7 +12,7 @@ from rich.text import Text
 
 from console.people import actor
 from infra.calls.exporting import Form
-from infra.calls.search import Query
+from infra.calls.query import Query
 from release.errors import Invalid
 from tasks import finding
 from tasks.wiring import house

@@ -8,9 +8,9 @@ from infra.calls.checkpoints import Checkpoint, Signer, checkpoints
 from infra.calls.erase import overwrite, payloads
 from infra.calls.lines import CallLine
 from infra.calls.proofs import Known, Proof
+from infra.calls.query import Query
 from infra.calls.retention import REMOVED
-from infra.calls.search import Query, every
-from infra.calls.stores import opened
+from infra.calls.stores import every, opened
 from infra.calls.vault import Vault
 from infra.calls.verify import beside, prove, segments_in
 from infra.identity import Identity

@@ -14,11 +14,11 @@ from infra.calls.exporting import Form, written
 from infra.calls.formats import Exported
 from infra.calls.indexing import Indexer
 from infra.calls.lines import CallLine, Payload
-from infra.calls.search import Hit, Query, every, search
+from infra.calls.query import Hit, Query
 from infra.calls.segments import at as line_at
 from infra.calls.segments import ends_in
 from infra.calls.shipping import Shipper
-from infra.calls.stores import Calls, opened
+from infra.calls.stores import Calls, every, opened
 from infra.calls.vault import Vault
 from infra.identity import Identity
 from release.errors import Invalid, NotFound, Refused
@@ -95,7 +95,7 @@ def find(here: House, by: Identity, query: Query) -> list[Hit]:
         Refused: `by` may not read the call record.
     """
     with reading(here, by) as store:
-        hits = search(store, query)
+        hits = store.page(query)
     _note(here, by, SEARCHED, f"searched the call record and saw {len(hits)} calls", query)
     return hits
 
@@ -109,7 +109,7 @@ def show(here: House, by: Identity, id_: str) -> list[Shown]:
     """
     query = Query(id=id_)
     with reading(here, by) as store:
-        hits = search(store, query)
+        hits = store.page(query)
     if not hits:
         raise NotFound(f"No call is recorded with the id {id_[:80]!r}.", "see slipway calls search")
     _note(here, by, SHOWN, f"read the call {id_}", query)

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Protocol
 
 from infra.callers.namespaces import Namespaces
+from infra.calls.folding import Folded
 from infra.calls.lines import CallLine, Payload, erased
 from infra.calls.retention import REMOVED, Outlived, outlived, remove
 from infra.calls.segments import MOST_READ, Found, Place, read
-from infra.calls.store import Folded
 from infra.calls.stores import Calls, opened
 from infra.ledger import Ledger
 from infra.settings import Settings, silence_telemetry

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 from psycopg import sql
 
-from infra.calls.store import COLUMNS, number_of
+from infra.calls.numbers import number_of
+from infra.calls.query import COLUMNS
 from release.errors import Unavailable
 
 SCHEMA = "slipway_calls"
@@ -22,6 +23,7 @@ DAY_US = 86_400 * 1_000_000
 _DAYS = 47_482
 """Days from 1970 to 2099; calls that claim to be later lie in one partition."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KINDS = {name: "bigint" if name in ("at_us", "version", "status") else "text" for name in COLUMNS}
 
 _DECLARED = ", ".join(f'"{name}" {kind} not null' for name, kind in _KINDS.items())
@@ -81,7 +83,7 @@ def make(db: psycopg.Connection) -> None:
 def part_of(at_us: int) -> str:
     """Name the partition of a moment; `later` is of all that no day is made for."""
     day = number_of(at_us) // number_of(DAY_US)
-    return f"day_{datetime(1970, 1, 1) + timedelta(day):%Y%m%d}" if day < _DAYS else "later"
+    return f"day_{_EPOCH + timedelta(day):%Y%m%d}" if day < _DAYS else "later"
 
 
 def add(db: psycopg.Connection, moments: Iterable[int]) -> None:
@@ -111,5 +113,6 @@ def before(db: psycopg.Connection, at_us: int) -> list[str]:
 
 
 def is_there(db: psycopg.Connection, name: str) -> bool:
+    """Whether there is a table of this name."""
     row = db.execute("select to_regclass(%s)", [name]).fetchone()
     return row is not None and row[0] is not None

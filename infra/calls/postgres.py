@@ -1,4 +1,4 @@
-"""The call store that several hosts share: PostgreSQL, with trigrams of what was asked and answered.
+"""The call store that hosts share: PostgreSQL, with trigrams of what was asked and answered.
 
 It holds what the one on a host holds, and promises the same: a batch of calls and the places up to
 which they were read are one transaction, writers queue, and what is erased leaves the tables and
@@ -14,15 +14,18 @@ from psycopg import sql
 from sqlalchemy import exc
 
 from infra.calls import partitions
-from infra.calls.search import EQUAL, USUAL, Hit, Query, hit_of
+from infra.calls.folding import Folded, searched
+from infra.calls.numbers import LATEST_US, TIES, number_of
+from infra.calls.query import COLUMNS, EQUAL, USUAL, Hit, Query, hit_of
 from infra.calls.segments import Place
-from infra.calls.store import COLUMNS, LATEST_US, TIES, Folded, number_of, searched
 from infra.calls.terms import folded, is_short, pairs
 from release.errors import Invalid, Unavailable
 
 LOCK_SECONDS = 20
 LONGEST = 500
-"""Characters of a column by which calls are found; PostgreSQL's indexes take no more than 2.7 kB."""
+"""Characters of a column by which calls are found: PostgreSQL's indexes take up to 2.7 kB."""
+
+_OPTIONS = f"-c search_path={partitions.SCHEMA},public -c lock_timeout={LOCK_SECONDS}s"
 
 Origin = tuple[str, int]
 """Gateway and sequence: which call it is."""
@@ -170,7 +173,7 @@ class PostgresCalls:
                 connect_timeout=10,
                 # A plan has to know what is looked for: some texts are in every call.
                 prepare_threshold=None,
-                options=f"-c search_path={partitions.SCHEMA},public -c lock_timeout={LOCK_SECONDS}s",
+                options=_OPTIONS,
             )
         return self._known
 
@@ -257,30 +260,35 @@ def _dropped(db: psycopg.Connection, part: str, namespace: str) -> int:
 
 def _conditions(query: Query) -> tuple[list[str], list[object]]:
     wheres, values = list[str](), list[object]()
-
-    def given(condition: str, value: object) -> None:
-        wheres.append(condition)
-        values.append(value)
-
     for name in EQUAL:
         if (value := getattr(query, name)) is not None:
-            given(f'"{name}" = %s', _column(value))
+            wheres.append(f'"{name}" = %s')
+            values.append(_column(value))
             if name in USUAL and value != USUAL[name]:
+                # Said once more, so that the index which leaves the usual out is found.
                 wheres.append(f"\"{name}\" <> '{USUAL[name]}'")
-    if query.since_us is not None:
-        given("number >= %s", number_of(query.since_us))
-    if query.until_us is not None:
-        given("number < %s", number_of(query.until_us))
-    if query.below is not None:
-        given("number < %s", query.below)
-    if query.text:
-        term = _held(folded(query.text))
-        if words := pairs(term).split():
-            # Trigrams of such scripts are known to databases of some locales only; pairs to all.
-            given("words @> %s", words)
-        if not is_short(term):
-            given(r"text like %s escape '\'", f"%{_escaped(term)}%")
+    for condition, value in (*_within(query), *_containing(query.text)):
+        wheres.append(condition)
+        values.append(value)
     return wheres, values
+
+
+def _within(query: Query) -> Iterator[tuple[str, object]]:
+    if query.since_us is not None:
+        yield "number >= %s", number_of(query.since_us)
+    if query.until_us is not None:
+        yield "number < %s", number_of(query.until_us)
+    if query.below is not None:
+        yield "number < %s", query.below
+
+
+def _containing(text: str) -> Iterator[tuple[str, object]]:
+    term = _held(folded(text))
+    if words := pairs(term).split():
+        # Trigrams of such scripts are known to databases of some locales only; pairs to all.
+        yield "words @> %s", words
+    if not is_short(term):
+        yield r"text like %s escape '\'", f"%{_escaped(term)}%"
 
 
 def _escaped(term: str) -> str:

@@ -1,12 +1,14 @@
 """Which call store there is: a file of this host, or a PostgreSQL that several hosts share."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
+from infra.calls.folding import Folded
 from infra.calls.postgres import PostgresCalls
-from infra.calls.search import Hit, Query
+from infra.calls.query import MOST, Hit, Query
 from infra.calls.segments import Place
-from infra.calls.store import CallStore, Folded
+from infra.calls.sqlite import CallStore
 from infra.settings import Settings
 
 
@@ -49,3 +51,11 @@ def opened(settings: Settings) -> Calls:
     """
     url = settings.calls_url.get_secret_value()
     return PostgresCalls(url) if url else CallStore(settings.call_store)
+
+
+def every(store: Calls, query: Query) -> Iterator[Hit]:
+    """Give all calls that match, the newest first, page after page."""
+    query = replace(query, most=MOST)
+    while page := store.page(query):
+        yield from page
+        query = replace(query, below=page[-1].number)

@@ -12,11 +12,12 @@ from time import perf_counter
 
 import msgspec
 
+from infra.calls.folding import Folded
 from infra.calls.indexing import Indexer
 from infra.calls.lines import Payload
-from infra.calls.search import Query, search
+from infra.calls.query import Query
 from infra.calls.segments import Found, Place
-from infra.calls.store import VERSION, CallStore, Folded
+from infra.calls.sqlite import VERSION, CallStore
 from infra.calls.vault import Vault
 from serving.journal import JournalWriter
 from tests.bench.artefacts import ROOT, artefacts
@@ -165,5 +166,5 @@ def _of(times: Sequence[float], share: float) -> float:
 
 def _milliseconds(store: CallStore, query: Query) -> float:
     began = perf_counter()
-    search(store, query)
+    store.page(query)
     return (perf_counter() - began) * 1e3

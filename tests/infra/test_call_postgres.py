@@ -1,8 +1,9 @@
-"""What only the shared call store has: days as tables, texts that PostgreSQL dislikes, its absence."""
+"""What only the shared call store has: days as tables, texts PostgreSQL dislikes, its absence."""
 
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import psycopg
@@ -11,7 +12,7 @@ import pytest
 from infra.calls.lines import Payload
 from infra.calls.partitions import DAY_US, SCHEMA
 from infra.calls.postgres import PostgresCalls, _conditions
-from infra.calls.search import Query, search
+from infra.calls.query import Query
 from infra.calls.segments import Found, Place
 from infra.processes import free_port
 from release.errors import Invalid, Unavailable
@@ -30,7 +31,9 @@ def store(postgres_server: str) -> Iterator[PostgresCalls]:
     made.close()
 
 
-def add(store: PostgresCalls, *asked: str, gateway: str = "host_g1", first: int = 1, **more) -> int:
+def add(
+    store: PostgresCalls, *asked: str, gateway: str = "host_g1", first: int = 1, **more: Any
+) -> int:
     """Fold a call for each text."""
     calls = []
     for number, text in enumerate(asked, first):
@@ -48,11 +51,11 @@ def add(store: PostgresCalls, *asked: str, gateway: str = "host_g1", first: int 
     return store.fold(lambda _: (calls, [Place(gateway=gateway, offset=len(asked))]))
 
 
-def ids(store: PostgresCalls, text: str = "", **more: object) -> list[str]:
-    return [hit.line.id for hit in search(store, Query(text=text, **more))]
+def ids(store: PostgresCalls, text: str = "", **more: Any) -> list[str]:
+    return [hit.line.id for hit in store.page(Query(text=text, **more))]
 
 
-def asked(store: PostgresCalls, command: str) -> list[tuple]:
+def asked(store: PostgresCalls, command: str) -> list[tuple[Any, ...]]:
     at = f"-c search_path={SCHEMA},public"
     with psycopg.connect(store.url, autocommit=True, options=at) as db:
         return db.execute(command.encode()).fetchall()

@@ -20,10 +20,11 @@ from infra.calls.chain import call_line
 from infra.calls.indexing import Indexer
 from infra.calls.lines import CallLine, Payload
 from infra.calls.postgres import PostgresCalls
-from infra.calls.search import Query, _conditions, every, search
+from infra.calls.query import Query
 from infra.calls.segments import at
-from infra.calls.store import CallStore
-from infra.calls.stores import opened
+from infra.calls.sqlite import CallStore
+from infra.calls.sqlite_search import _conditions
+from infra.calls.stores import every, opened
 from infra.settings import Settings, inherited
 from release.callers import Recording
 from release.errors import Invalid, Unavailable
@@ -71,7 +72,7 @@ class World:
         return line
 
     def found(self, text: str = "", **more: Any) -> list[str]:
-        return [hit.line.id for hit in search(self.store, Query(text=text, **more))]
+        return [hit.line.id for hit in self.store.page(Query(text=text, **more))]
 
 
 @pytest.fixture
@@ -158,8 +159,8 @@ def test_no_condition_looks_at_every_call(on_sqlite: World, asked: dict[str, Any
 def test_pages_join_without_a_gap(
     world: World, text: str, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infra.calls.search.FEW", few)
-    monkeypatch.setattr("infra.calls.search.MOST", 3)
+    monkeypatch.setattr("infra.calls.sqlite_search.FEW", few)
+    monkeypatch.setattr("infra.calls.stores.MOST", 3)
     for number in range(10):
         world.write("the same words 同样的话", user="u" if number % 5 else "v")
     world.indexer.fold()
@@ -188,7 +189,7 @@ def test_a_search_is_the_same_as_looking_at_every_call(world: World) -> None:
         wide = "".join(chance.choices("数据库", k=2))
         for one in (term, wide):
             expected = [n + 1 for n, text in enumerate(texts) if one in text][::-1][:50]
-            hits = search(world.store, Query(text=one))
+            hits = world.store.page(Query(text=one))
             assert [hit.line.sequence for hit in hits] == expected, one
 
 
@@ -232,7 +233,7 @@ def test_a_hit_says_where_its_line_lies(world: World) -> None:
     world.write("one 1")
     world.write("two 2", segment=2)
     world.indexer.fold()
-    (hit,) = search(world.store, Query(text="two 2"))
+    (hit,) = world.store.page(Query(text="two 2"))
     found = at(world.root / "journal", hit.gateway, hit.segment, hit.offset)
     assert found is not None and found.line == hit.line and found.sealed
     assert at(world.root / "journal", "g1", 3, 0) is None

@@ -13,7 +13,7 @@ import pytest
 
 from infra.calls.exporting import Form
 from infra.calls.lines import Payload
-from infra.calls.search import Query
+from infra.calls.query import Query
 from infra.calls.vault import Vault
 from infra.identity import Identity
 from infra.ledger import Ledger, schema

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from infra.calls.indexing import DAY_US, Indexer, note_removal
+from infra.calls.query import Query
 from infra.calls.retention import REMOVED, Outlived, outlived
-from infra.calls.search import Query, search
-from infra.calls.store import CallStore
+from infra.calls.sqlite import CallStore
 from infra.calls.vault import Vault
 from infra.ledger import Ledger
 from infra.settings import Settings
@@ -121,4 +121,4 @@ def test_a_removal_that_was_cut_short_is_lawful_and_done_again(
     swept(here, indexer)
     (proof,) = verify(here)
     assert proof.faults == [] and left(here) == [5, 6]
-    assert search(indexer.store, Query()) == []
+    assert indexer.store.page(Query()) == []

@@ -12,43 +12,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from infra.calls.lines import CallLine, Payload
+from infra.calls import sqlite_search
+from infra.calls.folding import Folded, searched
+from infra.calls.lines import Payload
+from infra.calls.numbers import number_of
+from infra.calls.query import COLUMNS, Hit, Query
 from infra.calls.segments import Found, Place
 from infra.calls.terms import folded, pairs
 from release.errors import Unavailable
 
-Folded = tuple[Found, Payload | None]
-
 VERSION = 2
 BUSY_SECONDS = 20
 CACHE_KIB = 64 * 1024
-TIES = 11
-"""Bits of a call's number that tell calls of one microsecond apart; the others are its time.
-
-So the order of numbers is that of arrival, whichever gateway's segments were read first, a range of
-time is a range of numbers, and every index has calls in this order.
-"""
-
-LATEST_US: int = 2 ** (62 - TIES)
-"""Half of the numbers of 63 bits are left for ties of lines that claim to be later."""
-
-COLUMNS = (
-    "id",
-    "at_us",
-    "namespace",
-    "user",
-    "tenant",
-    "caller",
-    "endpoint",
-    "model",
-    "version",
-    "variant",
-    "digest",
-    "arm",
-    "outcome",
-    "status",
-)
-"""Fields of a line that are columns, and can be searched by."""
 
 _SCHEMA = f"""
 create table calls (
@@ -195,8 +170,16 @@ class CallStore:
                 "delete from calls where namespace = ? and number < ?", given
             ).rowcount
 
+    def page(self, query: Query) -> list[Hit]:
+        """Give the newest calls that match, one page.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        return sqlite_search.page(self.select, query)
+
     def select(self, sql: str, values: Sequence[object]) -> list[tuple[object, ...]]:
-        """Ask for rows; for `search`, which makes the statements.
+        """Ask for rows; for `sqlite_search`, which makes the statements.
 
         Raises:
             Unavailable: the store does not answer.
@@ -226,13 +209,6 @@ class CallStore:
             pass
 
 
-def number_of(at_us: int) -> int:
-    """Give the least number of a call that arrived at this microsecond."""
-    # A line may claim any moment, and a number has 63 bits.
-    moment: int = min(max(at_us, 0), LATEST_US)
-    return moment << TIES
-
-
 def _insert(db: sqlite3.Connection, found: Found, payload: Payload | None) -> int:
     number = _row(db, found)
     if number is None:
@@ -259,15 +235,3 @@ def _row(db: sqlite3.Connection, found: Found) -> int | None:
             return None
         number += 1
     return number
-
-
-def searched(line: CallLine, payload: Payload | None) -> str:
-    """What of a call is searched as text: what was asked and answered, and what went wrong."""
-    parts = [line.error]
-    if payload is not None:
-        parts = [
-            *(one for one in payload.input if isinstance(one, str)),
-            bytes(payload.output).decode(errors="replace"),
-            *parts,
-        ]
-    return "\n".join(part for part in parts if part)

@@ -1,0 +1,19 @@
+"""What of a call goes into a call store."""
+
+from infra.calls.lines import CallLine, Payload
+from infra.calls.segments import Found
+
+Folded = tuple[Found, Payload | None]
+"""A call, and its payload where that may be searched."""
+
+
+def searched(line: CallLine, payload: Payload | None) -> str:
+    """What of a call is searched as text: what was asked and answered, and what went wrong."""
+    parts = [line.error]
+    if payload is not None:
+        parts = [
+            *(one for one in payload.input if isinstance(one, str)),
+            bytes(payload.output).decode(errors="replace"),
+            *parts,
+        ]
+    return "\n".join(part for part in parts if part)

@@ -1,0 +1,106 @@
+"""What is looked for among calls, and what is found."""
+
+from dataclasses import dataclass
+
+from infra.calls.lines import CallLine, read_call
+from infra.calls.terms import folded, is_short, is_wide
+from release.errors import Invalid
+
+MOST = 1_000
+"""Calls of one page."""
+
+COLUMNS = (
+    "id",
+    "at_us",
+    "namespace",
+    "user",
+    "tenant",
+    "caller",
+    "endpoint",
+    "model",
+    "version",
+    "variant",
+    "digest",
+    "arm",
+    "outcome",
+    "status",
+)
+"""Fields of a line that are columns, and can be searched by."""
+
+EQUAL = (
+    *("id", "namespace", "user", "tenant", "caller", "endpoint", "model", "version", "variant"),
+    *("digest", "arm", "outcome", "status"),
+)
+USUAL = {"user": "", "caller": "", "outcome": "ok"}
+"""Values that most calls have, and that are left out of the columns' indexes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What is looked for; whatever is absent does not matter."""
+
+    text: str = ""
+    """Found anywhere inside what was asked or answered, whatever its case."""
+
+    id: str | None = None
+    namespace: str | None = None
+    user: str | None = None
+    tenant: str | None = None
+    caller: str | None = None
+    endpoint: str | None = None
+    model: str | None = None
+    version: int | None = None
+    variant: str | None = None
+    digest: str | None = None
+    arm: str | None = None
+    outcome: str | None = None
+    status: int | None = None
+    since_us: int | None = None
+    """Calls of this moment or later, in microseconds since the epoch."""
+
+    until_us: int | None = None
+    """Calls of before this moment."""
+
+    below: int | None = None
+    """Calls older than the one with this number, which ended the page before."""
+
+    most: int = 50
+
+    def __post_init__(self) -> None:
+        """Refuse what no page can be.
+
+        Raises:
+            Invalid: naming value and limit.
+        """
+        if not 1 <= self.most <= MOST:
+            raise Invalid(f"A page has 1 to {MOST} calls, not {self.most}.")
+        term = folded(self.text)
+        if self.text and is_short(term) and not is_wide(term):
+            said = f"{self.text[:20]!r} is too short to be searched for."
+            hint = "three characters at least, or one of a script such as Chinese"
+            raise Invalid(said, hint)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A call that was found."""
+
+    number: int
+    """In the order of arrival."""
+
+    gateway: str
+    segment: int
+    offset: int
+    line: CallLine
+
+
+def hit_of(row: tuple[object, ...]) -> Hit:
+    """Read a row of number, gateway, segment, offset and line."""
+    number, gateway, segment, offset, line = row
+    return Hit(
+        number=int(str(number)),
+        gateway=str(gateway),
+        segment=int(str(segment)),
+        offset=int(str(offset)),
+        line=read_call(bytes(line) if isinstance(line, bytes) else str(line)),
+    )
