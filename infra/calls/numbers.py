@@ -7,8 +7,9 @@ time is a range of numbers, and every index has calls in this order.
 TIES = 11
 """Bits of a number that tell calls of one microsecond apart; the others are its time."""
 
-LATEST_US: int = 2 ** (62 - TIES)
-"""A line may claim any moment, and a number has 63 bits; half of them are left for ties there."""
+LATEST_US: int = 2 ** (63 - TIES) - 2**29
+"""In the year 2112. A line may claim any moment; all that claim a later one have this one's
+numbers and those behind it, 2⁴⁰ of them."""
 
 
 def number_of(at_us: int) -> int:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 from psycopg import sql
 
-from infra.calls.numbers import number_of
+from infra.calls.numbers import TIES, number_of
 from infra.calls.query import COLUMNS
 from release.errors import Unavailable
 
@@ -21,7 +21,11 @@ LOCK = 0x511B_CA11
 
 DAY_US = 86_400 * 1_000_000
 _DAYS = 47_482
-"""Days from 1970 to 2099; calls that claim to be later lie in one partition."""
+"""Days from 1970 to 2099; calls that claim to be later lie in one partition.
+
+It is no default partition: only without one are days known to be in order, and are read no further
+back than a page needs.
+"""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KINDS = {name: "bigint" if name in ("at_us", "version", "status") else "text" for name in COLUMNS}
@@ -46,7 +50,8 @@ create index on {SCHEMA}.calls (endpoint, version, number);
 create index on {SCHEMA}.calls (outcome, number) where outcome <> 'ok';
 create index on {SCHEMA}.calls using gin (text gin_trgm_ops);
 create index on {SCHEMA}.calls using gin (words);
-create table {SCHEMA}.later partition of {SCHEMA}.calls default;
+create table {SCHEMA}.later partition of {SCHEMA}.calls
+    for values from ({number_of(_DAYS * DAY_US)}) to (maxvalue);
 create table {SCHEMA}.places (
     gateway text primary key, segment bigint not null, "offset" bigint not null
 );
@@ -102,14 +107,30 @@ def add(db: psycopg.Connection, moments: Iterable[int]) -> None:
 
 
 def before(db: psycopg.Connection, at_us: int) -> list[str]:
-    """Name the days that were over at a moment, the oldest first."""
+    """Name the days that were over at a moment."""
+    today = part_of(at_us)
+    return [one for one in _days(db) if one < today]
+
+
+def names(db: psycopg.Connection, below: int, since_us: int | None) -> list[str]:
+    """Name the partitions that may have calls of a range, the newest first.
+
+    Args:
+        db: the database.
+        below: number that all of the calls are below.
+        since_us: moment that none of them came before; None where that does not matter.
+    """
+    last, first = part_of(below >> TIES), part_of(since_us or 0)
+    # Days sort before `later`, as they should.
+    return sorted((one for one in [*_days(db), "later"] if first <= one <= last), reverse=True)
+
+
+def _days(db: psycopg.Connection) -> list[str]:
     rows = db.execute(
         "select relname from pg_class join pg_inherits on inhrelid = pg_class.oid"
-        " where inhparent = 'calls'::regclass and relname like 'day\\_%%' order by relname"
+        " where inhparent = 'calls'::regclass and relname like 'day\\_%'"
     ).fetchall()
-    names = [str(name) for (name,) in rows]
-    ends = {one: datetime.strptime(one, "day_%Y%m%d").replace(tzinfo=UTC) for one in names}
-    return [one for one in names if (ends[one].timestamp() + 86_400) * 1e6 <= at_us]
+    return [str(name) for (name,) in rows]
 
 
 def is_there(db: psycopg.Connection, name: str) -> bool:

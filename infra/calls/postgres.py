@@ -13,18 +13,16 @@ import sqlalchemy as sa
 from psycopg import sql
 from sqlalchemy import exc
 
-from infra.calls import partitions
+from infra.calls import partitions, postgres_search
 from infra.calls.folding import Folded, searched
 from infra.calls.numbers import LATEST_US, TIES, number_of
-from infra.calls.query import COLUMNS, EQUAL, USUAL, Hit, Query, hit_of
+from infra.calls.postgres_search import column, held
+from infra.calls.query import COLUMNS, Hit, Query
 from infra.calls.segments import Place
-from infra.calls.terms import folded, is_short, pairs
+from infra.calls.terms import folded, pairs
 from release.errors import Invalid, Unavailable
 
 LOCK_SECONDS = 20
-LONGEST = 500
-"""Characters of a column by which calls are found: PostgreSQL's indexes take up to 2.7 kB."""
-
 _OPTIONS = f"-c search_path={partitions.SCHEMA},public -c lock_timeout={LOCK_SECONDS}s"
 
 Origin = tuple[str, int]
@@ -135,15 +133,8 @@ class PostgresCalls:
         Raises:
             Unavailable: the store does not answer.
         """
-        wheres, values = _conditions(query)
-        where = f" where {' and '.join(wheres)}" if wheres else ""
-        command = (
-            'select number, gateway, segment, "offset", line'  # noqa: S608
-            f" from calls{where} order by number desc limit %s"
-        )
         with self._asked() as db:
-            rows = db.execute(command.encode(), [*values, query.most]).fetchall()
-        return [hit_of(row) for row in rows]
+            return postgres_search.page(db, query)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -226,25 +217,16 @@ def _after(at_us: int) -> int:
     first = number_of(at_us)
     # Whatever claims an impossible moment lies at one of the ends, any number of it.
     possible = 0 < at_us < LATEST_US
-    return first + (1 << TIES if possible else 1 << 40)
+    return first + (1 << TIES if possible else (1 << 40) - 1)
 
 
 def _row(number: int, folded_call: Folded) -> tuple[object, ...]:
     found, payload = folded_call
     line = found.line
-    text = _held(folded(searched(line, payload)))
-    values = (_column(getattr(line, name)) for name in COLUMNS)
+    text = held(folded(searched(line, payload)))
+    values = (column(getattr(line, name)) for name in COLUMNS)
     origin = (found.gateway, line.sequence, found.segment, found.offset)
     return (number, *origin, found.canonical, *values, text or None, pairs(text).split() or None)
-
-
-def _held(text: str) -> str:
-    """Give a text as PostgreSQL can hold it, which has no character 0."""
-    return text.replace("\0", "\ufffd")
-
-
-def _column(value: object) -> object:
-    return _held(value)[:LONGEST] if isinstance(value, str) else value
 
 
 def _dropped(db: psycopg.Connection, part: str, namespace: str) -> int:
@@ -256,40 +238,3 @@ def _dropped(db: psycopg.Connection, part: str, namespace: str) -> int:
     row = db.execute(sql.SQL("select count(*) from {}").format(table)).fetchone()
     db.execute(sql.SQL("drop table {}").format(table))
     return int(row[0]) if row else 0
-
-
-def _conditions(query: Query) -> tuple[list[str], list[object]]:
-    wheres, values = list[str](), list[object]()
-    for name in EQUAL:
-        if (value := getattr(query, name)) is not None:
-            wheres.append(f'"{name}" = %s')
-            values.append(_column(value))
-            if name in USUAL and value != USUAL[name]:
-                # Said once more, so that the index which leaves the usual out is found.
-                wheres.append(f"\"{name}\" <> '{USUAL[name]}'")
-    for condition, value in (*_within(query), *_containing(query.text)):
-        wheres.append(condition)
-        values.append(value)
-    return wheres, values
-
-
-def _within(query: Query) -> Iterator[tuple[str, object]]:
-    if query.since_us is not None:
-        yield "number >= %s", number_of(query.since_us)
-    if query.until_us is not None:
-        yield "number < %s", number_of(query.until_us)
-    if query.below is not None:
-        yield "number < %s", query.below
-
-
-def _containing(text: str) -> Iterator[tuple[str, object]]:
-    term = _held(folded(text))
-    if words := pairs(term).split():
-        # Trigrams of such scripts are known to databases of some locales only; pairs to all.
-        yield "words @> %s", words
-    if not is_short(term):
-        yield r"text like %s escape '\'", f"%{_escaped(term)}%"
-
-
-def _escaped(term: str) -> str:
-    return term.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
