@@ -162,6 +162,9 @@ class PostgresCalls:
                 self._at,
                 autocommit=True,
                 connect_timeout=10,
+                # A database that is gone without a word is noticed, and not waited for.
+                keepalives_idle=10,
+                tcp_user_timeout=LOCK_SECONDS * 1_000,
                 # A plan has to know what is looked for: some texts are in every call.
                 prepare_threshold=None,
                 options=_OPTIONS,
