@@ -33,9 +33,8 @@ KILLS = 50
 class Asking:
     """Clients that ask without end, each with ids of its own, and note what was acknowledged."""
 
-    def __init__(self, tier: Ours) -> None:
-        assert tier.listening is not None
-        self._url = f"http://127.0.0.1:{tier.listening.getsockname()[1]}/predict/null"
+    def __init__(self, url: str) -> None:
+        self._url = url
         self.acknowledged: list[str] = []
         self.refused: list[int] = []
         self._over = threading.Event()
@@ -67,6 +66,11 @@ class Asking:
             thread.join()
 
 
+def of(tier: Ours) -> str:
+    assert tier.listening is not None
+    return f"http://127.0.0.1:{tier.listening.getsockname()[1]}/predict/null"
+
+
 @contextmanager
 def tier_of(folder: Path, *recording: str) -> Iterator[Ours]:
     tier = Ours(folder=folder, locate=lambda _digest: folder, recording=recording)
@@ -94,7 +98,7 @@ def proof_of(folder: Path) -> Proof:
 def killed_under_load(folder: Path, kills: int) -> None:
     """Kill the gateway again and again while clients ask; every answer must have its one line."""
     chance = random.Random(kills)
-    with tier_of(folder, "--capture", "full") as tier, Asking(tier) as asking:
+    with tier_of(folder, "--capture", "full") as tier, Asking(of(tier)) as asking:
         for _ in range(kills):
             time.sleep(chance.uniform(0.05, 0.5))
             assert tier.gateway is not None
@@ -137,7 +141,7 @@ def test_a_disk_that_fills_up_costs_answers_but_no_line_and_goes_on(
     tmp_path: Path, *, strict: bool
 ) -> None:
     more = ("--strict",) if strict else ()
-    with tier_of(tmp_path, "--capture", "full", *more) as tier, Asking(tier) as asking:
+    with tier_of(tmp_path, "--capture", "full", *more) as tier, Asking(of(tier)) as asking:
         time.sleep(0.5)
         assert tier.gateway is not None
         pid = tier.gateway.pid
