@@ -19,6 +19,7 @@ from serving.gateway.app import PUBLIC
 from serving.gateway.bodies import Headers
 from serving.gateway.callers import Callers
 from serving.gateway.dispatch import Dispatcher
+from serving.gateway.grpc import calls
 from serving.gateway.grpc import inference_pb2 as pb
 from serving.gateway.grpc.server import GrpcServer
 from tests.fakes.callers import Login, a_key, bearer
@@ -255,23 +256,62 @@ def test_every_address_asks_who_calls_unless_it_is_named_as_public() -> None:
     with_closed(work)
 
 
+def watching(here: Closed, service: str, proof: str) -> Any:
+    watch = here.grpc.channel.unary_stream(
+        "/grpc.health.v1.Health/Watch",
+        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+        response_deserializer=health_pb2.HealthCheckResponse.FromString,
+    )
+    asked = health_pb2.HealthCheckRequest(service=service)
+    return watch(asked, metadata=tuple(bearer(proof).items()))
+
+
 def test_a_watch_of_a_model_is_for_who_may_see_it() -> None:
     async def work(here: Closed) -> None:
-        watch = here.grpc.channel.unary_stream(
-            "/grpc.health.v1.Health/Watch",
-            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-            response_deserializer=health_pb2.HealthCheckResponse.FromString,
-        )
-        asked = health_pb2.HealthCheckRequest(service="docs-a")
         with pytest.raises(grpc.aio.AioRpcError) as found:
-            await watch(asked).read()
+            await watching(here, "docs-a", "").read()
         assert found.value.code() == grpc.StatusCode.UNAUTHENTICATED
-        told = tuple(bearer(here.holders[-1].proof).items())
-        seen = watch(asked, metadata=told)
+        seen = watching(here, "docs-a", here.holders[-1].proof)
         assert (await seen.read()).status == health_pb2.HealthCheckResponse.SERVING
         seen.cancel()
 
     with_closed(work)
+
+
+@pytest.mark.parametrize("left", ["", "read"], ids=["revoked", "other scopes"])
+def test_a_watch_ends_with_the_right_to_it(left: str) -> None:
+    async def work(here: Closed) -> Any:
+        seen = watching(here, "docs-a", here.holders[0].proof)
+        open_to_all = watching(here, "", "")
+        for one in (seen, open_to_all):
+            assert (await one.read()).status == health_pb2.HealthCheckResponse.SERVING
+        _, entry = a_key(here.stand.folder, "ours", "bank/*:read")
+        keys = {"ours": entry} if left else {}
+        CallersSnapshot(number=2, keys=keys, owners=OWNERS).save(here.stand.folder)
+        assert here.stand.callers.look()
+        async with asyncio.timeout(5):
+            with pytest.raises(grpc.aio.AioRpcError) as found:
+                await seen.read()
+        open_to_all.cancel()
+        return found.value.code()
+
+    codes = grpc.StatusCode
+    wanted = codes.PERMISSION_DENIED if left else codes.UNAUTHENTICATED
+    assert with_closed(work, one_key("shop/*:read")) == wanted
+
+
+def test_a_watch_that_is_refused_for_a_reason_without_a_code_says_internal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(calls.CODES, 401)
+
+    async def work(here: Closed) -> Any:
+        with pytest.raises(grpc.aio.AioRpcError) as found:
+            await watching(here, "docs-a", "").read()
+        return found.value
+
+    told = with_closed(work)
+    assert told.code() == grpc.StatusCode.INTERNAL and "needs a key" in told.details()
 
 
 def one_key(*scopes: str, **more: Any) -> Any:
