@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
 from infra.callers.issuers import KeySets, read_issuers
 from infra.callers.keys import note_used
 from infra.callers.reading import changes, contents
-from infra.callers.snapshot import CallersSnapshot, IssuerEntry
+from infra.callers.snapshot import NAME, CallersSnapshot, IssuerEntry
 from infra.ledger import Ledger
 from infra.settings import Settings
 from release.errors import SlipwayError
@@ -29,11 +30,14 @@ class CallersKeeper:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._sets = KeySets(settings.run / "issuers")
+        self._lies = _mark(settings.run / NAME)
+        """How the file was left, so that it is written again where somebody else touched it."""
+
         self._known = CallersSnapshot.load(settings.run)
         self._contents: CallersSnapshot | None = None
         self._changes = -1
         self._issuers: list[IssuerEntry] = []
-        self._mark: object = None
+        self._mark: tuple[int, ...] | None = None
         self._told: dict[str, float] = {}
         self._tell_at = time.monotonic() + USED_SECONDS
 
@@ -70,11 +74,7 @@ class CallersKeeper:
 
     def _from_file(self) -> None:
         path = self._settings.issuers_file
-        try:
-            facts = path.stat()
-            mark: object = (facts.st_mtime_ns, facts.st_ino, facts.st_size)
-        except OSError:
-            mark = ()
+        mark = _mark(path)
         if mark == self._mark:
             return
         self._mark = mark
@@ -89,14 +89,15 @@ class CallersKeeper:
         issuers = [msgspec.structs.replace(one, keys=self._sets.of(one)) for one in self._issuers]
         fresh = msgspec.structs.replace(
             base,
-            number=(known.number if known else 0) + 1,
+            number=_after(known),
             gateways=self._settings.gateways,
             issuers=issuers,
         )
-        if known is None or not fresh.same(known):
+        path = self._settings.run / NAME
+        if known is None or not fresh.same(known) or self._lies != _mark(path):
             fresh.save(self._settings.run)
             # Only now: what could not be written is tried again in the next beat.
-            self._known = fresh
+            self._known, self._lies = fresh, _mark(path)
 
     def tell(self, ledger: Ledger, used: Mapping[str, float]) -> None:
         """Note in the ledger, now and then, which keys were used."""
@@ -108,3 +109,21 @@ class CallersKeeper:
         if fresh:
             note_used(ledger, fresh)
             self._told |= fresh
+
+
+def _mark(path: Path) -> tuple[int, ...]:
+    """Say how a file lies there; nothing of one that does not."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return ()
+    return (facts.st_mtime_ns, facts.st_ino, facts.st_size)
+
+
+def _after(known: CallersSnapshot | None) -> int:
+    """Number a snapshot: after the one before, and after any that was lost with its file.
+
+    Gateways follow no number that is lower than theirs. That of a lost file is known to nobody, but
+    it was one of milliseconds that have passed.
+    """
+    return max((known.number if known else 0) + 1, int(time.time() * 1e3))
