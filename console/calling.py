@@ -14,7 +14,6 @@ from rich.table import Table
 from console.people import actor
 from infra.callers.keys import Key, Keys, NewKey
 from infra.callers.namespaces import DEFAULT, Namespaces
-from infra.callers.pepper import pepper
 from release.callers import Quota, Recording
 from release.errors import Invalid, NotFound
 from tasks.wiring import House, house
@@ -120,7 +119,7 @@ def show_namespaces(*, as_json: bool) -> None:
 
 
 def _keys(here: House) -> Keys:
-    return Keys(here.ledger, pepper(here.settings.pepper_file))
+    return Keys(here.ledger, here.settings.pepper_file)
 
 
 def _namespaces(here: House) -> Namespaces:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from infra.callers.keys import Keys, NewKey
-from infra.callers.pepper import pepper, split
+from infra.callers.pepper import split
 from infra.files import write_atomic
 from infra.ledger import Ledger
 from infra.settings import Settings
@@ -22,7 +22,7 @@ def keys_of(settings: Settings) -> Iterator[Keys]:
     """Open the keys of a home."""
     ledger = Ledger.open(settings.ledger)
     try:
-        yield Keys(ledger, pepper(settings.pepper_file))
+        yield Keys(ledger, settings.pepper_file)
     finally:
         ledger.close()
 
@@ -31,7 +31,7 @@ def keep_house_key(settings: Settings) -> None:
     """See that the home's own clients have a key that is good: a file for its owner alone.
 
     Raises:
-        Unavailable: the ledger does not answer.
+        Unavailable: the ledger does not answer, or the pepper that other keys were made under is gone.
     """
     with keys_of(settings) as keys:
         if keys.good(split(house_key(settings))[0]):

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import sqlalchemy as sa
 
 from infra.callers.namespaces import need_namespace
-from infra.callers.pepper import fresh, hashed, written
+from infra.callers.pepper import fresh, hashed, known_pepper, pepper, written
 from infra.callers.rights import HOUSE, changed, need_admin
 from infra.identity import Identity
 from infra.ledger import Ledger
@@ -69,10 +70,11 @@ class Keys:
 
     Args:
         ledger: where they are.
-        pepper: under which their secrets are kept.
+        pepper: under which their secrets are kept, or the file of it. It is read only to make a key,
+            and made only where no key is good that was made under another.
     """
 
-    def __init__(self, ledger: Ledger, pepper: bytes) -> None:
+    def __init__(self, ledger: Ledger, pepper: bytes | Path) -> None:
         self._ledger = ledger
         self._pepper = pepper
 
@@ -85,6 +87,7 @@ class Keys:
         Raises:
             Refused: `by` is no admin.
             NotFound: there is no such namespace.
+            Unavailable: the pepper that other keys were made under is gone.
         """
         with self._ledger.database.write() as connection:
             need_admin(connection, by, "make keys")
@@ -101,7 +104,8 @@ class Keys:
             raise Invalid("The key would have expired already.", "--days 90")
         need_namespace(connection, new.namespace)
         id, secret = fresh()  # noqa: A001 - the noun's own field is called so
-        row = {"id": id, "secret": hashed(self._pepper, secret), "name": new.name}
+        kept = hashed(self._peppered(connection), secret)
+        row = {"id": id, "secret": kept, "name": new.name}
         owner = {"namespace": new.namespace, "user": new.user, "tenant": new.tenant}
         limits = {"requests": new.quota.requests, "tokens": new.quota.tokens}
         when = {"expires": new.expires, "made_at": now, "used_at": 0.0, "revoked_at": 0.0}
@@ -110,6 +114,15 @@ class Keys:
         said = f"{actor} made key {id} ({new.name}) in {new.namespace}"
         changed(connection, "key-created", actor, said, {"key": id, "scopes": list(new.scopes)})
         return written(id, secret)
+
+    def _peppered(self, connection: sa.Connection) -> bytes:
+        """Give the pepper; under a fresh one every key that was made before would be void."""
+        if isinstance(self._pepper, bytes):
+            return self._pepper
+        good = table.c.revoked_at == 0, sa.or_(table.c.expires == 0, table.c.expires > time.time())
+        if not connection.scalar(sa.select(sa.func.count()).select_from(table).where(*good)):
+            return pepper(self._pepper)
+        return known_pepper(self._pepper)
 
     def list(self) -> Sequence[Key]:
         """Give every key, the newest first."""

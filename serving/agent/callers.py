@@ -8,6 +8,7 @@ import msgspec
 
 from infra.callers.issuers import KeySets, read_issuers
 from infra.callers.keys import note_used
+from infra.callers.pepper import known_pepper
 from infra.callers.reading import changes, contents
 from infra.callers.snapshot import NAME, CallersSnapshot, IssuerEntry
 from infra.ledger import Ledger
@@ -57,6 +58,10 @@ class CallersKeeper:
         except SlipwayError as error:
             failed = error
         self._publish()
+        try:
+            self._look_at_pepper()
+        except SlipwayError as error:
+            failed = error
         if failed is not None:
             raise failed
 
@@ -98,6 +103,11 @@ class CallersKeeper:
             fresh.save(self._settings.run)
             # Only now: what could not be written is tried again in the next beat.
             self._known, self._lies = fresh, _mark(path)
+
+    def _look_at_pepper(self) -> None:
+        """Raise where there are keys, and gateways could check none of them."""
+        if self._known is not None and self._known.keys and not self._settings.open:
+            known_pepper(self._settings.pepper_file)
 
     def tell(self, ledger: Ledger, used: Mapping[str, float]) -> None:
         """Note in the ledger, now and then, which keys were used."""

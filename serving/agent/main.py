@@ -9,7 +9,6 @@ from dataclasses import replace
 from types import FrameType
 
 from infra.callers.loopback import allow_open
-from infra.callers.pepper import pepper
 from infra.files import file_lock
 from infra.ledger import Ledger
 from infra.settings import Settings
@@ -205,7 +204,6 @@ def main() -> int:
     settings = Settings()
     try:
         allow_open(settings)
-        pepper(settings.pepper_file)
         # An agent before us may still be letting its processes finish.
         with file_lock(settings.run / "agent.lock", seconds=30):
             agent = Agent(settings)

@@ -7,7 +7,7 @@ from hmac import compare_digest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infra.callers.pepper import hashed, pepper, split
+from infra.callers.pepper import hashed, known_pepper, split
 from infra.callers.snapshot import CallersSnapshot, CallersWatch, KeyEntry, owner_of
 from release.callers import (
     Caller,
@@ -54,6 +54,7 @@ class Callers:
         self._watch = CallersWatch(folder)
         self._pepper_file = pepper_file
         self._pepper = b""
+        self._said = ""
         self._open = open_to_all
         self._fallback = fallback or Recording()
         self._known: dict[bytes, Pass] = {}
@@ -163,14 +164,23 @@ class Callers:
         return Pass(grant, current.owners, self._window(id, grant.quota, current.gateways))
 
     def _peppered(self) -> bytes:
+        """Give the pepper, which a gateway only reads: one of its own would prove nobody."""
         if not self._pepper and self._pepper_file is not None:
             try:
-                self._pepper = pepper(self._pepper_file)
+                self._pepper = known_pepper(self._pepper_file)
             except SlipwayError as error:
+                self._say(str(error))
                 raise Refusal(503, "This gateway cannot check keys.", retry=5) from error
+            self._said = ""
         if not self._pepper:
             raise Refusal(503, "This gateway has no pepper to check keys by.", retry=5)
         return self._pepper
+
+    def _say(self, what: str) -> None:
+        """Say what is amiss, once: whoever only tries keys must not fill the log."""
+        if what != self._said:
+            sys.stderr.write(f"gateway: {what}\n")
+            self._said = what
 
     def _window(self, id: str, quota: Quota, gateways: int) -> Window | None:  # noqa: A002
         if not (quota.requests or quota.tokens):

@@ -17,7 +17,7 @@ from infra.identity import Identities, Identity
 from infra.ledger import Ledger, schema
 from infra.settings import Settings
 from release.callers import Capture, Quota, Recording, WhenFull
-from release.errors import Conflict, Invalid, NotFound, Refused, Unsafe
+from release.errors import Conflict, Invalid, NotFound, Refused, Unavailable, Unsafe
 from release.policy import ROLES
 
 PEPPER = b"p" * 32
@@ -208,3 +208,20 @@ def test_only_loopback_may_be_open(tmp_path: Path, host: str, *, ours: bool) -> 
         with pytest.raises(Refused, match="loopback alone"):
             allow_open(settings)
     allow_open(Settings(home=tmp_path, host=host))
+
+
+def test_a_pepper_that_is_gone_is_replaced_only_where_no_key_was_made_under_it(
+    ledger: Ledger, ada: Identity, tmp_path: Path
+) -> None:
+    path = tmp_path / "pepper"
+    keys = Keys(ledger, path)
+    made = keys.create(NEW, by=ada)
+    path.unlink()
+    with pytest.raises(Unavailable, match="no pepper at .* no key can be proven"):
+        keys.create(NEW, by=ada)
+    assert not path.exists()
+    # What needs none works without it; and with no key left, another pepper voids nobody.
+    (only,) = keys.list()
+    keys.revoke(only.id, by=ada)
+    assert split(keys.create(NEW, by=ada))[0] != split(made)[0]
+    assert len(path.read_bytes()) == 32

@@ -25,7 +25,7 @@ from infra.identity import Identities
 from infra.ledger import Ledger
 from infra.settings import Settings, inherited
 from release.callers import Capture, Recording
-from release.errors import Invalid
+from release.errors import Invalid, Unavailable
 from release.releases import Desired
 from serving.agent.callers import CallersKeeper
 from tests.fakes.callers import ISSUER, Login
@@ -148,6 +148,20 @@ def test_a_snapshot_is_written_only_where_it_says_something_new(
     assert CallersSnapshot.load(settings.run) == second
 
 
+def test_an_agent_says_that_keys_are_worthless_without_their_pepper(
+    home: tuple[Settings, Ledger],
+) -> None:
+    settings, ledger = home
+    keeper = CallersKeeper(settings)
+    keeper.keep(ledger)
+    Keys(ledger, settings.pepper_file).for_the_house(NEW)
+    keeper.keep(ledger)
+    settings.pepper_file.unlink()
+    with pytest.raises(Unavailable, match="no pepper at"):
+        keeper.keep(ledger)
+    assert not settings.pepper_file.exists()
+
+
 @pytest.mark.parametrize("how", ["lost", "cut", "old"])
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_file_that_is_lost_or_older_than_the_ledger_is_written_again_at_once(
@@ -157,7 +171,7 @@ def test_a_file_that_is_lost_or_older_than_the_ledger_is_written_again_at_once(
     keeper, path = CallersKeeper(settings), settings.run / NAME
     keeper.keep(ledger)
     old = path.read_bytes()
-    keys = Keys(ledger, b"p" * 32)
+    keys = Keys(ledger, settings.pepper_file)
     revoked = keys.for_the_house(NEW).split("_")[1]
     keeper.keep(ledger)
     # A gateway that runs: whatever it knows it follows no lower number.

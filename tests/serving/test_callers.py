@@ -531,6 +531,23 @@ def test_nobody_is_let_in_before_it_is_known_who_may() -> None:
     with_closed(work, one_key("default/*:infer"))
 
 
+def test_a_gateway_without_the_pepper_says_so_and_makes_none(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    async def work(here: Closed) -> None:
+        asked: dict[str, Any] = {"json": {"text": "beta"}, "headers": bearer(here.holders[0].proof)}
+        post, path = here.stand.client.post, here.stand.folder / "pepper"
+        kept = path.read_bytes()
+        path.unlink()
+        told = [(await post("/predict/plain", **asked)).status_code for _ in range(3)]
+        assert told == [503, 503, 503] and not path.exists()
+        assert capfd.readouterr().err.count("gateway: There is no pepper at") == 1
+        path.write_bytes(kept)
+        assert (await post("/predict/plain", **asked)).status_code == 200
+
+    with_closed(work, one_key("default/*:infer"))
+
+
 def test_a_namespace_says_what_is_recorded_of_its_endpoints() -> None:
     async def work(here: Closed) -> None:
         callers = here.stand.callers
