@@ -25,7 +25,7 @@ import msgspec
 
 from infra.callers.snapshot import IssuerEntry
 from infra.files import write_atomic
-from release.callers import scopes_of
+from release.callers import Quota, scopes_of
 from release.errors import Invalid, SlipwayError, Unavailable
 
 ALGORITHMS = (
@@ -80,6 +80,7 @@ def _check(path: Path, one: IssuerEntry) -> None:
     if not 0 <= one.leeway <= 300 or not 1 <= one.refresh <= 86_400:
         raise Invalid(f"{path}: leeway must be within 0..300 s and refresh within 1..86400 s.")
     scopes_of(one.grants)
+    Quota(requests=one.requests, tokens=one.tokens)
 
 
 def public_keys(content: bytes) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """Tells the gateways of one host who may call, and the ledger which keys were used."""
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -14,9 +15,16 @@ from infra.callers.snapshot import NAME, CallersSnapshot, IssuerEntry
 from infra.ledger import Ledger
 from infra.settings import Settings
 from release.errors import SlipwayError
+from release.releases import GatewayStatus
 
 USED_SECONDS = 30.0
 """How often the ledger hears which keys were used."""
+
+HOSTS_SECONDS = 2.0
+"""How often it is asked which gateways other hosts have."""
+
+GONE_SECONDS = 3_600.0
+"""Gateways of a host that has said nothing for so long have no part of quotas any more."""
 
 
 class CallersKeeper:
@@ -26,15 +34,21 @@ class CallersKeeper:
 
     Args:
         settings: where they lie.
+        agent: whose gateways these are.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, agent: str = "") -> None:
         self._settings = settings
         self._sets = KeySets(settings.run / "issuers")
         self._lies = _mark(settings.run / NAME)
         """How the file was left, so that it is written again where somebody else touched it."""
 
         self._known = CallersSnapshot.load(settings.run)
+        self._agent = agent
+        self._shares = (known.first, known.gateways) if (known := self._known) else (0, 1)
+        """Place of our first gateway among all, and how many there are."""
+
+        self._hosts_at = -HOSTS_SECONDS
         self._contents: CallersSnapshot | None = None
         self._changes = -1
         self._issuers: list[IssuerEntry] = []
@@ -76,6 +90,11 @@ class CallersKeeper:
         if self._contents is None or number != self._changes:
             # Numbered before it is read: what changes meanwhile is read once more.
             self._contents, self._changes = contents(ledger), number
+        if time.monotonic() - self._hosts_at >= HOSTS_SECONDS:
+            others = _others(ledger.gateways(), self._agent, time.time() - GONE_SECONDS)
+            before = sum(many for agent, many in others.items() if agent < self._agent)
+            self._shares = (before, sum(others.values()) + self._settings.gateways)
+            self._hosts_at = time.monotonic()
 
     def _from_file(self) -> None:
         path = self._settings.issuers_file
@@ -92,10 +111,12 @@ class CallersKeeper:
         if base is None:
             return
         issuers = [msgspec.structs.replace(one, keys=self._sets.of(one)) for one in self._issuers]
+        first, gateways = self._shares
         fresh = msgspec.structs.replace(
             base,
             number=_after(known),
-            gateways=self._settings.gateways,
+            first=first,
+            gateways=max(gateways, first + self._settings.gateways),
             issuers=issuers,
         )
         path = self._settings.run / NAME
@@ -119,6 +140,13 @@ class CallersKeeper:
         if fresh:
             note_used(ledger, fresh)
             self._told |= fresh
+
+
+def _others(said: Iterable[GatewayStatus], agent: str, since: float) -> dict[str, int]:
+    """Count the gateways of each other agent that was heard of since some moment."""
+    names = {one.gateway for one in said if one.at >= since}
+    hosts = (one.partition("/")[0] for one in names)
+    return Counter(one for one in hosts if one != agent)
 
 
 def _mark(path: Path) -> tuple[int, ...]:

@@ -46,7 +46,7 @@ class Agent:
         self._replicas = Replicas(settings, self._places)
         self._gateways = Gateways(settings, self._places, self.name)
         self._anchoring = Anchoring(settings, self.name)
-        self._callers = CallersKeeper(settings)
+        self._callers = CallersKeeper(settings, self.name)
         self._observed: tuple[object, object] | None = None
         self._observed_at = 0.0
 

@@ -111,7 +111,11 @@ async def serve(given: argparse.Namespace, ending: Ending) -> None:
     secrets = given.secrets or given.journal.parent / "secrets" / "calls"
     keeper = Keeper(JournalWriter(given.journal, given.name), Signer(secrets))
     callers = Callers(
-        given.folder, given.pepper, open_to_all=given.open, fallback=_recording(given)
+        given.folder,
+        given.pepper,
+        open_to_all=given.open,
+        fallback=_recording(given),
+        place=given.place,
     )
     recorder = CallRecorder(keeper, Vault(secrets), callers.policy)
     watch = Watch(given.folder)
@@ -197,6 +201,9 @@ def main() -> int:
     parser.add_argument("--journal", type=Path, required=True, help="folder of journals")
     parser.add_argument("--secrets", type=Path, help="folder of the call record's secrets")
     parser.add_argument("--pepper", type=Path, help="file of the pepper that keys are kept under")
+    parser.add_argument(
+        "--place", type=int, default=0, help="which of its host's gateways this is, from 0 on"
+    )
     parser.add_argument(
         "--open", action="store_true", help="ask nobody who they are; loopback only"
     )

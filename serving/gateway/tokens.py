@@ -14,7 +14,7 @@ from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jws import extract_compact
 
 from infra.callers.snapshot import IssuerEntry
-from release.callers import Caller, Grant, Scope, scopes_of
+from release.callers import Caller, Grant, Quota, Scope, scopes_of
 from release.errors import Invalid
 from serving.gateway.refusing import Refusal
 
@@ -90,7 +90,9 @@ class Issuer:
         if not (subject and caller.user):
             raise unbelieved(f"it has no sub, or no {entry.user}")
         scopes = (*self._grants, *_scopes(claims.get(entry.scopes)))
-        return Grant(caller=caller, scopes=scopes, expires=float(claims["exp"]) + entry.leeway)
+        quota = Quota(requests=entry.requests, tokens=entry.tokens)
+        until = float(claims["exp"]) + entry.leeway
+        return Grant(caller=caller, scopes=scopes, quota=quota, expires=until)
 
 
 def peeked(token: str) -> tuple[Mapping[str, Any], str]:

@@ -26,7 +26,7 @@ from infra.ledger import Ledger
 from infra.settings import Settings, inherited
 from release.callers import Capture, Recording
 from release.errors import Invalid, Unavailable
-from release.releases import Desired
+from release.releases import Desired, GatewayStatus
 from serving.agent.callers import CallersKeeper
 from tests.fakes.callers import ISSUER, Login
 from tests.serving.conftest import ROOT, Tiny
@@ -146,6 +146,31 @@ def test_a_snapshot_is_written_only_where_it_says_something_new(
     # Without a ledger, and for another agent, it stays as it was.
     CallersKeeper(settings).keep(None)
     assert CallersSnapshot.load(settings.run) == second
+
+
+def test_hosts_of_one_ledger_share_quotas_without_a_gap(home: tuple[Settings, Ledger]) -> None:
+    settings, ledger = home
+    now, hosts = time.time(), {"anton": 2, "berta": 1, "carla": 3}
+    for agent, many in hosts.items():
+        said = [
+            GatewayStatus(gateway=f"{agent}/g{n}", endpoint=endpoint, generation=1, at=now)
+            for n in range(many)
+            for endpoint in ("docs", "shop")
+        ]
+        ledger.observe(said, (), agent)
+    gone = GatewayStatus(gateway="adam/g1", endpoint="docs", generation=1, at=now - 7_200)
+    ledger.observe([gone], (), "adam")
+    places: list[int] = []
+    for agent, many in hosts.items():
+        here = settings.model_copy(update={"home": settings.home / agent, "gateways": many})
+        CallersKeeper(here, agent).keep(ledger)
+        found = CallersSnapshot.load(here.run)
+        assert found is not None and found.gateways == 6
+        places += range(found.first, found.first + many)
+        # Without the ledger it stays so.
+        CallersKeeper(here, agent).keep(None)
+        assert CallersSnapshot.load(here.run) == found
+    assert sorted(places) == list(range(6))
 
 
 def test_an_agent_says_that_keys_are_worthless_without_their_pepper(

@@ -11,6 +11,7 @@ from itertools import product
 from typing import Any
 
 import grpc
+import msgspec
 import pytest
 from grpc_health.v1 import health_pb2
 
@@ -478,6 +479,54 @@ def test_tokens_asked_over_grpc_are_of_the_same_quota() -> None:
         return int(answer.status_code)
 
     assert with_closed(work, one_key("default/*:infer", tokens=1)) == 429
+
+
+def token_quota(stand: Stand) -> tuple[CallersSnapshot, list[Holder]]:
+    login = Login()
+    # Another token of the same subject is not another caller.
+    tokens = [login.token(["default/*:infer"], jti=jti) for jti in ("a", "b")]
+    tokens.append(login.token(["default/*:infer"], sub="bob"))
+    issuers = [login.entry(requests=3)]
+    return CallersSnapshot(number=1, issuers=issuers), [Holder(one) for one in tokens]
+
+
+def test_an_issuers_quota_is_each_subjects_whatever_its_token() -> None:
+    async def work(here: Closed) -> list[int]:
+        told = []
+        for place in (0, 1, 0, 1, 0, 2):
+            headers = bearer(here.holders[place].proof)
+            post = here.stand.client.post
+            answer = await post("/predict/plain", json={"text": "beta"}, headers=headers)
+            told.append(answer.status_code)
+        current = CallersSnapshot.load(here.stand.folder)
+        assert current is not None
+        msgspec.structs.replace(current, number=2).save(here.stand.folder)
+        assert here.stand.callers.look()
+        answer = await post(
+            "/predict/plain", json={"text": "b"}, headers=bearer(here.holders[0].proof)
+        )
+        return [*told, answer.status_code]
+
+    assert with_closed(work, token_quota) == [200, 200, 200, 429, 429, 200, 429]
+
+
+@pytest.mark.parametrize(("first", "place", "allowed"), [(0, 0, 1), (0, 1, 0), (1, 0, 0)])
+def test_a_gateway_lets_in_its_own_part_of_a_quota(first: int, place: int, allowed: int) -> None:
+    """One request a minute among four gateways is the first one's to let in."""
+
+    async def work(here: Closed) -> int:
+        here.stand.callers = Callers(here.stand.folder, here.stand.folder / "pepper", place=place)
+        assert here.stand.callers.look()
+        here.stand.app = here.stand._app()
+        asked: dict[str, Any] = {"json": {"text": "beta"}, "headers": bearer(here.holders[0].proof)}
+        told = [(await here.stand.client.post("/predict/plain", **asked)) for _ in range(3)]
+        return sum(one.status_code == 200 for one in told)
+
+    def make(stand: Stand) -> Any:
+        snapshot, holders = one_key("default/*:infer", requests=1)(stand)
+        return msgspec.structs.replace(snapshot, gateways=4, first=first), holders
+
+    assert with_closed(work, make) == allowed
 
 
 def test_a_new_snapshot_ends_what_it_does_not_name_and_keeps_what_was_used_up() -> None:
