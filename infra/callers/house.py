@@ -14,6 +14,9 @@ from infra.ledger import Ledger
 from infra.settings import Settings
 
 OWN = "this home"
+MAY = ("*/*:infer", "*/*:read", "*/*:metrics")
+"""What the home's own clients do: `slipway traffic`, the demo, and a Prometheus beside it."""
+
 FIRST = "first"
 
 
@@ -31,13 +34,12 @@ def keep_house_key(settings: Settings) -> None:
     """See that the home's own clients have a key that is good: a file for its owner alone.
 
     Raises:
-        Unavailable: the ledger does not answer, or the pepper that other keys were made under is gone.
+        Unavailable: the ledger does not answer, or the pepper of other keys is gone.
     """
     with keys_of(settings) as keys:
-        if keys.good(split(house_key(settings))[0]):
+        if keys.good(split(house_key(settings))[0], MAY):
             return
-        scopes = ("*/*:infer", "*/*:read")
-        made = keys.for_the_house(NewKey(name=OWN, scopes=scopes))
+        made = keys.for_the_house(NewKey(name=OWN, scopes=MAY))
     settings.house_key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_atomic(settings.house_key, made.encode(), mode=0o600)
 

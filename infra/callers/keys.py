@@ -13,7 +13,7 @@ from infra.callers.rights import HOUSE, changed, need_admin
 from infra.identity import Identity
 from infra.ledger import Ledger
 from infra.ledger.schema import keys as table
-from release.callers import UNLIMITED, Quota, scopes_of
+from release.callers import UNLIMITED, Action, Quota, scopes_of
 from release.errors import Conflict, Invalid, NotFound
 
 LONGEST = 200
@@ -47,7 +47,9 @@ class NewKey:
             raise Invalid("A key needs a name.", "say what it is for")
         if not self.scopes:
             raise Invalid("A key needs a scope: without one it may do nothing.", "--scope …")
-        scopes_of(self.scopes)
+        for one in scopes_of(self.scopes):
+            if one.action is Action.METRICS and not one.everywhere:
+                raise Invalid(f"{one} allows nothing: metrics are of all.", "--scope '*/*:metrics'")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +72,8 @@ class Keys:
 
     Args:
         ledger: where they are.
-        pepper: under which their secrets are kept, or the file of it. It is read only to make a key,
-            and made only where no key is good that was made under another.
+        pepper: under which their secrets are kept, or the file of it. It is read only to make a
+            key, and made only where no key is good that was made under another.
     """
 
     def __init__(self, ledger: Ledger, pepper: bytes | Path) -> None:
@@ -130,10 +132,10 @@ class Keys:
             rows = connection.execute(sa.select(table).order_by(table.c.made_at.desc())).mappings()
             return [_key(row) for row in rows]
 
-    def good(self, id: str) -> bool:  # noqa: A002 - the noun's own field is called so
-        """Whether a key is there, not revoked and not expired."""
+    def good(self, id: str, scopes: Sequence[str] = ()) -> bool:  # noqa: A002 - as above
+        """Whether a key is there, has these scopes, and is neither revoked nor expired."""
         found = next((one for one in self.list() if one.id == id), None)
-        if found is None or found.revoked_at:
+        if found is None or found.revoked_at or set(scopes) - set(found.made.scopes):
             return False
         return not found.made.expires or found.made.expires > time.time()
 

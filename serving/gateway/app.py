@@ -23,8 +23,8 @@ from serving.gateway.table import Table
 Send = Callable[[Message], Awaitable[None]]
 Handler = Callable[[Ask], Awaitable[Response]]
 
-PUBLIC = ("/v2/health/live", "/v2/health/ready", "/metrics", "/openapi.json")
-"""Answered to whoever asks: none of it says anything of an endpoint but what it counts."""
+PUBLIC = ("/v2/health/live", "/v2/health/ready", "/openapi.json")
+"""Answered to whoever asks: none of it says anything of an endpoint or a caller."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

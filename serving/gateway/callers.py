@@ -17,7 +17,7 @@ from release.callers import (
     Quota,
     Recording,
     WhenFull,
-    scopes_of,
+    known_scopes,
 )
 from release.errors import SlipwayError
 from serving.gateway.bodies import Headers
@@ -232,7 +232,7 @@ def _proof(headers: Headers) -> str:
 def _grant(id: str, entry: KeyEntry) -> Grant:  # noqa: A002 - the key's own field is called so
     return Grant(
         caller=Caller(id=id, namespace=entry.namespace, user=entry.user, tenant=entry.tenant),
-        scopes=scopes_of(entry.scopes),
+        scopes=known_scopes(entry.scopes),
         quota=Quota(requests=entry.requests, tokens=entry.tokens),
         expires=entry.expires,
     )

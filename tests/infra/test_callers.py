@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from infra.callers.house import first_key, house_key, keep_house_key
+from infra.callers.house import MAY, OWN, first_key, house_key, keep_house_key, keys_of
 from infra.callers.keys import Keys, NewKey
 from infra.callers.loopback import allow_open, is_loopback
 from infra.callers.namespaces import Namespaces
@@ -111,6 +111,7 @@ def test_only_an_active_admin_says_who_may_call(keys: Keys, ledger: Ledger, ada:
         {"scopes": ()},
         {"scopes": ("everything",)},
         {"scopes": ("default/*:own",)},
+        {"scopes": ("default/*:metrics",)},
         {"name": ""},
         {"name": "x" * 201},
         {"user": "a\nb"},
@@ -170,11 +171,27 @@ def test_a_home_makes_its_own_key_once_and_the_first_one_once(tmp_path: Path) ->
     keep_house_key(settings)
     assert house_key(settings) == own
     assert settings.house_key.stat().st_mode & 0o777 == 0o600
+    # One of before, which may do less, is followed by another.
+    with keys_of(settings) as keys:
+        assert keys.good(split(own)[0], MAY) and not keys.good(split(own)[0], ("*/*:dance",))
+        older = keys.for_the_house(NewKey(name=OWN, scopes=MAY[:2]))
+    settings.house_key.write_text(older)
+    keep_house_key(settings)
+    own, older = house_key(settings), own
+    assert own != older
     # A ledger that does not know it, and a key that was revoked, are met with another.
     for path in tmp_path.glob("ledger.db*"):
         path.unlink()
     keep_house_key(settings)
     assert house_key(settings) != own
+
+
+def test_a_prometheus_beside_a_home_scrapes_it_as_the_docs_say() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operator.md").read_text()
+    (named,) = re.findall(r"authorization: {credentials_file: (\S+)}", page)
+    home = Settings.model_fields["home"].default
+    assert Path(named).absolute() == Settings(home=home).house_key
+    assert "*/*:metrics" in MAY
 
 
 def test_a_pepper_is_made_once_and_is_long_enough(tmp_path: Path) -> None:

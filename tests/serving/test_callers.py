@@ -16,6 +16,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from infra.callers.snapshot import CallersSnapshot, KeyEntry, NamespaceEntry
+from release.callers import Action
 from serving.gateway.app import PUBLIC
 from serving.gateway.bodies import Headers
 from serving.gateway.callers import Callers
@@ -33,6 +34,8 @@ SERVED = ("docs-a", "docs-b", "docs-c", "plain")
 ASKED = (*SERVED, "docs-z")
 """The last is not there."""
 
+ACTIONS = [(one,) for one in Action]
+
 Answer = tuple[str, Any]
 """`in`, `unproven` or `refused`; and what a list lists."""
 
@@ -47,6 +50,9 @@ class Holder:
     actions: frozenset[str] = field(default_factory=frozenset)
     proven: bool = True
 
+    def may_all(self, action: str) -> bool:
+        return self.namespace == self.pattern == "*" and action in self.actions
+
     def may(self, endpoint: str, action: str) -> bool:
         owned = self.namespace in ("*", OWNERS.get(endpoint, "default"))
         return owned and fnmatchcase(endpoint, self.pattern) and action in self.actions
@@ -56,23 +62,24 @@ def some_holders(stand: Stand) -> tuple[CallersSnapshot, list[Holder]]:
     """Every grant of a few namespaces, patterns and sets of actions; by key, and by token."""
     login, keys, found = Login(), dict[str, KeyEntry](), list[Holder]()
     patterns = ("*", "docs-*", "docs-a", "*-b", "plain", "docs")
-    roles = [(), ("infer",), ("read",), ("infer", "read"), ("calls",)]
+    roles = [(), *(tuple(one) for one in ACTIONS), ("infer", "read"), ("read", "metrics")]
     for number, (namespace, pattern, can) in enumerate(
         product(("default", "shop", "bank", "*"), patterns, roles)
     ):
-        scopes = [f"{namespace}/{pattern}:{action}" for action in can]
+        # An action of another version allows nothing, and takes nothing away.
+        scopes = [f"{namespace}/{pattern}:{action}" for action in (*can, "dance")]
         named = f"k{number:04}"
         key, keys[named] = a_key(stand.folder, named, *scopes)
         proof = key if number % 4 else login.token(scopes)
         found.append(Holder(proof, namespace, pattern, frozenset(can)))
-    every = ("*/*:infer", "*/*:read")
+    every = tuple(f"*/*:{action}" for action in Action)
     over, keys["over"] = a_key(stand.folder, "over", *every, expires=time.time() - 1)
     gone, _ = a_key(stand.folder, "gone", *every)
     good, keys["good"] = a_key(stand.folder, "good", *every)
     late = login.token(every, exp=int(time.time()) - 60)
     wrong = ("", over, gone, good[:-1] + "x", good.swapcase(), late, Login().token(every), "slw__")
     found += [Holder(proof, proven=False) for proof in wrong]
-    found.append(Holder(good, "*", "*", frozenset(("infer", "read"))))
+    found.append(Holder(good, "*", "*", frozenset(Action)))
     namespaces = {"shop": _entry(), "bank": _entry()}
     snapshot = CallersSnapshot(
         number=1, keys=keys, owners=OWNERS, namespaces=namespaces, issuers=[login.entry()]
@@ -187,6 +194,28 @@ READS: Mapping[str, Ask] = {
 }
 
 
+WHOLE: Mapping[str, Ask] = {
+    "metrics": lambda here, _, proof: here.http("GET", "/metrics", proof),
+    "read": lambda here, _, proof: here.http("GET", "/-/status", proof),
+}
+"""What is about all endpoints at once."""
+
+
+ASKS = {"infer": POSTS, "read": READS}
+"""What is about one endpoint, by action and protocol."""
+
+
+async def _tried(here: Closed) -> AsyncIterator[tuple[Holder, object, str, str, bool]]:
+    """Try everything as everybody: who, what, of which kind, what was said, whether they may."""
+    for one, name, (action, of) in product(here.holders, ASKED, ASKS.items()):
+        for protocol, ask in of.items():
+            said, _ = await ask(here, name, one.proof)
+            yield one, (name, action, protocol), "", said, one.may(name, action)
+    for one, (action, ask) in product(here.holders, WHOLE.items()):
+        said, _ = await ask(here, "", one.proof)
+        yield one, action, "all ", said, one.may_all(action)
+
+
 async def _listed(here: Closed, proof: str) -> Mapping[str, tuple[str, set[str]]]:
     """Ask every list that there is; give who is on each."""
     index = await here.http("POST", "/v2/repository/index", proof)
@@ -212,17 +241,15 @@ async def _listed(here: Closed, proof: str) -> Mapping[str, tuple[str, set[str]]
 def test_nobody_is_let_in_or_refused_wrongly_over_any_protocol() -> None:
     """Key × role × namespace × endpoint × protocol, held against the test's own account."""
 
+    assert ASKS.keys() | WHOLE.keys() == set(Action)
+
     async def work(here: Closed) -> tuple[Counter[str], list[object]]:
         counts, wrong = Counter[str](), list[object]()
-        for one, name in product(here.holders, ASKED):
-            asks = [("infer", POSTS), ("read", READS)]
-            for action, (protocol, ask) in ((a, each) for a, of in asks for each in of.items()):
-                said, _ = await ask(here, name, one.proof)
-                may = "in" if one.may(name, action) else "refused"
-                wanted = may if one.proven else "unproven"
-                counts[wanted] += 1
-                if said != wanted:
-                    wrong.append((one, name, action, protocol, said, wanted))
+        async for one, what, kind, said, may in _tried(here):
+            wanted = ("in" if may else "refused") if one.proven else "unproven"
+            counts[kind + wanted] += 1
+            if said != wanted:
+                wrong.append((one, what, said, wanted))
         for one in here.holders:
             seen = {name for name in SERVED if one.may(name, "read")}
             for protocol, found in (await _listed(here, one.proof)).items():
@@ -233,6 +260,7 @@ def test_nobody_is_let_in_or_refused_wrongly_over_any_protocol() -> None:
 
     counts, wrong = with_closed(work)
     assert wrong == []
+    assert counts["all in"] > 5 and counts["all refused"] > 200 and counts["all unproven"] > 10
     assert counts["in"] > 500 and counts["refused"] > 500 and counts["unproven"] > 500
 
 
@@ -404,7 +432,7 @@ def test_a_caller_is_what_was_proven_whatever_the_client_says() -> None:
             ("", "", ""),
         ]
         assert [one.namespace for one in records[:2]] == ["shop", "shop"]
-        metrics = (await here.stand.client.get("/metrics")).text
+        metrics = here.stand.metrics.render().decode()
         assert "mallory" not in metrics and "malice" not in metrics
         counted = 'slipway_tenant_requests_total{namespace="default",tenant="acme"} 2.0'
         assert counted in metrics
