@@ -103,10 +103,10 @@ class Gateway:
         started, who = time.monotonic(), NOBODY
         try:
             address, named = self._find(scope["path"])
-            address.allow(scope["method"])
             if not address.public:
                 who = self._callers.prove(headers)
-                _let_in(who, address, named)
+            address.allow(scope["method"])
+            _let_in(who, address, named)
             ask = Ask(id=request_id, headers=headers, receive=receive, named=named, who=who)
             found = await address.handler(ask)
         except Refusal as error:
@@ -143,7 +143,7 @@ class Gateway:
             known=endpoint in self._table.endpoints,
             id=request_id,
             protocol=address.protocol,
-            caller=who.caller,
+            caller=None if who is NOBODY else who.caller,
             started=started,
         )
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -24,10 +25,11 @@ from serving.gateway.dispatch import Dispatcher
 from serving.gateway.grpc import calls
 from serving.gateway.grpc import inference_pb2 as pb
 from serving.gateway.grpc.server import GrpcServer
+from tests.fakes.call_lines import refused_in
 from tests.fakes.callers import Login, a_key, bearer
 from tests.fakes.wire_replica import Stand, standing, variant
 from tests.serving.test_grpc import SERVICE, Client
-from tests.serving.tier import body
+from tests.serving.tier import Tier, body
 
 OWNERS = {"docs-a": "shop", "docs-b": "bank", "docs-c": "shop"}
 SERVED = ("docs-a", "docs-b", "docs-c", "plain")
@@ -429,7 +431,6 @@ def test_a_caller_is_what_was_proven_whatever_the_client_says() -> None:
         records = here.stand.records
         assert [(one.caller, one.user, one.tenant) for one in records] == [
             *[("ours", "ann", "acme")] * 3,
-            ("", "", ""),
         ]
         assert [one.namespace for one in records[:2]] == ["shop", "shop"]
         metrics = here.stand.metrics.render().decode()
@@ -440,6 +441,48 @@ def test_a_caller_is_what_was_proven_whatever_the_client_says() -> None:
         assert 'slipway_refusals_total{outcome="unproven"} 1.0' in metrics
 
     with_closed(work, one_key("shop/*:infer", user="ann", tenant="acme"))
+
+
+def test_calls_that_prove_nobody_are_counted_exactly_and_fill_no_disk() -> None:
+    async def work(here: Closed) -> None:
+        stand, good = here.stand, here.holders[0].proof
+        for number in range(40):
+            proof = ("", "slw_none_x", good + "x")[number % 3]
+            for name in ("docs-a", "docs-z"):
+                said, _ = await POSTS["predict"](here, name, proof)
+                assert said == "unproven"
+            assert (await POSTS["grpc"](here, "docs-b", proof))[0] == "unproven"
+            assert (await here.http("GET", "/predict/docs-a", proof))[0] == "unproven"
+        # What is no call of a model is none that the record should have.
+        assert (await here.http("GET", "/v2/models/docs-a", ""))[0] == "unproven"
+        for ask in (POSTS["predict"], POSTS["grpc"]):
+            assert (await ask(here, "docs-b", good))[0] == "refused"
+        assert [one.status for one in stand.records] == [403, 403]
+        unproven, journals = stand.recorder.unproven, stand.folder / "journal"
+        unproven.tick(now=time.time() + 9)
+        assert refused_in(journals) == []
+        unproven.tick(now=time.time() + 11)
+        unproven.tick(now=time.time() + 30)
+        (told,) = refused_in(journals)
+        assert told["refused"] == 160
+        assert told["unproven"] == {"docs-a": 80, "": 40, "docs-b": 40}
+        assert told["since"] <= told["until"]
+
+    with_closed(work, one_key("shop/*:infer"))
+
+
+def test_a_gateway_that_ends_tells_how_many_proved_nobody(tmp_path: Path) -> None:
+    tier = Tier(folder=tmp_path, locate=lambda _: tmp_path, open=False)
+    CallersSnapshot(number=1).save(tmp_path)
+    (tmp_path / "pepper").write_bytes(b"p" * 32)
+    try:
+        tier.start_gateway()
+        told = [tier.ask("beta", model="docs").status_code for _ in range(3)]
+        assert told == [401] * 3 and refused_in(tmp_path / "journal") == []
+    finally:
+        tier.stop()
+    (found,) = refused_in(tmp_path / "journal")
+    assert (found["refused"], found["unproven"]) == (3, {"": 3})
 
 
 @pytest.mark.parametrize("user", ["ann", "bob", ""])

@@ -115,7 +115,7 @@ class Service:
             known=request.model_name in self._table.endpoints,
             id=asking.id,
             protocol="grpc",
-            caller=asking.who.caller,
+            caller=None if asking.who is NOBODY else asking.who.caller,
             started=asking.started,
         )
 
