@@ -13,8 +13,8 @@ overwriting `sealed` with as many dashes, and every later line still verifies; n
 move.
 
 Beside calls lie other lines, in the same chain: `{"segment":…}` heads each segment, `{"window":…}`
-sums up what came since the window before, `{"refused":…}` counts calls that could have no line, or, with `"unproven"`, by endpoint those that
-proved nobody.
+sums up what came since the window before, `{"refused":…}` counts calls that could have no line or,
+with `unproven`, those of each endpoint that proved nobody.
 """
 
 from collections.abc import Sequence

@@ -166,7 +166,12 @@ class _Way:
                 raise _Moved from error
             return Failure(kind="gone", message=error.message)
         except ReplicaProblem as error:
-            return Failure(kind=error.kind, message=error.message, wait=error.wait_seconds)
+            return Failure(
+                kind=error.kind,
+                message=error.message,
+                wait=error.wait_seconds,
+                predicted=error.predicted,
+            )
         except TimeoutError:
             said = f"{arm.ref} did not answer within {seconds * 1e3:.0f} ms."
             return Failure(kind="timeout", message=said)
@@ -179,9 +184,10 @@ class _Way:
             return await self._finish(canary, first, counted=self._count(canary, first))
         champion = self._route.stable
         if champion is None:
-            self._endpoint.learn(self._route.generation, failed=not first.clients_fault)
+            if not first.predicted:
+                self._endpoint.learn(self._route.generation, failed=first.blames)
             return await self._finish(canary, first, counted=self._count(canary, first))
-        self._failed = None if first.clients_fault else canary
+        self._failed = canary if first.blames else None
         try:
             second = await self._ask(champion, self._left(), wait=True)
         except _Moved:
@@ -197,12 +203,13 @@ class _Way:
             # Nobody knows that the champion would have taken it.
             return await self._finish(champion, second, counted=self._count(champion, second))
         full = isinstance(second, Failure) and first.kind == second.kind == Kind.OVERLOADED
-        if not full:
+        if not (full or first.predicted):
             # Where both are full it is the host that is.
             self._endpoint.learn(self._route.generation, failed=True)
         rescued = isinstance(second, Answer)
         self._metrics.stood_in_for(self._route.endpoint, canary, first.kind, rescued=rescued)
-        counted = [Share(digest=canary.digest, requests=1, failures=1, rescued=int(rescued))]
+        failure = Share(digest=canary.digest, requests=1, failures=1, rescued=int(rescued))
+        counted = [] if first.predicted else [failure]
         if not rescued:
             counted += self._count(champion, second)
         return await self._finish(
@@ -211,9 +218,7 @@ class _Way:
 
     def _count(self, arm: Variant, outcome: _Outcome) -> tuple[Share, ...]:
         if isinstance(outcome, Failure):
-            if outcome.clients_fault:
-                return ()
-            return (_failure_of(arm),)
+            return (_failure_of(arm),) if outcome.blames else ()
         slow = (time.monotonic() - self._started) * 1e3 > self._guard.slow_ms
         return (Share(digest=arm.digest, requests=1, slow=int(slow)),)
 
