@@ -113,6 +113,7 @@ class KeySets:
         self._due: dict[str, float] = {}
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+        self._closed = False
 
     def watch(self, issuers: Iterable[IssuerEntry]) -> None:
         """Keep fetching the keys of these from now on."""
@@ -134,14 +135,21 @@ class KeySets:
         name = sha256(f"{issuer.issuer}\n{issuer.jwks}".encode()).hexdigest()[:32]
         return self._folder / f"{name}.json"
 
+    def close(self) -> None:
+        """Fetch nothing more, and wait a moment for what is being fetched."""
+        self._closed = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout=1.0)
+
     def _run(self) -> None:
-        while True:
+        while not self._closed:
             self._wake.wait(timeout=1.0)
             self._wake.clear()
             with self._lock:
                 issuers = self._issuers
             for one in issuers:
-                if time.monotonic() >= self._due.get(one.jwks, 0.0):
+                if not self._closed and time.monotonic() >= self._due.get(one.jwks, 0.0):
                     self.refresh(one)
 
     def refresh(self, issuer: IssuerEntry) -> bool:

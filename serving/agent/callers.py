@@ -56,6 +56,10 @@ class CallersKeeper:
         self._told: dict[str, float] = {}
         self._tell_at = time.monotonic() + USED_SECONDS
 
+    def close(self) -> None:
+        """Fetch no keys of issuers any more."""
+        self._sets.close()
+
     def keep(self, ledger: Ledger | None) -> None:
         """Hand gateways a new snapshot, if it says anything new.
 

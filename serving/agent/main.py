@@ -68,6 +68,7 @@ class Agent:
             time.sleep(max(0.01, pause - (time.monotonic() - started)))
         self._gateways.stop()
         self._replicas.stop()
+        self._callers.close()
 
     def beat(self) -> None:
         """Look once at what is desired, make it so, and say what is seen."""

@@ -54,8 +54,8 @@ class Failure:
     def blames(self) -> bool:
         """Whether it speaks against the arm, whichever it is.
 
-        An estimate does not: it is made against a canary's shorter time, and of few batches where it
-        has just started. What is slow shows in the answers that come.
+        An estimate does not: it is made against a canary's shorter time, and of few batches where
+        it has just started. What is slow shows in the answers that come.
         """
         return not self.clients_fault and not self.predicted
 

@@ -188,7 +188,7 @@ class Scheduler:
             self._compute(number, engine, batch[:half], started)
             self._compute(number, engine, batch[half:], started)
             return
-        # Only what was computed, in one go: a batch that failed and was halved says nothing of pace.
+        # Only what was computed in one go: a batch that failed and was halved is no pace.
         self._backlog.learn(sum(map(len, ids)), took)
         before = self._counted[number]
         self._counted[number] = Load(

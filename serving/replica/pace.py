@@ -10,8 +10,8 @@ MEMORY = 0.9
 """How much of the batches before stays in the estimate with each batch."""
 
 MOST_TIMES = 4.0
-"""A batch that took more times what was expected counts as so many: whatever stalled it once, such as
-a host that was paused, is no pace. Where that lasts, the estimate follows within a few batches."""
+"""A batch that took more times what was expected counts as so many: whatever stalled it once, such
+as a host that was paused, is no pace. Where that lasts, the estimate follows in a few batches."""
 
 
 @dataclass(slots=True)

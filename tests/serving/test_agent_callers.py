@@ -7,8 +7,10 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -249,8 +251,20 @@ class _Jwks(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+@pytest.fixture
+def kept() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    yield
+    assert [one.name for one in threading.enumerate() if one.name == "jwks"] == []
+
+
 def test_keys_of_an_issuer_are_fetched_beside_and_the_last_good_ones_stay(
-    home: tuple[Settings, Ledger], capfd: pytest.CaptureFixture[str]
+    home: tuple[Settings, Ledger], capfd: pytest.CaptureFixture[str], kept: ExitStack
 ) -> None:
     settings, ledger = home
     login = Login("one")
@@ -260,7 +274,7 @@ def test_keys_of_an_issuer_are_fetched_beside_and_the_last_good_ones_stay(
     thread.start()
     try:
         issuers_file(settings, f"http://127.0.0.1:{server.server_port}/keys", refresh=1.0)
-        keeper = CallersKeeper(settings)
+        keeper = kept.enter_context(closing(CallersKeeper(settings)))
 
         def known() -> list[str]:
             keeper.keep(ledger)
@@ -281,7 +295,7 @@ def test_keys_of_an_issuer_are_fetched_beside_and_the_last_good_ones_stay(
     until(lambda: "does not answer" in capfd.readouterr().err, 15)
     assert known() == ["two"]
     # An agent that starts while the issuer is away knows them as well.
-    keeper = CallersKeeper(settings)
+    keeper = kept.enter_context(closing(CallersKeeper(settings)))
     assert known() == ["two"]
 
 
