@@ -113,7 +113,7 @@ class KeySets:
         self._due: dict[str, float] = {}
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._closed = False
+        self._closing = threading.Event()
 
     def watch(self, issuers: Iterable[IssuerEntry]) -> None:
         """Keep fetching the keys of these from now on."""
@@ -137,19 +137,19 @@ class KeySets:
 
     def close(self) -> None:
         """Fetch nothing more, and wait a moment for what is being fetched."""
-        self._closed = True
+        self._closing.set()
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout=1.0)
 
     def _run(self) -> None:
-        while not self._closed:
+        while not self._closing.is_set():
             self._wake.wait(timeout=1.0)
             self._wake.clear()
             with self._lock:
                 issuers = self._issuers
             for one in issuers:
-                if not self._closed and time.monotonic() >= self._due.get(one.jwks, 0.0):
+                if not self._closing.is_set() and time.monotonic() >= self._due.get(one.jwks, 0.0):
                     self.refresh(one)
 
     def refresh(self, issuer: IssuerEntry) -> bool:

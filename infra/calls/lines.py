@@ -93,7 +93,8 @@ class CallLine(msgspec.Struct, frozen=True, kw_only=True):
 
     queue_us: int = 0
     rule: str = ""
-    """Name of the routing rule that chose; empty where none did."""
+    """By which rule the variant was chosen: `pinned`, `sole`, `split:user`, `split:call`,
+    `split:header`, `hurried`, `lapsed`, `tripped`; empty where none was."""
 
     sequence: int
     """1, 2, 3, … within the gateway's journal, for ever."""

@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 
 from infra.calls.lines import Share
+from release.routes import Rule
 from release.variants import Variant
 from serving.gateway.calling import Call, Recorder, Reply
 from serving.gateway.metrics import Metrics
@@ -78,6 +79,7 @@ class _Way:
         self._guard = endpoint.route.guard
         self._asked: Variant | None = None
         self._asked_at = started
+        self._rule = ""
         self._drawn = False
         """Whether the split chose the arm: only such requests say which of two arms is better."""
 
@@ -133,16 +135,19 @@ class _Way:
     def _choose(self) -> Variant:
         call = self._call
         if call.version is not None:
+            self._rule = Rule.PINNED
             if arm := self._endpoint.version(call.version):
                 return arm
             served = ", ".join(str(one.version) for one in self._route.variants) or "none"
             said = f"{self._route.endpoint} does not serve version {call.version}."
             raise Refusal(404, said, f"it serves {served}")
-        stable = self._route.stable
+        stable, rule = self._route.stable, self._endpoint.rule()
         if stable is not None and self._left() < 2 * self._guard.canary_ms / 1e3:
             # Too little time to try a canary and still be answered by the champion. Such requests
             # are no evidence: the canary meets none of their kind.
+            self._rule = Rule.HURRIED if rule is Rule.SPLIT else rule
             return stable
+        self._rule = f"{rule}:{call.by}" if rule is Rule.SPLIT and call.by else rule
         if arm := self._endpoint.choose(call.key):
             self._drawn = True
             return arm
@@ -254,6 +259,7 @@ class _Way:
             why=why,
             started=self._started,
             until=self._deadline,
+            rule=self._rule,
         )
 
     def _measure(self, arm: Variant, outcome: _Outcome) -> None:

@@ -94,6 +94,7 @@ class CallRecorder:
         why: str,
         started: float,
         until: float,
+        rule: str = "",
     ) -> Awaitable[None] | None:
         """Write what became of a call; see `Recorder`."""
         namespace, recording = self._policy(route.endpoint)
@@ -128,6 +129,7 @@ class CallRecorder:
                 outcome="ok" if failure is None else failure.kind,
                 protocol=call.protocol,
                 queue_us=int(answer.queue_ms * 1e3) if answer else 0,
+                rule=rule,
                 sequence=self._keeper.writer.sequence + 1,
                 status=200 if failure is None else status_of(failure.kind),
                 tenant=call.caller.tenant,

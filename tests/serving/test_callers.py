@@ -503,6 +503,8 @@ def test_the_proven_user_decides_the_arm_and_no_header(user: str) -> None:
                 "/predict/plain", json={"text": "x"}, headers=headers
             )
             found.add(int(answer.headers["x-slipway-version"]) - 10)
+        by = "split:user" if user else "split:call"
+        assert {one.rule for one in here.stand.records} == {by}
         return found
 
     found = with_closed(work, one_key("default/*:infer", user=user))

@@ -92,9 +92,11 @@ class Service:
             status = status_of(self._pool, endpoint)
             outputs.allow(names, status.task if status else "")
         items = items_of(request)
+        key, by = asking.who.key(asking.headers, asking.id)
         call = Call(
             id=asking.id,
-            key=asking.who.key(asking.headers, asking.id),
+            key=key,
+            by=by,
             texts=items.texts,
             ids=items.ids,
             deadline_ms=asking.deadline_ms(),
