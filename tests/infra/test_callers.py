@@ -18,7 +18,7 @@ from infra.ledger import Ledger, schema
 from infra.settings import Settings
 from release.callers import Capture, Quota, Recording, WhenFull
 from release.errors import Conflict, Invalid, NotFound, Refused, Unavailable, Unsafe
-from release.policy import ROLES
+from release.policy import ROLES, Releasing
 
 PEPPER = b"p" * 32
 NEW = NewKey(name="app", scopes=("default/*:infer",))
@@ -99,6 +99,7 @@ def test_only_an_active_admin_says_who_may_call(keys: Keys, ledger: Ledger, ada:
             lambda who=other: spaces.create("shop", Recording(), by=who),
             lambda who=other: spaces.set("default", Recording(), by=who),
             lambda who=other: spaces.give("docs", "default", by=who),
+            lambda who=other: spaces.release_by("default", Releasing(), by=who),
         ):
             with pytest.raises(Refused, match=other.name):
                 work()
@@ -158,6 +159,22 @@ def test_namespaces_own_endpoints_and_say_what_is_recorded(ledger: Ledger, ada: 
     with pytest.raises(NotFound, match="no namespace 'bank'"):
         spaces.give("docs", "bank", by=ada)
     assert [one.kind for _, one in ledger.events(model="docs")] == ["endpoint-given"] * 2
+
+
+def test_a_namespace_says_how_its_endpoints_are_released(ledger: Ledger, ada: Identity) -> None:
+    spaces = Namespaces(ledger, Recording())
+    spaces.create("shop", Recording(), by=ada)
+    spaces.give("docs", "shop", by=ada)
+    assert spaces.releases("docs") == Releasing()
+    shop = Releasing(policy="strict", roles=("admin", "release-manager"))
+    spaces.release_by("shop", shop, by=ada)
+    assert (spaces.releases("docs"), spaces.releases("other")) == (shop, Releasing())
+    spaces.release_by("default", Releasing(roles=("admin",)), by=ada)
+    assert spaces.releases("other").roles == ("admin",)
+    spaces.release_by("shop", Releasing(), by=ada)
+    assert spaces.releases("docs") == Releasing()
+    with pytest.raises(NotFound):
+        spaces.release_by("bank", shop, by=ada)
 
 
 def test_a_home_makes_its_own_key_once_and_the_first_one_once(tmp_path: Path) -> None:
