@@ -37,7 +37,7 @@ def test_a_namespace_says_who_approves_over_whatever_policy_and_floor() -> None:
     assert Policy.parse(POLICY, floor=floors("", Releasing().floor)) == Policy.parse(POLICY)
     for wrong in ({"policy": "../x"}, {"roles": ("king",)}):
         with pytest.raises(Invalid):
-            Releasing(**wrong)  # type: ignore[arg-type]
+            Releasing(**wrong)
 
 
 def test_how_a_variant_is_served_is_part_of_it() -> None:
