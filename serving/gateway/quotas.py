@@ -107,5 +107,8 @@ class Window:
 
 
 def _full(most: int, what: str, wait: float) -> Refusal:
+    if not most:
+        said = f"This gateway has no part of this caller's {what} a minute: they are too few."
+        return Refusal(429, said, "connect anew, or have the quota raised", retry=1)
     said = f"This caller has used up its {most} {what} a minute at this gateway."
     return Refusal(429, said, f"try again in {wait:.0f} s", retry=max(1.0, wait))

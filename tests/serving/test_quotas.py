@@ -54,6 +54,12 @@ def test_gateways_share_a_quota_to_the_last_and_never_more(whole: int, gateways:
     assert let_in == whole
 
 
+def test_a_gateway_without_a_part_does_not_say_that_waiting_helps() -> None:
+    with pytest.raises(Refusal, match="no part of this caller's requests") as refused:
+        Window(quota=Part(requests=0)).enter(10.0)
+    assert (refused.value.status, refused.value.retry) == (429, 1)
+
+
 def test_a_window_in_which_nothing_is_left_is_idle() -> None:
     window = Window(quota=Part(requests=1))
     assert window.idle(10.0) and not _enters(window, 10.0)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -34,13 +35,13 @@ def find(text: str) -> list[Spot]:
     return [Spot(kind="PERSON", start=at, end=at + 6, score=1.0)] if at >= 0 else []
 
 
-def write(writer: JournalWriter, vault: Vault, text: str, **more: object) -> None:
+def write(writer: JournalWriter, vault: Vault, text: str, **more: Any) -> None:
     output = msgspec.Raw(msgspec.json.encode(more.pop("output", [])))
     payload = Payload(input=[text], output=output, salt=os.urandom(16).hex())
     plain = msgspec.json.encode(payload)
     commitment = sha256(plain).hexdigest()
     key, sealed = vault.seal("default", AT, plain, commitment)
-    named = {"capture": "redacted", "at": AT, **more}
+    named: dict[str, Any] = {"capture": "redacted", "at": AT, **more}
     line = a_call(writer.sequence + 1, commitment=commitment, key=key, **named)
     writer.write(line, sealed)
 
