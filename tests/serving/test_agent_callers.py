@@ -15,9 +15,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import httpx
+import psutil
 import pytest
 
 from infra.callers import issuers as fetching
+from infra.callers.house import house_key, keep_house_key
 from infra.callers.issuers import KeySets, public_keys, read_issuers
 from infra.callers.keys import Keys, NewKey, note_used
 from infra.callers.namespaces import Namespaces
@@ -71,6 +74,17 @@ def test_running_gateways_follow_keys_within_a_second_and_outlive_the_ledger(hos
     keys.revoke(other.split("_")[1], by=ada)
     # Twelve answers of either gateway in a row take their time as well.
     _within(1.5, host, other, 401)
+    # The home's own key collects metrics, and nobody does without one.
+    keep_house_key(host.settings)
+    house = {"authorization": f"Bearer {house_key(host.settings)}"}
+    until(lambda: httpx.get(f"{host.url}/metrics", headers=house).status_code == 200, 5)
+    assert httpx.get(f"{host.url}/metrics").status_code == 401
+    commands = [psutil.Process(pid).cmdline() for pid in host.processes("gateway.main")]
+    places = [command[command.index("--place") + 1] for command in commands]
+    assert sorted(places) == ["0", "1"]
+    # A snapshot that somebody takes away is there again within seconds.
+    (host.settings.run / "callers.json").unlink()
+    until((host.settings.run / "callers.json").exists, 5)
     mode = (host.settings.run / "callers.json").stat().st_mode
     assert stat.S_IMODE(mode) == 0o600
     assert stat.S_IMODE(host.settings.pepper_file.stat().st_mode) == 0o600
