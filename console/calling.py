@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -14,12 +14,13 @@ from rich.table import Table
 from console.people import actor
 from infra.callers.keys import Key, Keys, NewKey
 from infra.callers.namespaces import DEFAULT, Namespaces
-from infra.callers.pepper import pepper
 from release.callers import Quota, Recording
 from release.errors import Invalid, NotFound
+from release.policy import Releasing
 from tasks.wiring import House, house
 
 DAY = 86_400
+Noun = TypeVar("Noun", Recording, Releasing)
 
 
 def make_key(
@@ -68,15 +69,18 @@ def show_keys(*, as_json: bool) -> None:
     Console().print(table)
 
 
-def make_namespace(name: str, asked: Mapping[str, Any]) -> None:
+def make_namespace(name: str, asked: Mapping[str, Any], releasing: Mapping[str, Any]) -> None:
     """Make a namespace."""
     here = house()
+    releases = _changed(Releasing(), releasing)
     _namespaces(here).create(name, _changed(here.settings.recording, asked), by=actor(here))
+    if releases != Releasing():
+        _namespaces(here).release_by(name, releases, by=actor(here))
     sys.stdout.write(f"{name} is there\n")
 
 
-def change_namespace(name: str, asked: Mapping[str, Any]) -> None:
-    """Change what a namespace records.
+def change_namespace(name: str, asked: Mapping[str, Any], releasing: Mapping[str, Any]) -> None:
+    """Change what a namespace records, and how it releases.
 
     Raises:
         NotFound: there is none of this name.
@@ -85,7 +89,11 @@ def change_namespace(name: str, asked: Mapping[str, Any]) -> None:
     known = _namespaces(here).list().get(name)
     if known is None:
         raise NotFound(f"There is no namespace {name[:80]!r}.", "see slipway namespaces list")
-    _namespaces(here).set(name, _changed(known, asked), by=actor(here))
+    releases = _namespaces(here).releasing().get(name, Releasing())
+    if _says(releasing):
+        _namespaces(here).release_by(name, _changed(releases, releasing), by=actor(here))
+    if _says(asked) or not _says(releasing):
+        _namespaces(here).set(name, _changed(known, asked), by=actor(here))
     sys.stdout.write(f"{name} is set\n")
 
 
@@ -99,10 +107,11 @@ def give(endpoint: str, name: str) -> None:
 def show_namespaces(*, as_json: bool) -> None:
     """List namespaces."""
     here = _namespaces(house())
-    owners = here.owners()
+    owners, releasing = here.owners(), here.releasing()
     found = {
         name: {
             **asdict(recording),
+            **asdict(releasing.get(name, Releasing())),
             "endpoints": sorted(one for one, owner in owners.items() if owner == name),
         }
         for name, recording in here.list().items()
@@ -110,25 +119,41 @@ def show_namespaces(*, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(found, indent=1) + "\n")
         return
-    table = Table("name", "captures", "of", "strict", "when full", "days", "owns", box=None)
+    table = Table(
+        "name",
+        "captures",
+        "of",
+        "strict",
+        "when full",
+        "days",
+        "owns",
+        "policy",
+        "approves",
+        box=None,
+    )
     for name, one in found.items():
         owns = ", ".join(one["endpoints"]) or ("the rest" if name == DEFAULT else "–")
         strict = "yes" if one["strict"] else "no"
         words = (name, one["capture"], f"{one['sample']:.0%}", strict, one["when_full"])
-        table.add_row(*words, str(one["days"]), owns)
+        by = one["policy"] or "its own", ", ".join(one["roles"]) or "by policy"
+        table.add_row(*words, str(one["days"]), owns, *by)
     Console().print(table)
 
 
 def _keys(here: House) -> Keys:
-    return Keys(here.ledger, pepper(here.settings.pepper_file))
+    return Keys(here.ledger, here.settings.pepper_file)
 
 
 def _namespaces(here: House) -> Namespaces:
     return Namespaces(here.ledger, here.settings.recording)
 
 
-def _changed(recording: Recording, asked: Mapping[str, Any]) -> Recording:
-    return replace(recording, **{name: one for name, one in asked.items() if one is not None})
+def _says(asked: Mapping[str, Any]) -> bool:
+    return any(one is not None for one in asked.values())
+
+
+def _changed(noun: Noun, asked: Mapping[str, Any]) -> Noun:
+    return replace(noun, **{name: one for name, one in asked.items() if one is not None})
 
 
 def _plain(one: Key) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Who calls models: `slipway keys` and `slipway namespaces`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,6 +25,13 @@ Strict = Annotated[
     bool | None, typer.Option("--strict/--no-strict", help="Answer once a line is on the disk.")
 ]
 Full = Annotated[WhenFull | None, typer.Option(help="What to do with what cannot be recorded.")]
+By = Annotated[
+    str | None, typer.Option(help="Policy of endpoints that have none of their own; '' for none.")
+]
+Approvers = Annotated[
+    list[str] | None,
+    typer.Option("--approver", help="Role that alone approves releases; '' leaves it to policies."),
+]
 Days = Annotated[int | None, typer.Option(help="For how long calls are kept.")]
 
 
@@ -81,12 +88,14 @@ def create_namespace(
     strict: Strict = None,
     when_full: Full = None,
     days: Days = None,
+    policy: By = None,
+    approver: Approvers = None,
 ) -> None:
     """Make a namespace."""
     from console.calling import make_namespace
 
     named = {"capture": capture, "sample": sample, "strict": strict, "days": days}
-    make_namespace(name, {**named, "when_full": when_full})
+    make_namespace(name, {**named, "when_full": when_full}, _releasing(policy, approver))
 
 
 @namespaces.command("set")
@@ -97,12 +106,19 @@ def set_namespace(
     strict: Strict = None,
     when_full: Full = None,
     days: Days = None,
+    policy: By = None,
+    approver: Approvers = None,
 ) -> None:
-    """Say what of a namespace's calls is recorded; what is not named stays."""
+    """Say what of its calls is recorded, and how it releases; what is not named stays."""
     from console.calling import change_namespace
 
     named = {"capture": capture, "sample": sample, "strict": strict, "days": days}
-    change_namespace(name, {**named, "when_full": when_full})
+    change_namespace(name, {**named, "when_full": when_full}, _releasing(policy, approver))
+
+
+def _releasing(policy: str | None, approvers: list[str] | None) -> dict[str, Any]:
+    roles = None if approvers is None else tuple(one for one in approvers if one)
+    return {"policy": policy, "roles": roles}
 
 
 @namespaces.command()

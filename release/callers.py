@@ -6,6 +6,7 @@ itself. A namespace owns endpoints, models and keys, and says what of its calls 
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -82,8 +83,8 @@ class Action(StrEnum):
     READ = "read"
     """See that it is there, what it serves and whether it is ready."""
 
-    CALLS = "calls"
-    """Read its part of the call record."""
+    METRICS = "metrics"
+    """Collect what gateways counted, which names endpoints and tenants: of all or of none."""
 
 
 _SCOPE = re.compile(
@@ -182,6 +183,15 @@ class Grant:
     def may_all(self, action: Action) -> bool:
         """Whether an action is allowed on every endpoint, of every namespace."""
         return any(one.action is action and one.everywhere for one in self.scopes)
+
+
+def known_scopes(texts: Iterable[str]) -> tuple[Scope, ...]:
+    """Read the scopes that there are; others, such as a later version's, allow nothing."""
+    found = []
+    for one in texts:
+        with suppress(Invalid):
+            found.append(Scope.parse(one))
+    return tuple(found)
 
 
 def scopes_of(texts: Iterable[str]) -> tuple[Scope, ...]:

@@ -12,7 +12,8 @@ class Tally:
     requests: int = 0
     failures: int = 0
     """Errors, timeouts and refusals of what the champion would have accepted; a request that the
-    champion rescued is a failure of the canary all the same."""
+    champion rescued is a failure of the canary all the same. What an arm refused only because it
+    foresaw a late answer is no request of it."""
 
     slow: int = 0
     """Answers that took longer than the guard's limit."""

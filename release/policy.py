@@ -10,7 +10,7 @@ from release.errors import Invalid
 from release.gates import Gate
 from release.plan import Plan, Step
 from release.routes import Guard, Serving
-from release.variants import Recipe
+from release.variants import NAME, Recipe
 
 ROLES = ("admin", "release-manager", "requester", "viewer", "auditor")
 """What an identity may be. An auditor reads the call record, and an admin as well."""
@@ -90,9 +90,9 @@ class Policy:
 
     @property
     def floor_gates(self) -> tuple[Gate, ...]:
-        """Those of `gates` that the platform's floor added: the last ones."""
-        _, _, floor = self.text.partition(_FLOOR)
-        added = len(reading.toml(floor, "floor").get("gates", []))
+        """Those of `gates` that floors added: the last ones."""
+        _, *floors = self.text.split(_FLOOR)
+        added = sum(len(reading.toml(one, "floor").get("gates", [])) for one in floors)
         return self.gates[len(self.gates) - added :]
 
     @classmethod
@@ -101,7 +101,8 @@ class Policy:
 
         Args:
             text: the team's TOML.
-            floor: the platform's TOML: `[approval] count` is a minimum, its gates are added.
+            floor: TOML of the platform, and of a namespace, as `floors` joins them: `[approval]
+                count` is a minimum, `[approval] roles` are the only ones, gates are added.
 
         Raises:
             Invalid: naming the table, the value and the limit.
@@ -129,20 +130,23 @@ class Policy:
         )
         if not policy.gates:
             raise Invalid("The policy has no [[gates]].", "no evidence never passes")
-        return policy._under(floor) if floor.strip() else policy
+        for one in floor.split(_FLOOR):
+            policy = policy._under(one) if one.strip() else policy
+        return policy
 
     def _under(self, floor: str) -> Self:
         data = reading.toml(floor, "floor")
         reading.known(data, "floor", {"gates", "approval"})
         approval = reading.table(data, "approval")
-        reading.known(approval, "floor [approval]", {"count"})
+        reading.known(approval, "floor [approval]", {"count", "roles"})
         count = max(
             self.approval.count, reading.whole(approval.get("count", 0), "floor [approval] count")
         )
+        roles = _approval(approval).roles if "roles" in approval else self.approval.roles
         return replace(
             self,
             gates=(*self.gates, *_gates(data.get("gates", []))),
-            approval=replace(self.approval, count=count),
+            approval=replace(self.approval, count=count, roles=roles),
             text=f"{self.text}{_FLOOR}{floor}",
         )
 
@@ -153,10 +157,39 @@ class Policy:
         return cls.parse(team, floor=floor)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Releasing:
+    """What a namespace says of releases of the endpoints that it owns."""
+
+    policy: str = ""
+    """Name of the policy for what has none of its own; empty where it names none."""
+
+    roles: tuple[str, ...] = ()
+    """Who may approve, whatever the policy says; empty leaves it to that."""
+
+    def __post_init__(self) -> None:
+        if self.policy and not NAME.fullmatch(self.policy):
+            raise Invalid(
+                f"A policy's name must be 1 to 63 of a-z, 0-9, '-', '_', not {self.policy[:80]!r}."
+            )
+        ApprovalRule(roles=self.roles)
+
+    @property
+    def floor(self) -> str:
+        """The floor that it lays under a policy, as TOML; empty where it demands nothing."""
+        named = ", ".join(f'"{one}"' for one in self.roles)
+        return f"[approval]\nroles = [{named}]\n" if self.roles else ""
+
+
+def floors(*texts: str) -> str:
+    """Join floors, the first one lowest, as `Policy.parse` takes them."""
+    return _FLOOR.join(one for one in texts if one.strip())
+
+
 _TABLES = {"suite", "variants", "gates", "approval", "plan", "live", "serving"}
 
 _FLOOR = "\n\x1e floor\n"
-"""Between a team's policy and the floor over it; no TOML may hold this control character."""
+"""Between a team's policy and each floor under it; no TOML may hold this control character."""
 
 
 def _recipes(value: object) -> tuple[Recipe, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, Self
 
@@ -79,6 +80,28 @@ class Serving:
             raise Invalid(
                 f"[serving] tune cannot be {self.tune!r:.40}.", f"it is {' or '.join(TUNES)}"
             )
+
+
+class Rule(StrEnum):
+    """By which rule a request met the arm that it met."""
+
+    PINNED = "pinned"
+    """The client named a version."""
+
+    SOLE = "sole"
+    """No canary has a share."""
+
+    SPLIT = "split"
+    """The canary's share divided them; a line adds by what: `split:user`, `:call`, `:header`."""
+
+    HURRIED = "hurried"
+    """The client leaves too little time to try a canary first."""
+
+    LAPSED = "lapsed"
+    """The lease on the canary's share has run out."""
+
+    TRIPPED = "tripped"
+    """The gateway has cut the canary off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

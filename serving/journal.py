@@ -12,7 +12,7 @@ numbered without gaps. What cannot be written is refused, never dropped.
 import errno
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,14 +93,22 @@ class JournalWriter:
         if line.counted:
             _add(self._tallies, line.endpoint, line.counted)
 
-    def write_refused(self, calls: int, since: float) -> None:
+    def write_refused(
+        self, calls: int, since: float, *, unproven: Mapping[str, int] | None = None
+    ) -> None:
         """Say how many calls were refused because they could not be written.
+
+        Args:
+            calls: how many.
+            since: seconds since the epoch.
+            unproven: by endpoint, where they were refused because they proved nobody instead.
 
         Raises:
             NoRoom: there is no room for this either.
         """
         told = {"refused": calls, "since": since, "until": time.time()}
-        self._append_other(_encode(told))
+        why = {"unproven": unproven} if unproven else {}
+        self._append_other(_encode(told | why))
 
     def due(self, now: float) -> bool:
         """Whether the present window should be closed."""

@@ -37,8 +37,11 @@ class Erasure:
     user: str = ""
     """Or all of this user's."""
 
+    calls: tuple[str, ...] = ()
+    """Or these calls' alone, each as `gateway/sequence`."""
+
     def __post_init__(self) -> None:
-        if bool(self.day) == bool(self.user):
+        if sum(map(bool, (self.day, self.user, self.calls))) != 1:
             raise Invalid("Give a day or a user, and not both.", "--day 2026-11-26, or --user ann")
         if not self.why:
             raise Invalid("An erasure needs a reason.", "--why …")
@@ -46,12 +49,16 @@ class Erasure:
     @property
     def what(self) -> str:
         """Name it as the record of erasures does."""
+        if self.calls:
+            return f"{len(self.calls)} calls"
         return self.day or f"user:{self.user}"
 
-    def covers(self, call: CallLine) -> bool:
+    def covers(self, call: CallLine, gateway: str) -> bool:
         """Whether a call's payload is to be erased."""
         if call.namespace != self.namespace:
             return False
+        if self.calls:
+            return f"{gateway}/{call.sequence}" in self.calls
         return call.user == self.user if self.user else call.key == f"{self.namespace}/{self.day}"
 
 
@@ -77,7 +84,7 @@ def erase(here: House, by: Identity, erasure: Erasure) -> list[tuple[str, int]]:
     found = [
         one
         for one in payloads(here.settings.journal, erasure.namespace)
-        if erasure.covers(one.call)
+        if erasure.covers(one.call, one.gateway)
     ]
     if erasure.day:
         vault.destroy(erasure.namespace, erasure.day)
@@ -100,7 +107,7 @@ def _forget(here: House, erasure: Erasure, until_us: int) -> None:
     try:
         asked = Query(namespace=erasure.namespace, user=erasure.user or None, until_us=until_us)
         for hit in every(store, asked):
-            if erasure.covers(hit.line):
+            if erasure.covers(hit.line, hit.gateway):
                 calls.setdefault(hit.gateway, []).append(hit.line.sequence)
         store.forget(calls)
     finally:
@@ -117,7 +124,10 @@ def verify(here: House) -> list[Proof]:
     vault, public = Vault(secrets), Signer(secrets).public
     events = [event for _, event in here.ledger.events(kinds=(ERASING, REMOVED))]
     erasures = {
-        (str(one.data["namespace"]), str(one.data["what"])) for one in events if one.kind == ERASING
+        (str(one.data["namespace"]), what)
+        for one in events
+        if one.kind == ERASING
+        for what in (str(one.data["what"]), *(f"call:{it}" for it in one.data.get("calls", ())))
     }
     filed = list(_filed(here))
     found = []
@@ -167,7 +177,12 @@ def _note(
     here: House, by: Identity, erasure: Erasure, kind: str, verb: str, count: int | None
 ) -> None:
     much = "payloads" if count is None else f"{count} payloads"
-    data = {"namespace": erasure.namespace, "what": erasure.what, "why": erasure.why}
+    data: dict[str, object] = {
+        "namespace": erasure.namespace,
+        "what": erasure.what,
+        "why": erasure.why,
+        **({"calls": list(erasure.calls)} if erasure.calls else {}),
+    }
     here.ledger.note(
         Event(
             kind=kind,

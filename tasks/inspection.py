@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from evaluation.suites import Suite, load_suite
+from infra.callers.namespaces import Namespaces
 from infra.ledger import one_at_a_time
 from release.errors import Conflict, Invalid, NotFound, SlipwayError, Unavailable
 from release.gates import FEWEST
-from release.policy import Policy
+from release.policy import Policy, floors
 from release.releases import Desired
 from release.variants import Candidate, Task
 from serving.replica.answers import OUTSIDE, tags_of
@@ -60,22 +61,31 @@ class Inspected:
 
 
 def read_policy(house: House, request: Request) -> tuple[Policy, Path]:
-    """Read the policy that a request names, with the platform's floor under it.
+    """Read the policy that a request names, with the platform's and the namespace's floor under it.
+
+    Where it names none it is the model's own, and where there is none of it the namespace's.
 
     Returns:
-        The policy, and the folder of its suite; a relative path starts at the policy's file.
+        The policy, and the folder of its suite; a relative path starts at the policy's file, and
+        `{model}` in it is the model's name.
     """
-    kept = house.settings.root / "policies" / f"{request.model}.toml"
+    folder = house.settings.root / "policies"
+    says = Namespaces(house.ledger, house.settings.recording).releases(request.model)
+    kept = folder / f"{request.model}.toml"
+    if says.policy and not kept.exists():
+        kept = folder / f"{says.policy}.toml"
     path = request.policy or kept
-    floor = house.settings.root / "policies" / "floor.toml"
+    floor = folder / "floor.toml"
     try:
         text = _text(path)
     except OSError as error:
         hint = "give one with --policy FILE"
         raise NotFound(f"No policy of {request.model} can be read at {path}.", hint) from error
-    policy = Policy.parse(text, floor=_text(floor) if floor.exists() else "")
+    under = floors(_text(floor) if floor.exists() else "", says.floor)
+    policy = Policy.parse(text, floor=under)
+    suite = policy.suite.replace("{model}", request.model)
     try:
-        where = (path.parent / Path(policy.suite).expanduser()).resolve()
+        where = (path.parent / Path(suite).expanduser()).resolve()
     except RuntimeError as error:
         # An unknown user behind a tilde, or links that lead in a circle.
         hint = "see [suite] path"

@@ -64,6 +64,8 @@ HOMES = {
     "scipy": {"evaluation"},
     "matplotlib": {"evaluation"},
     "jinja2": {"evaluation"},
+    "presidio_analyzer": {"infra/personal.py"},
+    "spacy": {"infra/personal.py"},
 }
 """Each heavy dependency to where it may be imported."""
 

@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from infra.callers.keys import Keys, NewKey
-from infra.callers.pepper import pepper, split
+from infra.callers.pepper import split
 from infra.files import write_atomic
 from infra.ledger import Ledger
 from infra.settings import Settings
 
 OWN = "this home"
+MAY = ("*/*:infer", "*/*:read", "*/*:metrics")
+"""What the home's own clients do: `slipway traffic`, the demo, and a Prometheus beside it."""
+
 FIRST = "first"
 
 
@@ -22,7 +25,7 @@ def keys_of(settings: Settings) -> Iterator[Keys]:
     """Open the keys of a home."""
     ledger = Ledger.open(settings.ledger)
     try:
-        yield Keys(ledger, pepper(settings.pepper_file))
+        yield Keys(ledger, settings.pepper_file)
     finally:
         ledger.close()
 
@@ -31,13 +34,12 @@ def keep_house_key(settings: Settings) -> None:
     """See that the home's own clients have a key that is good: a file for its owner alone.
 
     Raises:
-        Unavailable: the ledger does not answer.
+        Unavailable: the ledger does not answer, or the pepper of other keys is gone.
     """
     with keys_of(settings) as keys:
-        if keys.good(split(house_key(settings))[0]):
+        if keys.good(split(house_key(settings))[0], MAY):
             return
-        scopes = ("*/*:infer", "*/*:read")
-        made = keys.for_the_house(NewKey(name=OWN, scopes=scopes))
+        made = keys.for_the_house(NewKey(name=OWN, scopes=MAY))
     settings.house_key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_atomic(settings.house_key, made.encode(), mode=0o600)
 

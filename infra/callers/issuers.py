@@ -25,7 +25,7 @@ import msgspec
 
 from infra.callers.snapshot import IssuerEntry
 from infra.files import write_atomic
-from release.callers import scopes_of
+from release.callers import Quota, scopes_of
 from release.errors import Invalid, SlipwayError, Unavailable
 
 ALGORITHMS = (
@@ -80,6 +80,7 @@ def _check(path: Path, one: IssuerEntry) -> None:
     if not 0 <= one.leeway <= 300 or not 1 <= one.refresh <= 86_400:
         raise Invalid(f"{path}: leeway must be within 0..300 s and refresh within 1..86400 s.")
     scopes_of(one.grants)
+    Quota(requests=one.requests, tokens=one.tokens)
 
 
 def public_keys(content: bytes) -> list[dict[str, Any]]:
@@ -112,6 +113,7 @@ class KeySets:
         self._due: dict[str, float] = {}
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+        self._closing = threading.Event()
 
     def watch(self, issuers: Iterable[IssuerEntry]) -> None:
         """Keep fetching the keys of these from now on."""
@@ -133,14 +135,21 @@ class KeySets:
         name = sha256(f"{issuer.issuer}\n{issuer.jwks}".encode()).hexdigest()[:32]
         return self._folder / f"{name}.json"
 
+    def close(self) -> None:
+        """Fetch nothing more, and wait a moment for what is being fetched."""
+        self._closing.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout=1.0)
+
     def _run(self) -> None:
-        while True:
+        while not self._closing.is_set():
             self._wake.wait(timeout=1.0)
             self._wake.clear()
             with self._lock:
                 issuers = self._issuers
             for one in issuers:
-                if time.monotonic() >= self._due.get(one.jwks, 0.0):
+                if not self._closing.is_set() and time.monotonic() >= self._due.get(one.jwks, 0.0):
                     self.refresh(one)
 
     def refresh(self, issuer: IssuerEntry) -> bool:

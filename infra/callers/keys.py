@@ -3,16 +3,17 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import sqlalchemy as sa
 
 from infra.callers.namespaces import need_namespace
-from infra.callers.pepper import fresh, hashed, written
+from infra.callers.pepper import fresh, hashed, known_pepper, pepper, written
 from infra.callers.rights import HOUSE, changed, need_admin
 from infra.identity import Identity
 from infra.ledger import Ledger
 from infra.ledger.schema import keys as table
-from release.callers import UNLIMITED, Quota, scopes_of
+from release.callers import UNLIMITED, Action, Quota, scopes_of
 from release.errors import Conflict, Invalid, NotFound
 
 LONGEST = 200
@@ -46,7 +47,9 @@ class NewKey:
             raise Invalid("A key needs a name.", "say what it is for")
         if not self.scopes:
             raise Invalid("A key needs a scope: without one it may do nothing.", "--scope …")
-        scopes_of(self.scopes)
+        for one in scopes_of(self.scopes):
+            if one.action is Action.METRICS and not one.everywhere:
+                raise Invalid(f"{one} allows nothing: metrics are of all.", "--scope '*/*:metrics'")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +72,11 @@ class Keys:
 
     Args:
         ledger: where they are.
-        pepper: under which their secrets are kept.
+        pepper: under which their secrets are kept, or the file of it. It is read only to make a
+            key, and made only where no key is good that was made under another.
     """
 
-    def __init__(self, ledger: Ledger, pepper: bytes) -> None:
+    def __init__(self, ledger: Ledger, pepper: bytes | Path) -> None:
         self._ledger = ledger
         self._pepper = pepper
 
@@ -85,6 +89,7 @@ class Keys:
         Raises:
             Refused: `by` is no admin.
             NotFound: there is no such namespace.
+            Unavailable: the pepper that other keys were made under is gone.
         """
         with self._ledger.database.write() as connection:
             need_admin(connection, by, "make keys")
@@ -101,7 +106,8 @@ class Keys:
             raise Invalid("The key would have expired already.", "--days 90")
         need_namespace(connection, new.namespace)
         id, secret = fresh()  # noqa: A001 - the noun's own field is called so
-        row = {"id": id, "secret": hashed(self._pepper, secret), "name": new.name}
+        kept = hashed(self._peppered(connection), secret)
+        row = {"id": id, "secret": kept, "name": new.name}
         owner = {"namespace": new.namespace, "user": new.user, "tenant": new.tenant}
         limits = {"requests": new.quota.requests, "tokens": new.quota.tokens}
         when = {"expires": new.expires, "made_at": now, "used_at": 0.0, "revoked_at": 0.0}
@@ -111,16 +117,25 @@ class Keys:
         changed(connection, "key-created", actor, said, {"key": id, "scopes": list(new.scopes)})
         return written(id, secret)
 
+    def _peppered(self, connection: sa.Connection) -> bytes:
+        """Give the pepper; under a fresh one every key that was made before would be void."""
+        if isinstance(self._pepper, bytes):
+            return self._pepper
+        good = table.c.revoked_at == 0, sa.or_(table.c.expires == 0, table.c.expires > time.time())
+        if not connection.scalar(sa.select(sa.func.count()).select_from(table).where(*good)):
+            return pepper(self._pepper)
+        return known_pepper(self._pepper)
+
     def list(self) -> Sequence[Key]:
         """Give every key, the newest first."""
         with self._ledger.database.read() as connection:
             rows = connection.execute(sa.select(table).order_by(table.c.made_at.desc())).mappings()
             return [_key(row) for row in rows]
 
-    def good(self, id: str) -> bool:  # noqa: A002 - the noun's own field is called so
-        """Whether a key is there, not revoked and not expired."""
+    def good(self, id: str, scopes: Sequence[str] = ()) -> bool:  # noqa: A002 - as above
+        """Whether a key is there, has these scopes, and is neither revoked nor expired."""
         found = next((one for one in self.list() if one.id == id), None)
-        if found is None or found.revoked_at:
+        if found is None or found.revoked_at or set(scopes) - set(found.made.scopes):
             return False
         return not found.made.expires or found.made.expires > time.time()
 

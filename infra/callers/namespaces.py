@@ -14,6 +14,7 @@ from infra.ledger import Ledger, schema
 from infra.ledger.database import put
 from release.callers import Capture, Recording, WhenFull
 from release.errors import Conflict, Invalid, NotFound
+from release.policy import Releasing
 from release.variants import NAME
 
 DEFAULT = "default"
@@ -62,6 +63,34 @@ class Namespaces:
             _put(connection, name, recording)
             said = f"{by.name} set what namespace {name} records"
             changed(connection, "namespace-set", by.name, said, _plain(name, recording))
+
+    def release_by(self, name: str, releasing: Releasing, *, by: Identity) -> None:
+        """Say by which policy a namespace's endpoints are released, and who approves that.
+
+        Raises:
+            Refused: `by` is no admin.
+            NotFound: there is no namespace of this name.
+        """
+        with self._ledger.database.write() as connection:
+            need_admin(connection, by, "change namespaces")
+            need_namespace(connection, name)
+            values = {"policy": releasing.policy, "roles": list(releasing.roles)}
+            put(connection, schema.releasing, {"namespace": name}, values)
+            said = f"{by.name} set how namespace {name} releases"
+            changed(connection, "namespace-releases", by.name, said, {"namespace": name} | values)
+
+    def releasing(self) -> Mapping[str, Releasing]:
+        """Give what namespaces say of releases; one that says nothing is absent."""
+        with self._ledger.database.read() as connection:
+            rows = connection.execute(sa.select(schema.releasing)).mappings()
+            return {
+                row["namespace"]: Releasing(policy=row["policy"], roles=tuple(row["roles"]))
+                for row in rows
+            }
+
+    def releases(self, endpoint: str) -> Releasing:
+        """Give what the owner of an endpoint says of its releases."""
+        return self.releasing().get(self.owners().get(endpoint, DEFAULT), Releasing())
 
     def give(self, endpoint: str, name: str, *, by: Identity) -> None:
         """Let a namespace own an endpoint and the model of the same name.

@@ -78,6 +78,11 @@ class IssuerEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     refresh: float = 300.0
     """Seconds between two looks at `jwks`."""
 
+    requests: int = 0
+    """Most of each subject within a minute; 0 means without a limit, as for tokens."""
+
+    tokens: int = 0
+
     keys: list[dict[str, Any]] = []
     """The public keys, as they were fetched last."""
 
@@ -87,7 +92,10 @@ class CallersSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     gateways: int = 1
-    """How many share a key's quota."""
+    """How many share a caller's quota, on all hosts."""
+
+    first: int = 0
+    """Place of this host's first among them."""
 
     keys: dict[str, KeyEntry] = {}
     namespaces: dict[str, NamespaceEntry] = {}

@@ -13,7 +13,8 @@ overwriting `sealed` with as many dashes, and every later line still verifies; n
 move.
 
 Beside calls lie other lines, in the same chain: `{"segment":…}` heads each segment, `{"window":…}`
-sums up what came since the window before, `{"refused":…}` counts calls that could have no line.
+sums up what came since the window before, `{"refused":…}` counts calls that could have no line or,
+with `unproven`, those of each endpoint that proved nobody.
 """
 
 from collections.abc import Sequence
@@ -92,7 +93,8 @@ class CallLine(msgspec.Struct, frozen=True, kw_only=True):
 
     queue_us: int = 0
     rule: str = ""
-    """Name of the routing rule that chose; empty where none did."""
+    """By which rule the variant was chosen: `pinned`, `sole`, `split:user`, `split:call`,
+    `split:header`, `hurried`, `lapsed`, `tripped`; empty where none was."""
 
     sequence: int
     """1, 2, 3, … within the gateway's journal, for ever."""

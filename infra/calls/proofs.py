@@ -73,7 +73,8 @@ class Known:
     """Opens payloads; None leaves them unopened."""
 
     erasures: Collection[tuple[str, str]] = ()
-    """Recorded ones: namespace, and the day or `user:` with the user."""
+    """Recorded ones: namespace, and the day, `user:` with the user, or `call:` with the gateway and
+    sequence of a single one."""
 
     removed: int = 0
     """Last segment whose removal is recorded."""

@@ -221,8 +221,9 @@ class _Walk:
         if gone:
             self.proof.erased += 1
             day = call.key.partition("/")[2]
-            by = {(call.namespace, day), (call.namespace, f"user:{call.user}")}
-            self.proof.unrecorded += not by & set(self._known.erasures)
+            alone = f"call:{self.proof.gateway}/{call.sequence}"
+            by = [(call.namespace, one) for one in (day, f"user:{call.user}", alone)]
+            self.proof.unrecorded += not any(one in self._known.erasures for one in by)
 
     def _meet(self, chain: bytes) -> None:
         if self._unmet.pop(chain, None) is None or not self.proof.good:

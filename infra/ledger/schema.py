@@ -6,7 +6,7 @@ read whole or not at all. `HEAD` names the newest migration, so that opening nee
 
 import sqlalchemy as sa
 
-HEAD = "0005"
+HEAD = "0007"
 
 metadata = sa.MetaData()
 
@@ -196,6 +196,15 @@ namespaces = sa.Table(
     sa.Column("strict", sa.Boolean, nullable=False),
     sa.Column("when_full", sa.Text, nullable=False),
     sa.Column("days", sa.Integer, nullable=False),
+)
+
+# What namespaces say of releases; one that is not here says nothing.
+releasing = sa.Table(
+    "releasing",
+    metadata,
+    sa.Column("namespace", sa.Text, primary_key=True),
+    sa.Column("policy", sa.Text, nullable=False),
+    sa.Column("roles", _DOCUMENT, nullable=False),
 )
 
 owned = sa.Table(

@@ -92,7 +92,7 @@ class Gateways:
                 # Another takes its place at once; its name stays with its journal.
                 self._leaving.append(_Leaving(process=one.process, since=now))
                 self._mine[place] = _Gateway(name=self._free_name())
-            self._keep(self._mine[place])
+            self._keep(self._mine[place], place)
         if self._old and all(one.answers for one in self._mine):
             for process in self._old:
                 ask_to_end(process)
@@ -100,11 +100,11 @@ class Gateways:
             self._old = []
         self._leaving = [one for one in self._leaving if not self._gone(one, now)]
 
-    def _keep(self, one: _Gateway) -> None:
+    def _keep(self, one: _Gateway, place: int) -> None:
         if one.process is not None and one.silence.seconds > HUNG_SECONDS:
             stop([one.process], grace=0)
         if one.process is None or not alive(one.process):
-            one.process, one.silence = self._start(one.name), Silence()
+            one.process, one.silence = self._start(one.name, place), Silence()
             one.draining = one.answers = False
 
     def _gone(self, one: _Leaving, now: float) -> bool:
@@ -189,7 +189,7 @@ class Gateways:
             if ours is not None and (name := ours[1]) not in writing:
                 JournalWriter(self._settings.journal, f"{self._agent}/{name}").close()
 
-    def _start(self, name: str) -> Process:
+    def _start(self, name: str, place: int) -> Process:
         fd = self._socket.fileno()
         host, port = self._grpc.getsockname()
         command = [
@@ -198,7 +198,7 @@ class Gateways:
             *("--folder", str(self._places.run), "--status", str(self._status_socket(name))),
             *("--journal", str(self._settings.journal), "--grpc", f"{host}:{port}"),
             *_recorded(self._settings.recording),
-            *("--pepper", str(self._settings.pepper_file)),
+            *("--pepper", str(self._settings.pepper_file), "--place", str(place)),
             *(["--open"] if self._settings.open else []),
         ]
         log = self._settings.logs / f"{PREFIX}{name}.log"

@@ -9,7 +9,6 @@ from dataclasses import replace
 from types import FrameType
 
 from infra.callers.loopback import allow_open
-from infra.callers.pepper import pepper
 from infra.files import file_lock
 from infra.ledger import Ledger
 from infra.settings import Settings
@@ -47,7 +46,7 @@ class Agent:
         self._replicas = Replicas(settings, self._places)
         self._gateways = Gateways(settings, self._places, self.name)
         self._anchoring = Anchoring(settings, self.name)
-        self._callers = CallersKeeper(settings)
+        self._callers = CallersKeeper(settings, self.name)
         self._observed: tuple[object, object] | None = None
         self._observed_at = 0.0
 
@@ -69,6 +68,7 @@ class Agent:
             time.sleep(max(0.01, pause - (time.monotonic() - started)))
         self._gateways.stop()
         self._replicas.stop()
+        self._callers.close()
 
     def beat(self) -> None:
         """Look once at what is desired, make it so, and say what is seen."""
@@ -205,7 +205,6 @@ def main() -> int:
     settings = Settings()
     try:
         allow_open(settings)
-        pepper(settings.pepper_file)
         # An agent before us may still be letting its processes finish.
         with file_lock(settings.run / "agent.lock", seconds=30):
             agent = Agent(settings)

@@ -23,8 +23,8 @@ from serving.gateway.table import Table
 Send = Callable[[Message], Awaitable[None]]
 Handler = Callable[[Ask], Awaitable[Response]]
 
-PUBLIC = ("/v2/health/live", "/v2/health/ready", "/metrics", "/openapi.json")
-"""Answered to whoever asks: none of it says anything of an endpoint but what it counts."""
+PUBLIC = ("/v2/health/live", "/v2/health/ready", "/openapi.json")
+"""Answered to whoever asks: none of it says anything of an endpoint or a caller."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,10 +103,10 @@ class Gateway:
         started, who = time.monotonic(), NOBODY
         try:
             address, named = self._find(scope["path"])
-            address.allow(scope["method"])
             if not address.public:
                 who = self._callers.prove(headers)
-                _let_in(who, address, named)
+            address.allow(scope["method"])
+            _let_in(who, address, named)
             ask = Ask(id=request_id, headers=headers, receive=receive, named=named, who=who)
             found = await address.handler(ask)
         except Refusal as error:
@@ -143,7 +143,7 @@ class Gateway:
             known=endpoint in self._table.endpoints,
             id=request_id,
             protocol=address.protocol,
-            caller=who.caller,
+            caller=None if who is NOBODY else who.caller,
             started=started,
         )
 

@@ -7,16 +7,17 @@ from hmac import compare_digest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infra.callers.pepper import hashed, pepper, split
+from infra.callers.pepper import hashed, known_pepper, split
 from infra.callers.snapshot import CallersSnapshot, CallersWatch, KeyEntry, owner_of
 from release.callers import (
+    UNLIMITED,
     Caller,
     Capture,
     Grant,
     Quota,
     Recording,
     WhenFull,
-    scopes_of,
+    known_scopes,
 )
 from release.errors import SlipwayError
 from serving.gateway.bodies import Headers
@@ -41,6 +42,7 @@ class Callers:
         pepper_file: under which secrets of keys are kept.
         open_to_all: whether nobody is asked who they are.
         fallback: what is recorded of a namespace that does not say.
+        place: which gateway of its host this is, from 0 on.
     """
 
     def __init__(
@@ -50,14 +52,18 @@ class Callers:
         *,
         open_to_all: bool = False,
         fallback: Recording | None = None,
+        place: int = 0,
     ) -> None:
         self._watch = CallersWatch(folder)
         self._pepper_file = pepper_file
         self._pepper = b""
+        self._said = ""
         self._open = open_to_all
         self._fallback = fallback or Recording()
         self._known: dict[bytes, Pass] = {}
+        self._place = place
         self._windows: dict[str, Window] = {}
+        self._made_room = 0.0
         self._issuers: dict[str, Issuer] = {}
         self._recordings: dict[str, Recording] = {}
         self._used: dict[str, float] = {}
@@ -81,7 +87,6 @@ class Callers:
             )
             for name, one in current.namespaces.items()
         }
-        self._windows = {key: one for key, one in self._windows.items() if key in current.keys}
         return True
 
     def as_json(self) -> dict[str, object]:
@@ -153,31 +158,54 @@ class Callers:
             raise Refusal(503, "This gateway does not know yet who may call.", retry=1)
         id, secret = split(proof)  # noqa: A001 - the key's own field is called so
         if not id and proof.count(".") == 2 and self._issuers:
-            return Pass(self._token(proof, current), current.owners, None)
+            return self._pass(self._token(proof, current), current)
         entry = current.keys.get(id)
         # The work is the same for an id that is not there.
         right = compare_digest(entry.secret if entry else "", hashed(self._peppered(), secret))
         if entry is None or not right:
             raise Refusal(401, "No caller is proven by this key.", _HINT)
-        grant = _grant(id, entry)
-        return Pass(grant, current.owners, self._window(id, grant.quota, current.gateways))
+        return self._pass(_grant(id, entry), current)
+
+    def _pass(self, grant: Grant, current: CallersSnapshot) -> Pass:
+        return Pass(grant, current.owners, self._window(grant, current))
 
     def _peppered(self) -> bytes:
+        """Give the pepper, which a gateway only reads: one of its own would prove nobody."""
         if not self._pepper and self._pepper_file is not None:
             try:
-                self._pepper = pepper(self._pepper_file)
+                self._pepper = known_pepper(self._pepper_file)
             except SlipwayError as error:
+                self._say(str(error))
                 raise Refusal(503, "This gateway cannot check keys.", retry=5) from error
+            self._said = ""
         if not self._pepper:
             raise Refusal(503, "This gateway has no pepper to check keys by.", retry=5)
         return self._pepper
 
-    def _window(self, id: str, quota: Quota, gateways: int) -> Window | None:  # noqa: A002
-        if not (quota.requests or quota.tokens):
+    def _say(self, what: str) -> None:
+        """Say what is amiss, once: whoever only tries keys must not fill the log."""
+        if what != self._said:
+            sys.stderr.write(f"gateway: {what}\n")
+            self._said = what
+
+    def _window(self, grant: Grant, current: CallersSnapshot) -> Window | None:
+        """Find what a caller has asked, by whichever of its proofs."""
+        if grant.quota == UNLIMITED:
             return None
-        found = self._windows.setdefault(id, Window(quota=quota))
-        found.quota = part_of(quota, gateways)
+        part = part_of(grant.quota, current.gateways, current.first + self._place)
+        found = self._windows.get(grant.caller.id)
+        if found is None:
+            self._make_room(time.monotonic())
+            found = self._windows[grant.caller.id] = Window(quota=part)
+        found.quota = part
         return found
+
+    def _make_room(self, now: float) -> None:
+        """Let go of windows in which nothing is counted; once a second is enough."""
+        if len(self._windows) < MOST_KNOWN or now - self._made_room < 1:
+            return
+        self._made_room = now
+        self._windows = {key: one for key, one in self._windows.items() if not one.idle(now)}
 
     def _token(self, token: str, current: CallersSnapshot) -> Grant:
         from serving.gateway.tokens import peeked, unbelieved
@@ -204,7 +232,7 @@ def _proof(headers: Headers) -> str:
 def _grant(id: str, entry: KeyEntry) -> Grant:  # noqa: A002 - the key's own field is called so
     return Grant(
         caller=Caller(id=id, namespace=entry.namespace, user=entry.user, tenant=entry.tenant),
-        scopes=scopes_of(entry.scopes),
+        scopes=known_scopes(entry.scopes),
         quota=Quota(requests=entry.requests, tokens=entry.tokens),
         expires=entry.expires,
     )

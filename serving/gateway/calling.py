@@ -20,6 +20,9 @@ class Call:
     key: str
     """What decides the arm: the caller's key, else the request id."""
 
+    by: str = ""
+    """What the key is: `user`, `call` or `header`."""
+
     texts: list[str]
     ids: list[list[int]] = field(default_factory=list)
     """Token ids of each item, instead of texts."""
@@ -70,6 +73,7 @@ class Recorder(Protocol):
         why: str,
         started: float,
         until: float,
+        rule: str = "",
     ) -> Awaitable[None] | None:
         """Write what became of a call, before its client is answered.
 
@@ -82,6 +86,7 @@ class Recorder(Protocol):
             why: the canary failed, where the champion answered for it.
             started: monotonic moment at which the call came.
             until: monotonic moment by which it must be answered.
+            rule: by which the arm was chosen; see `release.routes.Rule`.
 
         Returns:
             What must end before the client is answered; None where nothing must.

@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 
 from infra.calls.lines import Share
+from release.routes import Rule
 from release.variants import Variant
 from serving.gateway.calling import Call, Recorder, Reply
 from serving.gateway.metrics import Metrics
@@ -78,6 +79,7 @@ class _Way:
         self._guard = endpoint.route.guard
         self._asked: Variant | None = None
         self._asked_at = started
+        self._rule = ""
         self._drawn = False
         """Whether the split chose the arm: only such requests say which of two arms is better."""
 
@@ -133,16 +135,19 @@ class _Way:
     def _choose(self) -> Variant:
         call = self._call
         if call.version is not None:
+            self._rule = Rule.PINNED
             if arm := self._endpoint.version(call.version):
                 return arm
             served = ", ".join(str(one.version) for one in self._route.variants) or "none"
             said = f"{self._route.endpoint} does not serve version {call.version}."
             raise Refusal(404, said, f"it serves {served}")
-        stable = self._route.stable
+        stable, rule = self._route.stable, self._endpoint.rule()
         if stable is not None and self._left() < 2 * self._guard.canary_ms / 1e3:
             # Too little time to try a canary and still be answered by the champion. Such requests
             # are no evidence: the canary meets none of their kind.
+            self._rule = Rule.HURRIED if rule is Rule.SPLIT else rule
             return stable
+        self._rule = f"{rule}:{call.by}" if rule is Rule.SPLIT and call.by else rule
         if arm := self._endpoint.choose(call.key):
             self._drawn = True
             return arm
@@ -166,7 +171,12 @@ class _Way:
                 raise _Moved from error
             return Failure(kind="gone", message=error.message)
         except ReplicaProblem as error:
-            return Failure(kind=error.kind, message=error.message, wait=error.wait_seconds)
+            return Failure(
+                kind=error.kind,
+                message=error.message,
+                wait=error.wait_seconds,
+                predicted=error.predicted,
+            )
         except TimeoutError:
             said = f"{arm.ref} did not answer within {seconds * 1e3:.0f} ms."
             return Failure(kind="timeout", message=said)
@@ -179,9 +189,10 @@ class _Way:
             return await self._finish(canary, first, counted=self._count(canary, first))
         champion = self._route.stable
         if champion is None:
-            self._endpoint.learn(self._route.generation, failed=not first.clients_fault)
+            if not first.predicted:
+                self._endpoint.learn(self._route.generation, failed=first.blames)
             return await self._finish(canary, first, counted=self._count(canary, first))
-        self._failed = None if first.clients_fault else canary
+        self._failed = canary if first.blames else None
         try:
             second = await self._ask(champion, self._left(), wait=True)
         except _Moved:
@@ -197,12 +208,13 @@ class _Way:
             # Nobody knows that the champion would have taken it.
             return await self._finish(champion, second, counted=self._count(champion, second))
         full = isinstance(second, Failure) and first.kind == second.kind == Kind.OVERLOADED
-        if not full:
+        if not (full or first.predicted):
             # Where both are full it is the host that is.
             self._endpoint.learn(self._route.generation, failed=True)
         rescued = isinstance(second, Answer)
         self._metrics.stood_in_for(self._route.endpoint, canary, first.kind, rescued=rescued)
-        counted = [Share(digest=canary.digest, requests=1, failures=1, rescued=int(rescued))]
+        failure = Share(digest=canary.digest, requests=1, failures=1, rescued=int(rescued))
+        counted = [] if first.predicted else [failure]
         if not rescued:
             counted += self._count(champion, second)
         return await self._finish(
@@ -211,9 +223,7 @@ class _Way:
 
     def _count(self, arm: Variant, outcome: _Outcome) -> tuple[Share, ...]:
         if isinstance(outcome, Failure):
-            if outcome.clients_fault:
-                return ()
-            return (_failure_of(arm),)
+            return (_failure_of(arm),) if outcome.blames else ()
         slow = (time.monotonic() - self._started) * 1e3 > self._guard.slow_ms
         return (Share(digest=arm.digest, requests=1, slow=int(slow)),)
 
@@ -249,6 +259,7 @@ class _Way:
             why=why,
             started=self._started,
             until=self._deadline,
+            rule=self._rule,
         )
 
     def _measure(self, arm: Variant, outcome: _Outcome) -> None:

@@ -103,9 +103,11 @@ class Inference:
         protocol: str,
         version: int | None = None,
     ) -> Reply:
+        key, by = ask.who.key(ask.headers, ask.id)
         call = Call(
             id=ask.id,
-            key=ask.who.key(ask.headers, ask.id),
+            key=key,
+            by=by,
             texts=items.texts,
             ids=items.ids,
             deadline_ms=ask.headers.deadline_ms(),

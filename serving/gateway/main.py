@@ -27,6 +27,7 @@ from serving.gateway.recording import CallRecorder
 from serving.gateway.snapshot import Watch
 from serving.gateway.standing import Recorded
 from serving.gateway.table import Table
+from serving.gateway.unproven import Unproven
 from serving.journal import JournalWriter
 from serving.keeping import Keeper
 
@@ -40,6 +41,7 @@ class Process:
     name: str
     watch: Watch
     keeper: Keeper
+    unproven: Unproven
     callers: Callers
     table: Table = field(default_factory=Table)
     pool: Pool = field(default_factory=Pool)
@@ -81,6 +83,7 @@ class Process:
             try:
                 self.follow()
                 self.keeper.tick()
+                self.unproven.tick()
             except Exception as error:  # the routes at hand are served on, whatever this was
                 sys.stderr.write(f"gateway: could not look for new routes: {error!r}\n")
                 await asyncio.sleep(1)
@@ -111,11 +114,17 @@ async def serve(given: argparse.Namespace, ending: Ending) -> None:
     secrets = given.secrets or given.journal.parent / "secrets" / "calls"
     keeper = Keeper(JournalWriter(given.journal, given.name), Signer(secrets))
     callers = Callers(
-        given.folder, given.pepper, open_to_all=given.open, fallback=_recording(given)
+        given.folder,
+        given.pepper,
+        open_to_all=given.open,
+        fallback=_recording(given),
+        place=given.place,
     )
     recorder = CallRecorder(keeper, Vault(secrets), callers.policy)
     watch = Watch(given.folder)
-    process = Process(name=given.name, watch=watch, keeper=keeper, callers=callers)
+    process = Process(
+        name=given.name, watch=watch, keeper=keeper, unproven=recorder.unproven, callers=callers
+    )
     table, pool = process.table, process.pool
     metrics = Metrics(table, lambda arm: pool.status(arm.digest) is not None, pool.standing)
     metrics.registry.register(Recorded(keeper))
@@ -146,6 +155,7 @@ async def serve(given: argparse.Namespace, ending: Ending) -> None:
         local.close()
         given.status.unlink(missing_ok=True)
         process.pool.close()
+        recorder.unproven.tell()
         await keeper.close()
 
 
@@ -197,6 +207,9 @@ def main() -> int:
     parser.add_argument("--journal", type=Path, required=True, help="folder of journals")
     parser.add_argument("--secrets", type=Path, help="folder of the call record's secrets")
     parser.add_argument("--pepper", type=Path, help="file of the pepper that keys are kept under")
+    parser.add_argument(
+        "--place", type=int, default=0, help="which of its host's gateways this is, from 0 on"
+    )
     parser.add_argument(
         "--open", action="store_true", help="ask nobody who they are; loopback only"
     )

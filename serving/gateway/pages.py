@@ -99,8 +99,9 @@ class Pages:
             raise openai.no_model(name)
         return json_response(openai.model(name))
 
-    async def metrics(self, _ask: Ask) -> Response:
-        """Give what was counted, in Prometheus' text format."""
+    async def metrics(self, ask: Ask) -> Response:
+        """Give what was counted, in Prometheus' text format: it names endpoints and tenants."""
+        ask.who.need_all(Action.METRICS)
         return Response(body=self._metrics.render(), kind=CONTENT_TYPE)
 
     async def openapi(self, _ask: Ask) -> Response:

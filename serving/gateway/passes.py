@@ -78,10 +78,15 @@ class Pass:
         if self._window is not None:
             self._window.spend(tokens)
 
-    def key(self, _headers: Headers, _id: str) -> str:
-        """Give what decides the arm: the proven user; a program that serves many is divided."""
+    def key(self, _headers: Headers, _id: str) -> tuple[str, str]:
+        """Give what decides the arm, and what that is: `user`, or `call`.
+
+        A program that serves many has no user, and its calls are divided.
+        """
         who = self.caller
-        return f"{who.namespace}/{who.tenant}/{who.user}" if who.user else secrets.token_hex(8)
+        if who.user:
+            return f"{who.namespace}/{who.tenant}/{who.user}", "user"
+        return secrets.token_hex(8), "call"
 
 
 class Anybody(Pass):
@@ -99,9 +104,10 @@ class Anybody(Pass):
     def need_all(self, action: Action) -> None:
         """Allow it."""
 
-    def key(self, headers: Headers, id: str) -> str:  # noqa: A002 - a call's own field
+    def key(self, headers: Headers, id: str) -> tuple[str, str]:  # noqa: A002 - a call's own field
         """Give what decides the arm: what the client says, since nothing is proven here."""
-        return headers.text(b"x-slipway-key") or id
+        said = headers.text(b"x-slipway-key")
+        return (said, "header") if said else (id, "call")
 
 
 ANYBODY = Anybody()

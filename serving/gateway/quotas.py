@@ -17,6 +17,29 @@ class _Second:
     tokens: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One gateway's part of a quota; None means without a limit, and 0 that nothing is left."""
+
+    requests: int | None = None
+    tokens: int | None = None
+
+
+def part_of(quota: Quota, gateways: int, place: int) -> Part:
+    """Give one gateway's part of a quota; all parts together are the quota, and never more.
+
+    Args:
+        quota: which.
+        gateways: how many share it.
+        place: which of them this is, from 0 on; what cannot be divided goes to the first ones.
+    """
+
+    def part(whole: int) -> int | None:
+        return whole // gateways + (place < whole % gateways) if whole else None
+
+    return Part(requests=part(quota.requests), tokens=part(quota.tokens))
+
+
 @dataclass(slots=True, kw_only=True)
 class Window:
     """What one caller asked of this gateway in the last minute.
@@ -25,8 +48,7 @@ class Window:
     only once a request is answered, so the one that reaches their limit is answered still.
     """
 
-    quota: Quota
-    """This gateway's part of it."""
+    quota: Part
 
     seconds: deque[_Second] = field(default_factory=deque)
     requests: int = 0
@@ -44,10 +66,10 @@ class Window:
         now = time.monotonic() if now is None else now
         self._forget(int(now))
         quota = self.quota
-        if quota.requests and self.requests >= quota.requests:
+        if quota.requests is not None and self.requests >= quota.requests:
             left = self.requests - quota.requests + 1
             raise _full(quota.requests, "requests", self._room("requests", left, now))
-        if quota.tokens and self.tokens >= quota.tokens:
+        if quota.tokens is not None and self.tokens >= quota.tokens:
             left = self.tokens - quota.tokens + 1
             raise _full(quota.tokens, "tokens", self._room("tokens", left, now))
         self._at(int(now)).requests += 1
@@ -58,6 +80,11 @@ class Window:
         now = time.monotonic() if now is None else now
         self._at(int(now)).tokens += tokens
         self.tokens += tokens
+
+    def idle(self, now: float) -> bool:
+        """Whether nothing is left of it, so that a fresh one says the same."""
+        self._forget(int(now))
+        return not self.seconds
 
     def _at(self, second: int) -> _Second:
         if not self.seconds or self.seconds[-1].second != second:
@@ -80,13 +107,8 @@ class Window:
 
 
 def _full(most: int, what: str, wait: float) -> Refusal:
-    said = f"This key has used up its {most} {what} a minute."
+    if not most:
+        said = f"This gateway has no part of this caller's {what} a minute: they are too few."
+        return Refusal(429, said, "connect anew, or have the quota raised", retry=1)
+    said = f"This caller has used up its {most} {what} a minute at this gateway."
     return Refusal(429, said, f"try again in {wait:.0f} s", retry=max(1.0, wait))
-
-
-def part_of(quota: Quota, gateways: int) -> Quota:
-    """Give one gateway's part of a quota that several share; at least one of what is limited."""
-    return Quota(
-        requests=max(1, quota.requests // gateways) if quota.requests else 0,
-        tokens=max(1, quota.tokens // gateways) if quota.tokens else 0,
-    )

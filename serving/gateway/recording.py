@@ -18,6 +18,7 @@ from release.variants import Variant
 from serving.gateway.calling import Call
 from serving.gateway.payloads import payload_of
 from serving.gateway.refusing import Failure, Refusal, status_of
+from serving.gateway.unproven import Unproven
 from serving.journal import NoRoom
 from serving.keeping import Keeper
 from serving.replica.messages import Answer
@@ -62,6 +63,9 @@ class CallRecorder:
     """
 
     def __init__(self, keeper: Keeper, vault: Vault, policy: Policy) -> None:
+        self.unproven = Unproven(keeper)
+        """Counts calls that proved nobody."""
+
         self._keeper = keeper
         self._vault = vault
         self._policy = policy
@@ -90,6 +94,7 @@ class CallRecorder:
         why: str,
         started: float,
         until: float,
+        rule: str = "",
     ) -> Awaitable[None] | None:
         """Write what became of a call; see `Recorder`."""
         namespace, recording = self._policy(route.endpoint)
@@ -124,6 +129,7 @@ class CallRecorder:
                 outcome="ok" if failure is None else failure.kind,
                 protocol=call.protocol,
                 queue_us=int(answer.queue_ms * 1e3) if answer else 0,
+                rule=rule,
                 sequence=self._keeper.writer.sequence + 1,
                 status=200 if failure is None else status_of(failure.kind),
                 tenant=call.caller.tenant,
@@ -146,13 +152,14 @@ class CallRecorder:
         known: bool,
         id: str,  # noqa: A002 - the line's own field is called so
         protocol: str,
-        caller: Caller = OPEN,
+        caller: Caller | None = OPEN,
         started: float,
     ) -> None:
         """Write down a call that was refused before any arm was asked.
 
-        It is, unless nobody knows its endpoint or its caller: whoever only tries addresses fills no
-        disk. What cannot be written is counted; the client is refused anyway.
+        One that proved nobody is counted instead, and one that nobody knows the endpoint of has no
+        line in the open mode: whoever only tries addresses fills no disk. What cannot be written is
+        counted; the client is refused anyway.
 
         Args:
             error: why.
@@ -160,10 +167,15 @@ class CallRecorder:
             known: whether there is such an endpoint.
             id: of the request.
             protocol: that was spoken.
-            caller: who called, as far as is proven.
+            caller: who called; None where nobody was proven.
             started: monotonic moment at which it came.
         """
-        if error.recorded or not (known or caller.id):
+        if error.recorded:
+            return
+        if caller is None:
+            self.unproven.count(endpoint if known else "")
+            return
+        if not (known or caller.id):
             return
         named = endpoint if known else ""
         namespace, recording = self._policy(named) if known else (caller.namespace, Recording())

@@ -47,6 +47,18 @@ class Failure:
     wait: float = 0.0
     """Seconds after which it may go better, as far as is known."""
 
+    predicted: bool = False
+    """Whether nothing failed: there was room, but by an estimate no time."""
+
+    @property
+    def blames(self) -> bool:
+        """Whether it speaks against the arm, whichever it is.
+
+        An estimate does not: it is made against a canary's shorter time, and of few batches where
+        it has just started. What is slow shows in the answers that come.
+        """
+        return not self.clients_fault and not self.predicted
+
     @property
     def clients_fault(self) -> bool:
         """Whether no arm would have answered."""

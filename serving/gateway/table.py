@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from release.routes import Route
+from release.routes import Route, Rule
 from release.variants import Variant
 
 SHORTEST_FAIR_MS = 100.0
@@ -59,6 +59,14 @@ class Endpoint:
     def choose(self, key: str) -> Variant | None:
         """Choose the arm for a key; None where nothing serves."""
         return self.route.divide(key) if self.share() else self.route.stable
+
+    def rule(self) -> Rule:
+        """Say by which rule `choose` chooses now."""
+        if not self.route.canary_percent:
+            return Rule.SOLE
+        if self.share():
+            return Rule.SPLIT
+        return Rule.TRIPPED if self.tripped else Rule.LAPSED
 
     def version(self, version: int) -> Variant | None:
         """Give the arm of a version that a client has pinned, if it is served."""

@@ -14,8 +14,7 @@ from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jws import extract_compact
 
 from infra.callers.snapshot import IssuerEntry
-from release.callers import Caller, Grant, Scope, scopes_of
-from release.errors import Invalid
+from release.callers import Caller, Grant, Quota, Scope, known_scopes, scopes_of
 from serving.gateway.refusing import Refusal
 
 LONGEST = 8_192
@@ -90,7 +89,9 @@ class Issuer:
         if not (subject and caller.user):
             raise unbelieved(f"it has no sub, or no {entry.user}")
         scopes = (*self._grants, *_scopes(claims.get(entry.scopes)))
-        return Grant(caller=caller, scopes=scopes, expires=float(claims["exp"]) + entry.leeway)
+        quota = Quota(requests=entry.requests, tokens=entry.tokens)
+        until = float(claims["exp"]) + entry.leeway
+        return Grant(caller=caller, scopes=scopes, quota=quota, expires=until)
 
 
 def peeked(token: str) -> tuple[Mapping[str, Any], str]:
@@ -134,15 +135,7 @@ def _text(claims: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _scopes(given: object) -> list[Scope]:
+def _scopes(given: object) -> tuple[Scope, ...]:
     """Read scopes of ours among whatever others a token lists."""
     words = given.split() if isinstance(given, str) else given
-    if not isinstance(words, list):
-        return []
-    found = []
-    for word in words[:MOST_SCOPES]:
-        try:
-            found.append(Scope.parse(str(word)))
-        except Invalid:
-            continue
-    return found
+    return known_scopes(map(str, words[:MOST_SCOPES])) if isinstance(words, list) else ()

@@ -111,7 +111,13 @@ class Backlog:
             f"{self.texts} texts of {self.tokens} tokens wait already, of {most.texts} and "
             f"{most.tokens} at most; they take about {wait:.1f} s."
         )
-        return Problem(id=job.id, kind=Kind.OVERLOADED, message=said, wait_seconds=wait)
+        return Problem(
+            id=job.id,
+            kind=Kind.OVERLOADED,
+            message=said,
+            wait_seconds=wait,
+            predicted=not (many or large),
+        )
 
     def _wait(self, now: float) -> float:
         """Say in how many seconds all that is here is computed, as far as can be told."""
@@ -231,7 +237,7 @@ class Backlog:
         return batch
 
     def learn(self, tokens: int, seconds: float) -> None:
-        """Note how long a batch took."""
+        """Note how long a batch took that was computed in one go."""
         with self._lock:
             self._pace.learn(tokens, seconds)
 

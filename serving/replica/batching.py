@@ -168,8 +168,6 @@ class Scheduler:
         if batch := taken.batch:
             started = self._since[number] = time.monotonic()
             self._compute(number, engine, batch, started)
-            tokens = sum(text.tokens for text in batch)
-            self._backlog.learn(tokens, time.monotonic() - started)
 
     def _compute(self, number: int, engine: Engine, batch: Sequence[Text], started: float) -> None:
         """Compute a batch; where it fails, halve it until only the poison has failed."""
@@ -178,7 +176,9 @@ class Scheduler:
             text.job.started = text.job.started or started
         try:
             inputs = self._tokens.lay(ids)
+            began = time.monotonic()
             found = engine.predict(inputs)
+            took = time.monotonic() - began
             shares = [finite(share) for share in self._tokens.shares(ids, found)]
         except Exception as error:  # whatever an engine raises, only the poison item may fail
             if len(batch) == 1:
@@ -188,6 +188,8 @@ class Scheduler:
             self._compute(number, engine, batch[:half], started)
             self._compute(number, engine, batch[half:], started)
             return
+        # Only what was computed in one go: a batch that failed and was halved is no pace.
+        self._backlog.learn(sum(map(len, ids)), took)
         before = self._counted[number]
         self._counted[number] = Load(
             batches=before.batches + 1,

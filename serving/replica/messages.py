@@ -122,6 +122,9 @@ class Problem(msgspec.Struct, tag="problem", frozen=True):
     wait_seconds: float = 0.0
     """When it may go better, as far as is known; 0 where it is not."""
 
+    predicted: bool = False
+    """Whether there was room, and the answer would only have come too late by an estimate."""
+
 
 class Load(msgspec.Struct, frozen=True):
     """What a replica has done since it began, and what it takes."""

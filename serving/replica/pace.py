@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 MEMORY = 0.9
 """How much of the batches before stays in the estimate with each batch."""
 
+MOST_TIMES = 4.0
+"""A batch that took more times what was expected counts as so many: whatever stalled it once, such
+as a host that was paused, is no pace. Where that lasts, the estimate follows in a few batches."""
+
 
 @dataclass(slots=True)
 class Pace:
@@ -19,6 +23,8 @@ class Pace:
 
     def learn(self, tokens: int, seconds: float) -> None:
         """Note how long a batch of so many tokens took."""
+        if expected := self.seconds(1, tokens):
+            seconds = min(seconds, MOST_TIMES * expected)
         more = (1.0, tokens, seconds, tokens * tokens, tokens * seconds)
         self._sums = [MEMORY * old + new for old, new in zip(self._sums, more, strict=True)]
 

@@ -36,10 +36,13 @@ MOST_LATE = 1_024
 class ReplicaProblem(SlipwayError):
     """A replica said why it does not answer."""
 
-    def __init__(self, kind: Kind, message: str, wait_seconds: float = 0.0) -> None:
+    def __init__(
+        self, kind: Kind, message: str, wait_seconds: float = 0.0, *, predicted: bool = False
+    ) -> None:
         super().__init__(message)
         self.kind = kind
         self.wait_seconds = wait_seconds
+        self.predicted = predicted
 
 
 class ReplicaGone(Unavailable):
@@ -204,7 +207,9 @@ class Connection:
             if self._leaving and not self._waiting:
                 self.close()
         if isinstance(reply, Problem):
-            raise ReplicaProblem(reply.kind, reply.message, reply.wait_seconds)
+            raise ReplicaProblem(
+                reply.kind, reply.message, reply.wait_seconds, predicted=reply.predicted
+            )
         return reply
 
     def _take_back(self, number: int) -> None:

@@ -18,6 +18,14 @@ def test_keys_and_namespaces_are_made_changed_and_shown_by_command(tmp_path: Pat
     spaces = json.loads(home.slipway("namespaces", "list", "--json").stdout)
     shop = spaces["shop"]
     assert (shop["capture"], shop["sample"], shop["days"]) == ("full", 0.5, 7)
+    assert (shop["policy"], shop["roles"]) == ("", [])
+    home.slipway(
+        "namespaces", "set", "shop", "--policy", "strict", "--approver", "admin", who="ada"
+    )
+    home.slipway("namespaces", "set", "shop", "--strict", who="ada")
+    changed = json.loads(home.slipway("namespaces", "list", "--json").stdout)["shop"]
+    assert (changed["policy"], changed["roles"]) == ("strict", ["admin"])
+    assert (changed["capture"], changed["strict"]) == ("full", True)
     assert shop["endpoints"] == ["docs"] and spaces["default"]["endpoints"] == []
     asked = ("--namespace", "shop", "--endpoint", "docs*", "--can", "infer", "--user", "ann")
     limits = ("--requests", "60", "--days", "1", "--scope", "default/*:read")

@@ -1,10 +1,12 @@
 """Lines of calls to write, and those that were written."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from infra.calls.chain import REFUSED, taken_apart
 from infra.calls.lines import CallLine, Entry, Share
 
 
@@ -25,3 +27,14 @@ def calls_in(journals: Path) -> list[CallLine]:
                 entry = msgspec.json.decode(line, type=Entry)
                 found.append(msgspec.json.decode(entry.call, type=CallLine))
     return found
+
+
+def refused_in(journals: Path) -> list[dict[str, Any]]:
+    """Read every count of refused calls."""
+    lines = [
+        line
+        for path in sorted(journals.glob("*/*.jsonl"))
+        for line in path.read_bytes().splitlines()
+    ]
+    assert all(taken_apart(line) for line in lines)
+    return [json.loads(line) for line in lines if line.startswith(REFUSED)]

@@ -17,6 +17,7 @@ class Note:
 
     outcome: str
     counted: tuple[Share, ...]
+    rule: str
 
 
 @dataclass(slots=True)
@@ -41,8 +42,9 @@ class Notes:
         why: str,
         started: float,
         until: float,
+        rule: str = "",
     ) -> Awaitable[None] | None:
         """Keep what became of a call."""
         kind = outcome.kind if isinstance(outcome, Failure) else "ok"
-        self.records.append(Note(outcome=kind, counted=counted))
+        self.records.append(Note(outcome=kind, counted=counted, rule=rule))
         return self.settles()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from infra.callers.house import first_key, house_key, keep_house_key
+from infra.callers.house import MAY, OWN, first_key, house_key, keep_house_key, keys_of
 from infra.callers.keys import Keys, NewKey
 from infra.callers.loopback import allow_open, is_loopback
 from infra.callers.namespaces import Namespaces
@@ -17,8 +17,8 @@ from infra.identity import Identities, Identity
 from infra.ledger import Ledger, schema
 from infra.settings import Settings
 from release.callers import Capture, Quota, Recording, WhenFull
-from release.errors import Conflict, Invalid, NotFound, Refused, Unsafe
-from release.policy import ROLES
+from release.errors import Conflict, Invalid, NotFound, Refused, Unavailable, Unsafe
+from release.policy import ROLES, Releasing
 
 PEPPER = b"p" * 32
 NEW = NewKey(name="app", scopes=("default/*:infer",))
@@ -99,6 +99,7 @@ def test_only_an_active_admin_says_who_may_call(keys: Keys, ledger: Ledger, ada:
             lambda who=other: spaces.create("shop", Recording(), by=who),
             lambda who=other: spaces.set("default", Recording(), by=who),
             lambda who=other: spaces.give("docs", "default", by=who),
+            lambda who=other: spaces.release_by("default", Releasing(), by=who),
         ):
             with pytest.raises(Refused, match=other.name):
                 work()
@@ -111,6 +112,7 @@ def test_only_an_active_admin_says_who_may_call(keys: Keys, ledger: Ledger, ada:
         {"scopes": ()},
         {"scopes": ("everything",)},
         {"scopes": ("default/*:own",)},
+        {"scopes": ("default/*:metrics",)},
         {"name": ""},
         {"name": "x" * 201},
         {"user": "a\nb"},
@@ -159,6 +161,22 @@ def test_namespaces_own_endpoints_and_say_what_is_recorded(ledger: Ledger, ada: 
     assert [one.kind for _, one in ledger.events(model="docs")] == ["endpoint-given"] * 2
 
 
+def test_a_namespace_says_how_its_endpoints_are_released(ledger: Ledger, ada: Identity) -> None:
+    spaces = Namespaces(ledger, Recording())
+    spaces.create("shop", Recording(), by=ada)
+    spaces.give("docs", "shop", by=ada)
+    assert spaces.releases("docs") == Releasing()
+    shop = Releasing(policy="strict", roles=("admin", "release-manager"))
+    spaces.release_by("shop", shop, by=ada)
+    assert (spaces.releases("docs"), spaces.releases("other")) == (shop, Releasing())
+    spaces.release_by("default", Releasing(roles=("admin",)), by=ada)
+    assert spaces.releases("other").roles == ("admin",)
+    spaces.release_by("shop", Releasing(), by=ada)
+    assert spaces.releases("docs") == Releasing()
+    with pytest.raises(NotFound):
+        spaces.release_by("bank", shop, by=ada)
+
+
 def test_a_home_makes_its_own_key_once_and_the_first_one_once(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     assert house_key(settings) == ""
@@ -170,11 +188,27 @@ def test_a_home_makes_its_own_key_once_and_the_first_one_once(tmp_path: Path) ->
     keep_house_key(settings)
     assert house_key(settings) == own
     assert settings.house_key.stat().st_mode & 0o777 == 0o600
+    # One of before, which may do less, is followed by another.
+    with keys_of(settings) as keys:
+        assert keys.good(split(own)[0], MAY) and not keys.good(split(own)[0], ("*/*:dance",))
+        older = keys.for_the_house(NewKey(name=OWN, scopes=MAY[:2]))
+    settings.house_key.write_text(older)
+    keep_house_key(settings)
+    own, older = house_key(settings), own
+    assert own != older
     # A ledger that does not know it, and a key that was revoked, are met with another.
     for path in tmp_path.glob("ledger.db*"):
         path.unlink()
     keep_house_key(settings)
     assert house_key(settings) != own
+
+
+def test_a_prometheus_beside_a_home_scrapes_it_as_the_docs_say() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operator.md").read_text()
+    (named,) = re.findall(r"authorization: {credentials_file: (\S+)}", page)
+    home = Settings.model_fields["home"].default
+    assert Path(named).absolute() == Settings(home=home).house_key
+    assert "*/*:metrics" in MAY
 
 
 def test_a_pepper_is_made_once_and_is_long_enough(tmp_path: Path) -> None:
@@ -208,3 +242,20 @@ def test_only_loopback_may_be_open(tmp_path: Path, host: str, *, ours: bool) -> 
         with pytest.raises(Refused, match="loopback alone"):
             allow_open(settings)
     allow_open(Settings(home=tmp_path, host=host))
+
+
+def test_a_pepper_that_is_gone_is_replaced_only_where_no_key_was_made_under_it(
+    ledger: Ledger, ada: Identity, tmp_path: Path
+) -> None:
+    path = tmp_path / "pepper"
+    keys = Keys(ledger, path)
+    made = keys.create(NEW, by=ada)
+    path.unlink()
+    with pytest.raises(Unavailable, match="no pepper at .* no key can be proven"):
+        keys.create(NEW, by=ada)
+    assert not path.exists()
+    # What needs none works without it; and with no key left, another pepper voids nobody.
+    (only,) = keys.list()
+    keys.revoke(only.id, by=ada)
+    assert split(keys.create(NEW, by=ada))[0] != split(made)[0]
+    assert len(path.read_bytes()) == 32

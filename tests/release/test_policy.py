@@ -1,7 +1,7 @@
 import pytest
 
 from release.errors import Invalid
-from release.policy import Policy
+from release.policy import Policy, Releasing, floors
 from release.releases import Desired
 from release.routes import Serving
 from tests.fakes.nouns import POLICY
@@ -23,6 +23,21 @@ def test_the_floor_can_only_make_a_policy_stricter() -> None:
     assert Policy.frozen(policy.text) == policy
     lower = Policy.parse(POLICY, floor="[approval]\ncount = 0\n")
     assert lower.approval.count == 1
+
+
+def test_a_namespace_says_who_approves_over_whatever_policy_and_floor() -> None:
+    floor = '[approval]\ncount = 2\n[[gates]]\nmetric = "latency_p99_ms"\nat_most = 100\n'
+    says = Releasing(policy="strict", roles=("admin",))
+    for platform, count, gates in ((floor, 2, 1), ("", 1, 0)):
+        policy = Policy.parse(POLICY, floor=floors(platform, says.floor))
+        assert (policy.approval.roles, policy.approval.count) == (("admin",), count)
+        assert len(policy.floor_gates) == gates
+        assert Policy.frozen(policy.text) == policy
+        assert policy.digest != Policy.parse(POLICY, floor=floors(platform)).digest
+    assert Policy.parse(POLICY, floor=floors("", Releasing().floor)) == Policy.parse(POLICY)
+    for wrong in ({"policy": "../x"}, {"roles": ("king",)}):
+        with pytest.raises(Invalid):
+            Releasing(**wrong)
 
 
 def test_how_a_variant_is_served_is_part_of_it() -> None:

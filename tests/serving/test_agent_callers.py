@@ -7,26 +7,31 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import httpx
+import psutil
 import pytest
 
 from infra.callers import issuers as fetching
+from infra.callers.house import house_key, keep_house_key
 from infra.callers.issuers import KeySets, public_keys, read_issuers
 from infra.callers.keys import Keys, NewKey, note_used
 from infra.callers.namespaces import Namespaces
 from infra.callers.pepper import pepper
-from infra.callers.snapshot import CallersSnapshot
+from infra.callers.snapshot import NAME, CallersSnapshot, CallersWatch
 from infra.identity import Identities
 from infra.ledger import Ledger
 from infra.settings import Settings, inherited
 from release.callers import Capture, Recording
-from release.errors import Invalid
-from release.releases import Desired
+from release.errors import Invalid, Unavailable
+from release.releases import Desired, GatewayStatus
 from serving.agent.callers import CallersKeeper
 from tests.fakes.callers import ISSUER, Login
 from tests.serving.conftest import ROOT, Tiny
@@ -69,6 +74,17 @@ def test_running_gateways_follow_keys_within_a_second_and_outlive_the_ledger(hos
     keys.revoke(other.split("_")[1], by=ada)
     # Twelve answers of either gateway in a row take their time as well.
     _within(1.5, host, other, 401)
+    # The home's own key collects metrics, and nobody does without one.
+    keep_house_key(host.settings)
+    house = {"authorization": f"Bearer {house_key(host.settings)}"}
+    until(lambda: httpx.get(f"{host.url}/metrics", headers=house).status_code == 200, 5)
+    assert httpx.get(f"{host.url}/metrics").status_code == 401
+    commands = [psutil.Process(pid).cmdline() for pid in host.processes("gateway.main")]
+    places = [command[command.index("--place") + 1] for command in commands]
+    assert sorted(places) == ["0", "1"]
+    # A snapshot that somebody takes away is there again within seconds.
+    (host.settings.run / "callers.json").unlink()
+    until((host.settings.run / "callers.json").exists, 5)
     mode = (host.settings.run / "callers.json").stat().st_mode
     assert stat.S_IMODE(mode) == 0o600
     assert stat.S_IMODE(host.settings.pepper_file.stat().st_mode) == 0o600
@@ -134,18 +150,90 @@ def test_a_snapshot_is_written_only_where_it_says_something_new(
     keeper.keep(ledger)
     keeper.keep(ledger)
     first = CallersSnapshot.load(settings.run)
-    assert first is not None and first.number == 1
+    assert first is not None
     people = Identities(ledger)
     ada = people.prove(people.add("ada", "admin", by=None))
     Namespaces(ledger, Recording()).create("shop", Recording(capture=Capture.FULL), by=ada)
     Namespaces(ledger, Recording()).give("docs", "shop", by=ada)
     keeper.keep(ledger)
     second = CallersSnapshot.load(settings.run)
-    assert second is not None and second.number == 2
+    assert second is not None and second.number > first.number
     assert second.owners == {"docs": "shop"} and second.namespaces["shop"].capture == "full"
     # Without a ledger, and for another agent, it stays as it was.
     CallersKeeper(settings).keep(None)
     assert CallersSnapshot.load(settings.run) == second
+
+
+def test_hosts_of_one_ledger_share_quotas_without_a_gap(home: tuple[Settings, Ledger]) -> None:
+    settings, ledger = home
+    now, hosts = time.time(), {"anton": 2, "berta": 1, "carla": 3}
+    for agent, many in hosts.items():
+        said = [
+            GatewayStatus(gateway=f"{agent}/g{n}", endpoint=endpoint, generation=1, at=now)
+            for n in range(many)
+            for endpoint in ("docs", "shop")
+        ]
+        ledger.observe(said, (), agent)
+    gone = GatewayStatus(gateway="adam/g1", endpoint="docs", generation=1, at=now - 7_200)
+    ledger.observe([gone], (), "adam")
+    places: list[int] = []
+    for agent, many in hosts.items():
+        here = settings.model_copy(update={"home": settings.home / agent, "gateways": many})
+        CallersKeeper(here, agent).keep(ledger)
+        found = CallersSnapshot.load(here.run)
+        assert found is not None and found.gateways == 6
+        places += range(found.first, found.first + many)
+        # Without the ledger it stays so.
+        CallersKeeper(here, agent).keep(None)
+        assert CallersSnapshot.load(here.run) == found
+    assert sorted(places) == list(range(6))
+
+
+def test_an_agent_says_that_keys_are_worthless_without_their_pepper(
+    home: tuple[Settings, Ledger],
+) -> None:
+    settings, ledger = home
+    keeper = CallersKeeper(settings)
+    keeper.keep(ledger)
+    Keys(ledger, settings.pepper_file).for_the_house(NEW)
+    keeper.keep(ledger)
+    settings.pepper_file.unlink()
+    with pytest.raises(Unavailable, match="no pepper at"):
+        keeper.keep(ledger)
+    assert not settings.pepper_file.exists()
+
+
+@pytest.mark.parametrize("how", ["lost", "cut", "old"])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_file_that_is_lost_or_older_than_the_ledger_is_written_again_at_once(
+    home: tuple[Settings, Ledger], how: str, *, restarted: bool
+) -> None:
+    settings, ledger = home
+    keeper, path = CallersKeeper(settings), settings.run / NAME
+    keeper.keep(ledger)
+    old = path.read_bytes()
+    keys = Keys(ledger, settings.pepper_file)
+    revoked = keys.for_the_house(NEW).split("_")[1]
+    keeper.keep(ledger)
+    # A gateway that runs: whatever it knows it follows no lower number.
+    running = CallersWatch(settings.run)
+    assert running.look() and running.current is not None and revoked in running.current.keys
+    good = keys.for_the_house(NEW).split("_")[1]
+    ada = Identities(ledger).prove(Identities(ledger).add("ada", "admin", by=None))
+    keys.revoke(revoked, by=ada)
+    if how == "lost":
+        path.unlink()
+    else:
+        path.write_bytes(old if how == "old" else old[:20])
+    if restarted:
+        keeper = CallersKeeper(settings)
+    keeper.keep(ledger)
+    assert running.look() and running.current.keys.keys() == {good}
+    # Nothing of it changes any more.
+    number = running.current.number
+    path.unlink()
+    (CallersKeeper(settings) if restarted else keeper).keep(ledger)
+    assert running.look() and running.current.number > number
 
 
 def test_the_ledger_hears_which_keys_were_used(home: tuple[Settings, Ledger]) -> None:
@@ -177,8 +265,20 @@ class _Jwks(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+@pytest.fixture
+def kept() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    yield
+    assert [one.name for one in threading.enumerate() if one.name == "jwks"] == []
+
+
 def test_keys_of_an_issuer_are_fetched_beside_and_the_last_good_ones_stay(
-    home: tuple[Settings, Ledger], capfd: pytest.CaptureFixture[str]
+    home: tuple[Settings, Ledger], capfd: pytest.CaptureFixture[str], kept: ExitStack
 ) -> None:
     settings, ledger = home
     login = Login("one")
@@ -188,7 +288,7 @@ def test_keys_of_an_issuer_are_fetched_beside_and_the_last_good_ones_stay(
     thread.start()
     try:
         issuers_file(settings, f"http://127.0.0.1:{server.server_port}/keys", refresh=1.0)
-        keeper = CallersKeeper(settings)
+        keeper = kept.enter_context(closing(CallersKeeper(settings)))
 
         def known() -> list[str]:
             keeper.keep(ledger)
@@ -209,7 +309,7 @@ def test_keys_of_an_issuer_are_fetched_beside_and_the_last_good_ones_stay(
     until(lambda: "does not answer" in capfd.readouterr().err, 15)
     assert known() == ["two"]
     # An agent that starts while the issuer is away knows them as well.
-    keeper = CallersKeeper(settings)
+    keeper = kept.enter_context(closing(CallersKeeper(settings)))
     assert known() == ["two"]
 
 

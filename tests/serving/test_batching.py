@@ -121,6 +121,20 @@ def test_only_the_poison_fails(desk: Desk) -> None:
     ]
 
 
+def test_a_pace_is_learnt_of_what_was_computed_and_of_nothing_that_failed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt: list[int] = []
+    backlog = desk.scheduler._backlog
+    monkeypatch.setattr(backlog, "learn", lambda tokens, seconds: learnt.append(tokens))
+    desk.until_busy()
+    for word in ("one", "poison", "two", "one"):
+        desk.ask(word)
+    desk.finish()
+    # Each text has three tokens, and one of five is poison, in whichever batch that was.
+    assert sum(learnt) == 4 * 3
+
+
 def test_a_request_with_poison_in_it_is_answered_once(desk: Desk) -> None:
     desk.until_busy()
     desk.ask("one", "poison", "poison", "two", *["two"] * 40)
@@ -190,6 +204,7 @@ def test_a_queue_is_bounded_by_tokens_too(desk: Desk) -> None:
     desk.ask(long)
     (refused,) = desk.replies[4]
     assert isinstance(refused, Problem) and refused.kind == Kind.OVERLOADED
+    assert not refused.predicted
     assert re.match(r"32 texts of 198[67] tokens wait already, of 100 and 2000", refused.message)
     assert isinstance(desk.finish()[2], Answer)
 
@@ -386,7 +401,18 @@ def test_the_batch_under_way_and_a_margin_are_counted_before_a_deadline_is_accep
     assert put(2, 0.1) is None
     refused = put(3, 3.6)
     assert refused is not None and refused.wait_seconds == pytest.approx(2, abs=0.1)
+    assert refused.predicted
     assert put(4, 4.8) is None
+
+
+def test_a_batch_that_stalled_once_is_no_pace_but_one_that_lasts_is() -> None:
+    pace = Pace()
+    pace.learn(100, 0.1)
+    pace.learn(100, 60.0)
+    assert pace.seconds(1, 100) < 0.4
+    for _ in range(20):
+        pace.learn(100, 1.0)
+    assert pace.seconds(1, 100) == pytest.approx(1.0, rel=0.2)
 
 
 def test_the_pace_never_asks_for_less_than_nothing() -> None:

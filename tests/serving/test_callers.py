@@ -8,28 +8,35 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import grpc
+import msgspec
 import pytest
 from grpc_health.v1 import health_pb2
 
 from infra.callers.snapshot import CallersSnapshot, KeyEntry, NamespaceEntry
+from release.callers import Action
 from serving.gateway.app import PUBLIC
 from serving.gateway.bodies import Headers
 from serving.gateway.callers import Callers
 from serving.gateway.dispatch import Dispatcher
+from serving.gateway.grpc import calls
 from serving.gateway.grpc import inference_pb2 as pb
 from serving.gateway.grpc.server import GrpcServer
+from tests.fakes.call_lines import refused_in
 from tests.fakes.callers import Login, a_key, bearer
 from tests.fakes.wire_replica import Stand, standing, variant
 from tests.serving.test_grpc import SERVICE, Client
-from tests.serving.tier import body
+from tests.serving.tier import Tier, body
 
 OWNERS = {"docs-a": "shop", "docs-b": "bank", "docs-c": "shop"}
 SERVED = ("docs-a", "docs-b", "docs-c", "plain")
 ASKED = (*SERVED, "docs-z")
 """The last is not there."""
+
+ACTIONS = [(one,) for one in Action]
 
 Answer = tuple[str, Any]
 """`in`, `unproven` or `refused`; and what a list lists."""
@@ -45,6 +52,9 @@ class Holder:
     actions: frozenset[str] = field(default_factory=frozenset)
     proven: bool = True
 
+    def may_all(self, action: str) -> bool:
+        return self.namespace == self.pattern == "*" and action in self.actions
+
     def may(self, endpoint: str, action: str) -> bool:
         owned = self.namespace in ("*", OWNERS.get(endpoint, "default"))
         return owned and fnmatchcase(endpoint, self.pattern) and action in self.actions
@@ -54,23 +64,24 @@ def some_holders(stand: Stand) -> tuple[CallersSnapshot, list[Holder]]:
     """Every grant of a few namespaces, patterns and sets of actions; by key, and by token."""
     login, keys, found = Login(), dict[str, KeyEntry](), list[Holder]()
     patterns = ("*", "docs-*", "docs-a", "*-b", "plain", "docs")
-    roles = [(), ("infer",), ("read",), ("infer", "read"), ("calls",)]
+    roles = [(), *(tuple(one) for one in ACTIONS), ("infer", "read"), ("read", "metrics")]
     for number, (namespace, pattern, can) in enumerate(
         product(("default", "shop", "bank", "*"), patterns, roles)
     ):
-        scopes = [f"{namespace}/{pattern}:{action}" for action in can]
+        # An action of another version allows nothing, and takes nothing away.
+        scopes = [f"{namespace}/{pattern}:{action}" for action in (*can, "dance")]
         named = f"k{number:04}"
         key, keys[named] = a_key(stand.folder, named, *scopes)
         proof = key if number % 4 else login.token(scopes)
         found.append(Holder(proof, namespace, pattern, frozenset(can)))
-    every = ("*/*:infer", "*/*:read")
+    every = tuple(f"*/*:{action}" for action in Action)
     over, keys["over"] = a_key(stand.folder, "over", *every, expires=time.time() - 1)
     gone, _ = a_key(stand.folder, "gone", *every)
     good, keys["good"] = a_key(stand.folder, "good", *every)
     late = login.token(every, exp=int(time.time()) - 60)
     wrong = ("", over, gone, good[:-1] + "x", good.swapcase(), late, Login().token(every), "slw__")
     found += [Holder(proof, proven=False) for proof in wrong]
-    found.append(Holder(good, "*", "*", frozenset(("infer", "read"))))
+    found.append(Holder(good, "*", "*", frozenset(Action)))
     namespaces = {"shop": _entry(), "bank": _entry()}
     snapshot = CallersSnapshot(
         number=1, keys=keys, owners=OWNERS, namespaces=namespaces, issuers=[login.entry()]
@@ -185,6 +196,28 @@ READS: Mapping[str, Ask] = {
 }
 
 
+WHOLE: Mapping[str, Ask] = {
+    "metrics": lambda here, _, proof: here.http("GET", "/metrics", proof),
+    "read": lambda here, _, proof: here.http("GET", "/-/status", proof),
+}
+"""What is about all endpoints at once."""
+
+
+ASKS = {"infer": POSTS, "read": READS}
+"""What is about one endpoint, by action and protocol."""
+
+
+async def _tried(here: Closed) -> AsyncIterator[tuple[Holder, object, str, str, bool]]:
+    """Try everything as everybody: who, what, of which kind, what was said, whether they may."""
+    for one, name, (action, of) in product(here.holders, ASKED, ASKS.items()):
+        for protocol, ask in of.items():
+            said, _ = await ask(here, name, one.proof)
+            yield one, (name, action, protocol), "", said, one.may(name, action)
+    for one, (action, ask) in product(here.holders, WHOLE.items()):
+        said, _ = await ask(here, "", one.proof)
+        yield one, action, "all ", said, one.may_all(action)
+
+
 async def _listed(here: Closed, proof: str) -> Mapping[str, tuple[str, set[str]]]:
     """Ask every list that there is; give who is on each."""
     index = await here.http("POST", "/v2/repository/index", proof)
@@ -210,17 +243,15 @@ async def _listed(here: Closed, proof: str) -> Mapping[str, tuple[str, set[str]]
 def test_nobody_is_let_in_or_refused_wrongly_over_any_protocol() -> None:
     """Key × role × namespace × endpoint × protocol, held against the test's own account."""
 
+    assert ASKS.keys() | WHOLE.keys() == set(Action)
+
     async def work(here: Closed) -> tuple[Counter[str], list[object]]:
         counts, wrong = Counter[str](), list[object]()
-        for one, name in product(here.holders, ASKED):
-            asks = [("infer", POSTS), ("read", READS)]
-            for action, (protocol, ask) in ((a, each) for a, of in asks for each in of.items()):
-                said, _ = await ask(here, name, one.proof)
-                may = "in" if one.may(name, action) else "refused"
-                wanted = may if one.proven else "unproven"
-                counts[wanted] += 1
-                if said != wanted:
-                    wrong.append((one, name, action, protocol, said, wanted))
+        async for one, what, kind, said, may in _tried(here):
+            wanted = ("in" if may else "refused") if one.proven else "unproven"
+            counts[kind + wanted] += 1
+            if said != wanted:
+                wrong.append((one, what, said, wanted))
         for one in here.holders:
             seen = {name for name in SERVED if one.may(name, "read")}
             for protocol, found in (await _listed(here, one.proof)).items():
@@ -231,6 +262,7 @@ def test_nobody_is_let_in_or_refused_wrongly_over_any_protocol() -> None:
 
     counts, wrong = with_closed(work)
     assert wrong == []
+    assert counts["all in"] > 5 and counts["all refused"] > 200 and counts["all unproven"] > 10
     assert counts["in"] > 500 and counts["refused"] > 500 and counts["unproven"] > 500
 
 
@@ -255,23 +287,62 @@ def test_every_address_asks_who_calls_unless_it_is_named_as_public() -> None:
     with_closed(work)
 
 
+def watching(here: Closed, service: str, proof: str) -> Any:
+    watch = here.grpc.channel.unary_stream(
+        "/grpc.health.v1.Health/Watch",
+        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+        response_deserializer=health_pb2.HealthCheckResponse.FromString,
+    )
+    asked = health_pb2.HealthCheckRequest(service=service)
+    return watch(asked, metadata=tuple(bearer(proof).items()))
+
+
 def test_a_watch_of_a_model_is_for_who_may_see_it() -> None:
     async def work(here: Closed) -> None:
-        watch = here.grpc.channel.unary_stream(
-            "/grpc.health.v1.Health/Watch",
-            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-            response_deserializer=health_pb2.HealthCheckResponse.FromString,
-        )
-        asked = health_pb2.HealthCheckRequest(service="docs-a")
         with pytest.raises(grpc.aio.AioRpcError) as found:
-            await watch(asked).read()
+            await watching(here, "docs-a", "").read()
         assert found.value.code() == grpc.StatusCode.UNAUTHENTICATED
-        told = tuple(bearer(here.holders[-1].proof).items())
-        seen = watch(asked, metadata=told)
+        seen = watching(here, "docs-a", here.holders[-1].proof)
         assert (await seen.read()).status == health_pb2.HealthCheckResponse.SERVING
         seen.cancel()
 
     with_closed(work)
+
+
+@pytest.mark.parametrize("left", ["", "read"], ids=["revoked", "other scopes"])
+def test_a_watch_ends_with_the_right_to_it(left: str) -> None:
+    async def work(here: Closed) -> Any:
+        seen = watching(here, "docs-a", here.holders[0].proof)
+        open_to_all = watching(here, "", "")
+        for one in (seen, open_to_all):
+            assert (await one.read()).status == health_pb2.HealthCheckResponse.SERVING
+        _, entry = a_key(here.stand.folder, "ours", "bank/*:read")
+        keys = {"ours": entry} if left else {}
+        CallersSnapshot(number=2, keys=keys, owners=OWNERS).save(here.stand.folder)
+        assert here.stand.callers.look()
+        async with asyncio.timeout(5):
+            with pytest.raises(grpc.aio.AioRpcError) as found:
+                await seen.read()
+        open_to_all.cancel()
+        return found.value.code()
+
+    codes = grpc.StatusCode
+    wanted = codes.PERMISSION_DENIED if left else codes.UNAUTHENTICATED
+    assert with_closed(work, one_key("shop/*:read")) == wanted
+
+
+def test_a_watch_that_is_refused_for_a_reason_without_a_code_says_internal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(calls.CODES, 401)
+
+    async def work(here: Closed) -> Any:
+        with pytest.raises(grpc.aio.AioRpcError) as found:
+            await watching(here, "docs-a", "").read()
+        return found.value
+
+    told = with_closed(work)
+    assert told.code() == grpc.StatusCode.INTERNAL and "needs a key" in told.details()
 
 
 def one_key(*scopes: str, **more: Any) -> Any:
@@ -360,10 +431,9 @@ def test_a_caller_is_what_was_proven_whatever_the_client_says() -> None:
         records = here.stand.records
         assert [(one.caller, one.user, one.tenant) for one in records] == [
             *[("ours", "ann", "acme")] * 3,
-            ("", "", ""),
         ]
         assert [one.namespace for one in records[:2]] == ["shop", "shop"]
-        metrics = (await here.stand.client.get("/metrics")).text
+        metrics = here.stand.metrics.render().decode()
         assert "mallory" not in metrics and "malice" not in metrics
         counted = 'slipway_tenant_requests_total{namespace="default",tenant="acme"} 2.0'
         assert counted in metrics
@@ -371,6 +441,48 @@ def test_a_caller_is_what_was_proven_whatever_the_client_says() -> None:
         assert 'slipway_refusals_total{outcome="unproven"} 1.0' in metrics
 
     with_closed(work, one_key("shop/*:infer", user="ann", tenant="acme"))
+
+
+def test_calls_that_prove_nobody_are_counted_exactly_and_fill_no_disk() -> None:
+    async def work(here: Closed) -> None:
+        stand, good = here.stand, here.holders[0].proof
+        for number in range(40):
+            proof = ("", "slw_none_x", good + "x")[number % 3]
+            for name in ("docs-a", "docs-z"):
+                said, _ = await POSTS["predict"](here, name, proof)
+                assert said == "unproven"
+            assert (await POSTS["grpc"](here, "docs-b", proof))[0] == "unproven"
+            assert (await here.http("GET", "/predict/docs-a", proof))[0] == "unproven"
+        # What is no call of a model is none that the record should have.
+        assert (await here.http("GET", "/v2/models/docs-a", ""))[0] == "unproven"
+        for ask in (POSTS["predict"], POSTS["grpc"]):
+            assert (await ask(here, "docs-b", good))[0] == "refused"
+        assert [one.status for one in stand.records] == [403, 403]
+        unproven, journals = stand.recorder.unproven, stand.folder / "journal"
+        unproven.tick(now=time.time() + 9)
+        assert refused_in(journals) == []
+        unproven.tick(now=time.time() + 11)
+        unproven.tick(now=time.time() + 30)
+        (told,) = refused_in(journals)
+        assert told["refused"] == 160
+        assert told["unproven"] == {"docs-a": 80, "": 40, "docs-b": 40}
+        assert told["since"] <= told["until"]
+
+    with_closed(work, one_key("shop/*:infer"))
+
+
+def test_a_gateway_that_ends_tells_how_many_proved_nobody(tmp_path: Path) -> None:
+    tier = Tier(folder=tmp_path, locate=lambda _: tmp_path, open=False)
+    CallersSnapshot(number=1).save(tmp_path)
+    (tmp_path / "pepper").write_bytes(b"p" * 32)
+    try:
+        tier.start_gateway()
+        told = [tier.ask("beta", model="docs").status_code for _ in range(3)]
+        assert told == [401] * 3 and refused_in(tmp_path / "journal") == []
+    finally:
+        tier.stop()
+    (found,) = refused_in(tmp_path / "journal")
+    assert (found["refused"], found["unproven"]) == (3, {"": 3})
 
 
 @pytest.mark.parametrize("user", ["ann", "bob", ""])
@@ -391,6 +503,8 @@ def test_the_proven_user_decides_the_arm_and_no_header(user: str) -> None:
                 "/predict/plain", json={"text": "x"}, headers=headers
             )
             found.add(int(answer.headers["x-slipway-version"]) - 10)
+        by = "split:user" if user else "split:call"
+        assert {one.rule for one in here.stand.records} == {by}
         return found
 
     found = with_closed(work, one_key("default/*:infer", user=user))
@@ -440,6 +554,54 @@ def test_tokens_asked_over_grpc_are_of_the_same_quota() -> None:
     assert with_closed(work, one_key("default/*:infer", tokens=1)) == 429
 
 
+def token_quota(stand: Stand) -> tuple[CallersSnapshot, list[Holder]]:
+    login = Login()
+    # Another token of the same subject is not another caller.
+    tokens = [login.token(["default/*:infer"], jti=jti) for jti in ("a", "b")]
+    tokens.append(login.token(["default/*:infer"], sub="bob"))
+    issuers = [login.entry(requests=3)]
+    return CallersSnapshot(number=1, issuers=issuers), [Holder(one) for one in tokens]
+
+
+def test_an_issuers_quota_is_each_subjects_whatever_its_token() -> None:
+    async def work(here: Closed) -> list[int]:
+        told = []
+        for place in (0, 1, 0, 1, 0, 2):
+            headers = bearer(here.holders[place].proof)
+            post = here.stand.client.post
+            answer = await post("/predict/plain", json={"text": "beta"}, headers=headers)
+            told.append(answer.status_code)
+        current = CallersSnapshot.load(here.stand.folder)
+        assert current is not None
+        msgspec.structs.replace(current, number=2).save(here.stand.folder)
+        assert here.stand.callers.look()
+        answer = await post(
+            "/predict/plain", json={"text": "b"}, headers=bearer(here.holders[0].proof)
+        )
+        return [*told, answer.status_code]
+
+    assert with_closed(work, token_quota) == [200, 200, 200, 429, 429, 200, 429]
+
+
+@pytest.mark.parametrize(("first", "place", "allowed"), [(0, 0, 1), (0, 1, 0), (1, 0, 0)])
+def test_a_gateway_lets_in_its_own_part_of_a_quota(first: int, place: int, allowed: int) -> None:
+    """One request a minute among four gateways is the first one's to let in."""
+
+    async def work(here: Closed) -> int:
+        here.stand.callers = Callers(here.stand.folder, here.stand.folder / "pepper", place=place)
+        assert here.stand.callers.look()
+        here.stand.app = here.stand._app()
+        asked: dict[str, Any] = {"json": {"text": "beta"}, "headers": bearer(here.holders[0].proof)}
+        told = [(await here.stand.client.post("/predict/plain", **asked)) for _ in range(3)]
+        return sum(one.status_code == 200 for one in told)
+
+    def make(stand: Stand) -> Any:
+        snapshot, holders = one_key("default/*:infer", requests=1)(stand)
+        return msgspec.structs.replace(snapshot, gateways=4, first=first), holders
+
+    assert with_closed(work, make) == allowed
+
+
 def test_a_new_snapshot_ends_what_it_does_not_name_and_keeps_what_was_used_up() -> None:
     async def work(here: Closed) -> None:
         stand, key = here.stand, here.holders[0].proof
@@ -487,6 +649,23 @@ def test_nobody_is_let_in_before_it_is_known_who_may() -> None:
         (empty / "callers.json").write_text('{"number": 1, "keys": 7}')
         assert not here.stand.callers.look()
         assert (await here.stand.client.post("/predict/plain", **asked)).status_code == 503
+
+    with_closed(work, one_key("default/*:infer"))
+
+
+def test_a_gateway_without_the_pepper_says_so_and_makes_none(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    async def work(here: Closed) -> None:
+        asked: dict[str, Any] = {"json": {"text": "beta"}, "headers": bearer(here.holders[0].proof)}
+        post, path = here.stand.client.post, here.stand.folder / "pepper"
+        kept = path.read_bytes()
+        path.unlink()
+        told = [(await post("/predict/plain", **asked)).status_code for _ in range(3)]
+        assert told == [503, 503, 503] and not path.exists()
+        assert capfd.readouterr().err.count("gateway: There is no pepper at") == 1
+        path.write_bytes(kept)
+        assert (await post("/predict/plain", **asked)).status_code == 200
 
     with_closed(work, one_key("default/*:infer"))
 

@@ -163,6 +163,28 @@ def test_a_full_host_cuts_no_canary_off() -> None:
     assert champion.failures >= canary.failures > 30
 
 
+def late() -> ReplicaProblem:
+    return ReplicaProblem(Kind.OVERLOADED, "it would be late", 2.0, predicted=True)
+
+
+@pytest.mark.parametrize("champion_too", [False, True])
+def test_what_was_only_predicted_counts_against_neither_arm(*, champion_too: bool) -> None:
+    desk = Desk(fails(late()) if champion_too else answers(), fails(late()))
+    champion, canary = desk.ask_all(100)
+    assert canary == NONE and not desk.endpoint.tripped
+    assert desk.endpoint.failures_in_a_row == 0
+    # Of the others, those that the split gave to the champion, nothing is forgotten.
+    assert champion == NONE if champion_too else champion.requests > 30
+    assert champion.failures == 0
+    assert {one.outcome for one in desk.notes.records} == {"overloaded" if champion_too else "ok"}
+
+
+def test_a_canary_that_only_feared_to_be_late_is_not_blamed_for_who_leaves_then() -> None:
+    desk = Desk(answers(0.3), fails(late()))
+    champion, canary = desk.ask_all(60, leaves=0.05)
+    assert canary == NONE and champion.failures == 0 and not desk.endpoint.tripped
+
+
 def test_what_the_champion_was_too_full_to_refuse_is_not_held_against_the_canary() -> None:
     desk = Desk(fails(kind(Kind.OVERLOADED)), fails(kind(Kind.TOO_LONG)))
     _, canary = desk.ask_all(100)

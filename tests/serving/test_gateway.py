@@ -384,6 +384,7 @@ def test_a_gateway_that_is_told_to_end_while_it_starts_ends(tmp_path: Path) -> N
         pepper=None,
         open=True,
         grpc="",
+        place=0,
     )
     ending = Ending()
     ending.tell()

@@ -240,3 +240,38 @@ def test_secrets_are_for_their_owner_alone(tmp_path: Path) -> None:
     Vault(tmp_path / "secrets").seal("default", 0.0, b"{}", "")
     files = [one for one in (tmp_path / "secrets").rglob("*") if one.is_file()]
     assert len(files) == 2 and all(one.stat().st_mode & 0o077 == 0 for one in files)
+
+
+def test_a_line_names_the_rule_by_which_its_variant_was_chosen() -> None:
+    async def work(stand: Stand) -> None:
+        stable, canary = variant(1), variant(2)
+
+        async def asked(path: str = "/predict/tiny", **headers: str) -> str:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            body = tensors if "v2" in path else {"text": "beta"}
+            answer = await stand.client.post(path, json=body, headers=named)
+            assert answer.status_code == 200
+            return stand.records[-1].rule
+
+        tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["beta"]}
+        tensors = {"inputs": [tensor]}
+        # Nobody is tried beside a champion that is alone, however short the time.
+        assert await asked() == await asked(x_slipway_deadline_ms="900") == "sole"
+        assert await asked("/v2/models/tiny/versions/1/infer") == "pinned"
+        await stand.serve(stable, canary, generation=2)
+        assert await asked() == "split:call"
+        assert await asked(x_slipway_key="ann") == "split:header"
+        assert await asked(x_slipway_deadline_ms="900") == "hurried"
+        endpoint = stand.table.endpoints["tiny"]
+        endpoint.tripped = "it failed"
+        assert await asked() == "tripped"
+        # Whoever comes in time or not, it is not tried any more.
+        assert await asked(x_slipway_deadline_ms="900") == "tripped"
+        await stand.serve(stable, canary, generation=3)
+        endpoint.lease_ends = 0.0
+        assert await asked() == "lapsed"
+        await stand.client.post("/predict/tiny", json={"text": 7})
+        assert stand.records[-1].rule == ""
+        assert not any(one.shadow for one in stand.records)
+
+    with_stand(work, Capture.NONE)

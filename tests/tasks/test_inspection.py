@@ -1,16 +1,21 @@
 """What stands in the way of a model of another task, before anything is begun."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from infra.callers.namespaces import Namespaces
+from infra.identity import Identities
 from infra.ledger import Change, Ledger
 from infra.settings import Settings
+from release.errors import NotFound
+from release.policy import Releasing
 from release.variants import Manifest, Task, Variant
-from tasks.inspection import Request, inspect
+from tasks.inspection import Request, inspect, read_policy
 from tasks.plan import plan
 from tasks.wiring import House
 from tests.fakes.nouns import POLICY
@@ -162,3 +167,44 @@ def _crown(here: House, model: str, champion: Variant) -> None:
     claim = here.ledger.claim(model, "test", 10, 100.0, force=True)
     desired = replace(before, champion=champion)
     here.ledger.commit(claim, Change(desired=desired, expected=before.generation, events=()), 100.0)
+
+
+def test_an_endpoint_is_released_by_its_namespaces_policy_unless_it_has_its_own(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(home=tmp_path)
+    here = House(settings=settings, ledger=Ledger.open(settings.ledger))
+    people = Identities(here.ledger)
+    ada = people.prove(people.add("ada", "admin", by=None))
+    spaces = Namespaces(here.ledger, settings.recording)
+    spaces.create("shop", settings.recording, by=ada)
+    spaces.give("reviews", "shop", by=ada)
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    shared = re.sub('path = ".*"', 'path = "../suites/{model}"', POLICY)
+    (folder / "strict.toml").write_text(shared)
+    (folder / "floor.toml").write_text("[approval]\ncount = 3\n")
+
+    def asked(model: str, policy: Path | None = None) -> tuple[str, int, tuple[str, ...], Path]:
+        found, where = read_policy(here, Request(model=model, policy=policy))
+        team, *_ = found.text.split("\n\x1e")
+        return team, found.approval.count, found.approval.roles, where
+
+    with pytest.raises(NotFound, match="policies/reviews.toml"):
+        asked("reviews")
+    spaces.release_by("shop", Releasing(policy="strict", roles=("admin",)), by=ada)
+    where = (tmp_path / "suites" / "reviews").resolve()
+    assert asked("reviews") == (shared, 3, ("admin",), where)
+    # Of another namespace nothing holds; and what is more particular comes first, roles do not.
+    with pytest.raises(NotFound, match="policies/other.toml"):
+        asked("other")
+    own = shared.replace("{model}", "own")
+    (folder / "reviews.toml").write_text(own)
+    assert asked("reviews")[:3] == (own, 3, ("admin",))
+    named = tmp_path / "named.toml"
+    named.write_text(shared.replace("{model}", "named"))
+    assert asked("reviews", named)[2:] == (
+        ("admin",),
+        (tmp_path.parent / "suites" / "named").resolve(),
+    )
+    here.ledger.close()

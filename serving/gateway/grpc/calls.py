@@ -102,12 +102,12 @@ def unary(
                 await refused(request, asking, error)
             code = CODES.get(error.status, grpc.StatusCode.INTERNAL)
             pairs = metadata(asking.id, beside(error))
-            return await _abort(context, code, str(error), pairs)
+            return await abort(context, code, str(error), pairs)
         except Exception:
             metrics.refused(500)
             traceback.print_exc(file=sys.stderr)
             said = "The gateway failed; its log says how."
-            return await _abort(context, grpc.StatusCode.INTERNAL, said, metadata(asking.id))
+            return await abort(context, grpc.StatusCode.INTERNAL, said, metadata(asking.id))
         context.set_trailing_metadata(metadata(asking.id, told))
         return answer
 
@@ -117,9 +117,10 @@ def unary(
     )
 
 
-async def _abort(
+async def abort(
     context: Context, code: Any, details: str, trailing: tuple[tuple[str, str], ...]
 ) -> Message:
+    """End a call with a status, a sentence and metadata; it does not return."""
     await context.abort(code, details[:MOST_DETAILS], trailing)
     raise AssertionError("abort does not return")
 

@@ -13,8 +13,17 @@ from grpc_health.v1 import health_pb2 as pb
 from release.callers import Action
 from serving.gateway.bodies import Headers
 from serving.gateway.dispatch import Refusal
-from serving.gateway.exchange import Pairs, all_ready, is_ready
-from serving.gateway.grpc.calls import CODES, Asking, Context, Prove, asked_by, unary
+from serving.gateway.exchange import Pairs, all_ready, beside, is_ready
+from serving.gateway.grpc.calls import (
+    CODES,
+    Asking,
+    Context,
+    Prove,
+    abort,
+    asked_by,
+    metadata,
+    unary,
+)
 from serving.gateway.grpc.messages import parsed
 from serving.gateway.grpc.service import NAME
 from serving.gateway.metrics import Metrics
@@ -83,25 +92,34 @@ class Health:
         return pb.HealthListResponse(statuses=statuses), ()
 
     async def _watch(self, body: bytes, context: Context) -> AsyncIterator[Any]:
-        """Tell the status now, and again whenever it has changed."""
+        """Tell the status now, and again whenever it has changed, to who may still see it."""
+        asking = asked_by(context)
         try:
             service = parsed(pb.HealthCheckRequest, body).service
-            self._let_in(service, asked_by(context))
+            self._let_in(service, asking)
+            async for found in self._counted(service, asking):
+                yield found
         except Refusal as error:
-            await context.abort(CODES[error.status], str(error))
+            self._metrics.refused(error.status)
+            code = CODES.get(error.status, grpc.StatusCode.INTERNAL)
+            await abort(context, code, str(error), metadata(asking.id, beside(error)))
+
+    async def _counted(self, service: str, asking: Asking) -> AsyncIterator[Any]:
         if self._watches >= MOST_WATCHES:
             said = f"There are {self._watches} watches, of {MOST_WATCHES} at most; use Check."
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, said)
+            raise Refusal(501, said)
         self._watches += 1
         try:
-            async for found in self._changes(service):
+            async for found in self._changes(service, asking):
                 yield found
         finally:
             self._watches -= 1
 
-    async def _changes(self, service: str) -> AsyncIterator[Any]:
+    async def _changes(self, service: str, asking: Asking) -> AsyncIterator[Any]:
         told = None
         while not self._leaving.is_set():
+            # Each time: a key that is revoked or expires sees nothing more.
+            self._let_in(service, asking)
             if (found := self._status(service)) != told:
                 yield Response(status=found)
                 told = found

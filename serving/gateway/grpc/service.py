@@ -92,9 +92,11 @@ class Service:
             status = status_of(self._pool, endpoint)
             outputs.allow(names, status.task if status else "")
         items = items_of(request)
+        key, by = asking.who.key(asking.headers, asking.id)
         call = Call(
             id=asking.id,
-            key=asking.who.key(asking.headers, asking.id),
+            key=key,
+            by=by,
             texts=items.texts,
             ids=items.ids,
             deadline_ms=asking.deadline_ms(),
@@ -115,7 +117,7 @@ class Service:
             known=request.model_name in self._table.endpoints,
             id=asking.id,
             protocol="grpc",
-            caller=asking.who.caller,
+            caller=None if asking.who is NOBODY else asking.who.caller,
             started=asking.started,
         )
 
