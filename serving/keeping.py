@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from infra.calls.checkpoints import Signer, append
+from infra.calls.checkpoints import Checkpoint, Signer, append, newest
 from infra.calls.lines import CallLine
 from serving.journal import JournalWriter, Mark, NoRoom
 
@@ -205,13 +205,7 @@ class Keeper:
     def _check(self, mark: Mark) -> None:
         if self._signer is None:
             return
-        signed = self._signer.checkpoint(
-            gateway=self.writer.place.name,
-            segment=mark.segment,
-            sequence=mark.sequence,
-            chain=mark.chain,
-        )
-        append(self.writer.place, signed)
+        append(self.writer.place, _signed(self.writer, self._signer, mark))
         self._checked = mark
 
     def _unchecked(self) -> bool:
@@ -222,3 +216,23 @@ class Keeper:
             sys.stderr.write(f"gateway: {error}\n")
         self._trouble = str(error)
         self._probed_at = time.monotonic()
+
+
+def sum_up(writer: JournalWriter, signer: Signer) -> None:
+    """Sign what a gateway that was killed has left, and close its journal.
+
+    Raises:
+        OSError: it could not be taken to the disk, or not be signed there.
+    """
+    *_, last = writer.marks()
+    before = newest(writer.place)
+    if before is None or before.chain != last.chain.hex():
+        os.fdatasync(last.file)
+        append(writer.place, _signed(writer, signer, last))
+    writer.close()
+
+
+def _signed(writer: JournalWriter, signer: Signer, mark: Mark) -> Checkpoint:
+    return signer.checkpoint(
+        gateway=writer.place.name, segment=mark.segment, sequence=mark.sequence, chain=mark.chain
+    )

@@ -30,15 +30,15 @@ class Anchoring:
         self._filed: dict[str, float] = {}
         self._looked_at = 0.0
 
-    def keep(self, ledger: Ledger) -> None:
-        """Anchor what is new, if it is time to.
+    def keep(self, ledger: Ledger, *, last: bool = False) -> None:
+        """Anchor what is new, if it is time to, or if there is no later.
 
         Raises:
             Conflict: a journal was further once; the others are anchored all the same.
             Unavailable: an anchor cannot be kept.
         """
         now = time.monotonic()
-        if now - self._looked_at < ANCHOR_SECONDS:
+        if now - self._looked_at < ANCHOR_SECONDS and not last:
             return
         self._looked_at = now
         failed: Exception | None = None

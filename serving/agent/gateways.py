@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from infra.calls.checkpoints import Signer
 from infra.processes import Process, Records, alive, ask_to_end, running, start, stop
 from infra.settings import Settings, inherited_by_serving
 from release.callers import Recording
@@ -19,6 +20,7 @@ from serving.agent.places import Places
 from serving.agent.ports import held
 from serving.agent.silence import Silence
 from serving.journal import JournalWriter
+from serving.keeping import sum_up
 
 BACKLOG = 2_048
 """Connections that may wait while gateways are restarted."""
@@ -180,14 +182,15 @@ class Gateways:
         return next(name for number in count(1) if (name := f"g{number}") not in taken)
 
     def _sum_up(self) -> None:
-        """Sum up in the journals what gateways that were killed could not."""
+        """Sum up in the journals what gateways that were killed could not, and sign it."""
+        signer = Signer(self._settings.calls_secrets)
         writing = {one.name.removeprefix(PREFIX) for one in self._old}
         writing |= {one.name for one in self._mine}
         for path in self._settings.journal.glob("*/"):
             # Another agent may be called as this one and something more.
             ours = re.fullmatch(rf"{re.escape(self._agent)}_(g\d+)", path.name)
             if ours is not None and (name := ours[1]) not in writing:
-                JournalWriter(self._settings.journal, f"{self._agent}/{name}").close()
+                sum_up(JournalWriter(self._settings.journal, f"{self._agent}/{name}"), signer)
 
     def _start(self, name: str, place: int) -> Process:
         fd = self._socket.fileno()

@@ -67,6 +67,7 @@ class Agent:
                 _say(f"could not do its work, and tries again: {error!r}")
             time.sleep(max(0.01, pause - (time.monotonic() - started)))
         self._gateways.stop()
+        self._anchor(last=True)
         self._replicas.stop()
         self._callers.close()
 
@@ -93,11 +94,11 @@ class Agent:
             return
         self._note(what, None)
 
-    def _anchor(self) -> None:
+    def _anchor(self, *, last: bool = False) -> None:
         if self._ledger is None:
             return
         try:
-            self._anchoring.keep(self._ledger)
+            self._anchoring.keep(self._ledger, last=last)
         except SlipwayError as error:
             self._note("could not anchor the call record", error)
             return

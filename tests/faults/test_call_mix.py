@@ -119,6 +119,7 @@ def every_answer_has_its_call(here: House, asking: Asking) -> None:
     proofs = {one.gateway: one for one in verify(here)}
     assert [fault for one in proofs.values() for fault in one.faults] == []
     assert sum(one.calls for one in proofs.values()) == len(calls)
+    assert all(one.anchored == one.last for one in proofs.values()), "whoever ends signs all it has"
     windows = all_windows(here.settings.journal)
     for name in proofs:
         numbers = [one.number for one in windows if one.gateway.replace("/", "_") == name]
