@@ -10,27 +10,55 @@ from contextlib import contextmanager
 
 import psycopg
 import sqlalchemy as sa
-from psycopg import sql
+from psycopg import errors, sql
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import exc
 
-from infra.calls import partitions, postgres_search
+from infra.calls import days, postgres_search
 from infra.calls.folding import Folded, searched
-from infra.calls.numbers import LATEST_US, TIES, number_of
-from infra.calls.postgres_search import column, held
+from infra.calls.numbering import Numbering
+from infra.calls.numbers import number_of
 from infra.calls.query import COLUMNS, Hit, Query
 from infra.calls.segments import Place
-from infra.calls.terms import folded, pairs
+from infra.calls.terms import column, folded, pairs
 from release.errors import Invalid, Unavailable
 
 LOCK_SECONDS = 20
-_OPTIONS = f"-c search_path={partitions.SCHEMA},public -c lock_timeout={LOCK_SECONDS}s"
+DROP_SECONDS = 2
+"""A day goes only where nobody reads just then; all who come behind would wait as well."""
 
-Origin = tuple[str, int]
-"""Gateway and sequence: which call it is."""
+# A host that is gone without a word must not hold the others up: neither side waits for long.
+_OPTIONS = " ".join(
+    f"-c {one}"
+    for one in (
+        f"lock_timeout={LOCK_SECONDS}s",
+        "idle_in_transaction_session_timeout=60s",
+        "tcp_keepalives_idle=10",
+        "tcp_keepalives_interval=5",
+        "tcp_keepalives_count=3",
+        f"tcp_user_timeout={LOCK_SECONDS}s",
+    )
+)
 
-_NAMES = ("number", "gateway", "sequence", "segment", "offset", "line", *COLUMNS, "text", "words")
-_QUOTED = ", ".join(f'"{name}"' for name in _NAMES)
-_COPY = f"copy calls ({_QUOTED}) from stdin"
+_FIELDS = ("number", "home", "gateway", "sequence", "segment", "offset", "line", *COLUMNS)
+_NAMES = ", ".join(f'"{name}"' for name in (*_FIELDS, "text", "words"))
+
+_PLACE = (
+    'insert into places (home, gateway, segment, "offset") values (%s, %s, %s, %s)'
+    " on conflict (home, gateway) do update"
+    ' set segment = excluded.segment, "offset" = excluded."offset"'
+)
+
+_NAMESPACES = """
+with recursive names (name) as (
+    (select namespace from {day} order by namespace limit 1)
+    union all
+    select (select namespace from {day} where namespace > name order by namespace limit 1)
+    from names where name is not null
+)
+select name from names where name is not null
+"""
+"""Leaps from name to name in the index, and does not look at each call."""
 
 
 class PostgresCalls:
@@ -38,27 +66,29 @@ class PostgresCalls:
 
     Args:
         url: such as `postgresql://user@host/name`; its user may make a schema there.
+        home: tells this home's gateways from those of others that are called like them.
 
     Raises:
-        Invalid: the URL names no PostgreSQL.
+        Invalid: the URL names no PostgreSQL, or one that cannot hold every text.
         Unavailable: it does not answer, or its tables are of another version.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, home: str) -> None:
         self.url = url
-        self._at, self._where = _parsed(url)
+        self._home = home
+        self._to, self._where = _parsed(url)
         self._known: psycopg.Connection | None = None
         try:
-            with self._asked() as db:
-                partitions.make(db)
+            with self._talking():
+                pass
         except BaseException:
             self.close()
             raise
 
     def places(self) -> dict[str, Place]:
-        """How far each gateway's segments have been folded."""
-        with self._asked() as db:
-            return _places(db)
+        """How far each of this home's gateways' segments have been folded."""
+        with self._talking() as db:
+            return self._places(db)
 
     def fold(
         self, read: Callable[[Mapping[str, Place]], tuple[Sequence[Folded], Sequence[Place]]]
@@ -69,23 +99,23 @@ class PostgresCalls:
             Unavailable: they cannot be written.
         """
         with self._writing() as db:
-            calls, places = read(_places(db))
-            new = _numbered(db, calls)
-            partitions.add(db, (one[0].line.at_us for one in calls))
-            with db.cursor().copy(_COPY.encode()) as copy:
-                for number, one in new:
-                    copy.write_row(_row(number, one))
+            calls, places = read(self._places(db))
+            new = Numbering(db, self._home).numbered(calls)
+            days.add(db, (number for number, _ in new))
+            by_day: dict[str, list[tuple[object, ...]]] = {}
+            for number, one in new:
+                by_day.setdefault(days.day_of(number), []).append(self._row(number, one))
+            for day, rows in by_day.items():
+                command = sql.SQL(f"copy {{}} ({_NAMES}) from stdin").format(sql.Identifier(day))
+                with db.cursor().copy(command) as copy:
+                    for row in rows:
+                        copy.write_row(row)
             for place in places:
-                db.execute(
-                    'insert into places (gateway, segment, "offset") values (%s, %s, %s)'
-                    " on conflict (gateway) do update"
-                    ' set segment = excluded.segment, "offset" = excluded."offset"',
-                    (place.gateway, place.segment, place.offset),
-                )
+                db.execute(_PLACE, (self._home, place.gateway, place.segment, place.offset))
         return len(new)
 
     def forget(self, calls: Mapping[str, Iterable[int]]) -> int:
-        """Forget the payloads of calls, and leave nothing of them in tables and indexes.
+        """Forget the payloads of calls of this home, and leave nothing of them in the tables.
 
         Args:
             calls: gateway to sequences.
@@ -97,35 +127,60 @@ class PostgresCalls:
             Unavailable: it could not be finished, and is with the next call of this.
         """
         forgotten = 0
-        with self._writing() as db:
-            for gateway, sequences in calls.items():
-                rows = db.execute(
-                    "update calls set text = null, words = null where gateway = %s"
-                    " and sequence = any(%s) and text is not null returning tableoid::regclass",
-                    (gateway, list(sequences)),
-                ).fetchall()
-                forgotten += len(rows)
-                for part in {str(name) for (name,) in rows}:
-                    db.execute("insert into unswept values (%s) on conflict do nothing", [part])
-        with self._asked() as db:
-            for (part,) in db.execute("select part from unswept").fetchall():
-                # What an update leaves of a row stays in its page, until the table is written anew.
-                if partitions.is_there(db, part):
-                    db.execute(sql.SQL("vacuum (full, analyze) {}").format(sql.Identifier(part)))
-                db.execute("delete from unswept where part = %s", [part])
+        wanted = [(gateway, list(sequences)) for gateway, sequences in calls.items()]
+        # A day at a time, so that no transaction locks them all.
+        for day in self._days():
+            with self._writing() as db:
+                if not days.is_there(db, day):
+                    continue
+                count = sum(self._forgotten(db, day, *one) for one in wanted)
+                if count:
+                    db.execute("insert into unswept (day) values (%s)", [day])
+            forgotten += count
+        self.settle()
         return forgotten
 
+    def settle(self) -> None:
+        """Write anew what days have that something was forgotten of; readers hardly wait for it.
+
+        Raises:
+            Unavailable: it could not be finished, and is with the next call of this.
+        """
+        with self._talking() as db:
+            rows = db.execute("select id, day from unswept").fetchall()
+        for day in dict.fromkeys(str(one) for _, one in rows):
+            with self._writing() as db:
+                if days.is_there(db, day):
+                    days.write_anew(db, day)
+                # Only what was there before it was begun: another may ask for it once more.
+                ids = [id_ for id_, one in rows if one == day]
+                db.execute("delete from unswept where id = any(%s)", [ids])
+
     def drop(self, namespace: str, before_us: int) -> int:
-        """Remove a namespace's calls of before a moment; give how many."""
+        """Remove a namespace's calls of before a moment; give how many.
+
+        Raises:
+            Unavailable: it could not be finished; what is gone is gone.
+        """
+        below = number_of(before_us)
         gone = 0
-        with self._writing() as db:
-            for part in partitions.before(db, before_us):
-                gone += _dropped(db, part, namespace)
-            gone += db.execute(
-                "delete from calls where namespace = %s and number < %s",
-                (namespace, number_of(before_us)),
-            ).rowcount
+        for day in self._days(below):
+            with self._writing() as db:
+                if days.is_there(db, day):
+                    gone += _dropped(db, day, namespace, below)
         return gone
+
+    def namespaces(self) -> list[str]:
+        """Name the namespaces that there are calls of, whether anybody made them or not."""
+        found: set[str] = set()
+        for day in self._days():
+            with self._talking() as db:
+                try:
+                    rows = db.execute(sql.SQL(_NAMESPACES).format(day=sql.Identifier(day)))
+                except errors.UndefinedTable:
+                    continue  # it was too old, and went meanwhile
+                found |= {str(name) for (name,) in rows}
+        return sorted(found)
 
     def page(self, query: Query) -> list[Hit]:
         """Give the newest calls that match, one page.
@@ -133,7 +188,7 @@ class PostgresCalls:
         Raises:
             Unavailable: the store does not answer.
         """
-        with self._asked() as db:
+        with self._talking() as db:
             return postgres_search.page(db, query)
 
     def close(self) -> None:
@@ -141,34 +196,73 @@ class PostgresCalls:
         if self._known is not None:
             self._known.close()
 
+    def _places(self, db: psycopg.Connection) -> dict[str, Place]:
+        asked = 'select gateway, segment, "offset" from places where home = %s'
+        rows = db.execute(asked, [self._home]).fetchall()
+        return {one: Place(gateway=one, segment=segment, offset=at) for one, segment, at in rows}
+
+    def _days(self, below: int | None = None) -> list[str]:
+        with self._talking() as db:
+            return days.days(db, below, None)
+
+    def _row(self, number: int, one: Folded) -> tuple[object, ...]:
+        found, payload = one
+        line = found.line
+        text = folded(searched(line, payload))
+        origin = (self._home, found.gateway, line.sequence, found.segment, found.offset)
+        values = (column(getattr(line, name)) for name in COLUMNS)
+        words = pairs(text).split()
+        return (number, *origin, found.canonical, *values, text or None, words or None)
+
+    def _forgotten(
+        self, db: psycopg.Connection, day: str, gateway: str, sequences: list[int]
+    ) -> int:
+        command = sql.SQL(
+            "update {} set text = null, words = null where home = %s and gateway = %s"
+            " and sequence = any(%s) and text is not null"
+        ).format(sql.Identifier(day))
+        return db.execute(command, (self._home, gateway, sequences)).rowcount
+
     @contextmanager
     def _writing(self) -> Iterator[psycopg.Connection]:
         """Give the one write transaction."""
-        with self._asked() as db, db.transaction():
-            db.execute("select pg_advisory_xact_lock(%s)", [partitions.LOCK])
+        with self._talking() as db, db.transaction():
+            db.execute("select pg_advisory_xact_lock(%s)", [days.LOCK])
             yield db
 
     @contextmanager
-    def _asked(self) -> Iterator[psycopg.Connection]:
+    def _talking(self) -> Iterator[psycopg.Connection]:
+        """Give the connection, and say in our own words what goes wrong on it."""
+        at = f"The call store at {self._where}"
         try:
             yield self._connection()
-        except psycopg.Error as error:
-            said = f"The call store at {self._where} does not answer: {str(error).strip()}."
+        except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
+            said = f"{at} is busy: {_primary(error)}."
+            raise Unavailable(
+                said, "somebody reads or writes there for long; do it again"
+            ) from error
+        except errors.InsufficientPrivilege as error:
+            said = f"{at} does not let us: {_primary(error)}."
+            raise Unavailable(said, f"its user owns the schema {days.SCHEMA}") from error
+        except (psycopg.Error, UnicodeError) as error:
+            said = f"{at} does not answer: {_primary(error)}."
             raise Unavailable(said, "see SLIPWAY_CALLS_URL") from error
 
     def _connection(self) -> psycopg.Connection:
         if self._known is None or self._known.closed:
             self._known = psycopg.connect(
-                self._at,
+                self._to,
                 autocommit=True,
                 connect_timeout=10,
                 # A database that is gone without a word is noticed, and not waited for.
                 keepalives_idle=10,
                 tcp_user_timeout=LOCK_SECONDS * 1_000,
+                client_encoding="utf8",
                 # A plan has to know what is looked for: some texts are in every call.
                 prepare_threshold=None,
                 options=_OPTIONS,
             )
+            days.make(self._known)
         return self._known
 
 
@@ -177,67 +271,32 @@ def _parsed(url: str) -> tuple[str, str]:
     hint = "give postgresql://USER@HOST/NAME in SLIPWAY_CALLS_URL, or nothing"
     try:
         parsed = sa.make_url(url)
-    except (exc.ArgumentError, ValueError) as error:
+        named = parsed.translate_connect_args(database="dbname", username="user")
+        to = make_conninfo(**{**named, **{name: str(one) for name, one in parsed.query.items()}})
+    except (exc.ArgumentError, ValueError, psycopg.Error) as error:
         raise Invalid("The call store's URL cannot be read.", hint) from error
     if parsed.drivername not in ("postgresql", "postgres", "postgresql+psycopg"):
         raise Invalid(f"A call store cannot lie on {parsed.drivername!r}.", hint)
-    plain = parsed.set(drivername="postgresql")
-    return plain.render_as_string(hide_password=False), plain.render_as_string(hide_password=True)
+    # A password may stand in the query as well.
+    plain = parsed.set(drivername="postgresql", query={})
+    return to, plain.render_as_string(hide_password=True)
 
 
-def _places(db: psycopg.Connection) -> dict[str, Place]:
-    rows = db.execute('select gateway, segment, "offset" from places').fetchall()
-    return {one: Place(gateway=one, segment=segment, offset=at) for one, segment, at in rows}
+def _primary(error: Exception) -> str:
+    """Give what is wrong without the row that it is wrong with."""
+    told = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return (told or str(error)).strip().removesuffix(".")
 
 
-def _numbered(db: psycopg.Connection, calls: Sequence[Folded]) -> list[tuple[int, Folded]]:
-    """Give each call that is not there yet the first number that is free."""
-    moments = sorted({found.line.at_us for found, _ in calls})
-    rows = db.execute(
-        "select number, calls.gateway, calls.sequence"
-        " from unnest(%s::bigint[], %s::bigint[]) as moment (first, after)"
-        " join calls on number >= first and number < after",
-        ([number_of(one) for one in moments], [_after(one) for one in moments]),
-    ).fetchall()
-    taken: dict[int, Origin] = {number: (gateway, sequence) for number, gateway, sequence in rows}
-    there = set(taken.values())
-    new = []
-    for one in calls:
-        found = one[0]
-        if (origin := (found.gateway, found.line.sequence)) in there:
-            continue
-        number = number_of(found.line.at_us)
-        while number in taken:
-            number += 1
-        taken[number] = origin
-        there.add(origin)
-        new.append((number, one))
-    return new
-
-
-def _after(at_us: int) -> int:
-    """Give a number that no call of this moment has."""
-    first = number_of(at_us)
-    # Whatever claims an impossible moment lies at one of the ends, any number of it.
-    possible = 0 < at_us < LATEST_US
-    return first + (1 << TIES if possible else (1 << 40) - 1)
-
-
-def _row(number: int, folded_call: Folded) -> tuple[object, ...]:
-    found, payload = folded_call
-    line = found.line
-    text = held(folded(searched(line, payload)))
-    values = (column(getattr(line, name)) for name in COLUMNS)
-    origin = (found.gateway, line.sequence, found.segment, found.offset)
-    return (number, *origin, found.canonical, *values, text or None, pairs(text).split() or None)
-
-
-def _dropped(db: psycopg.Connection, part: str, namespace: str) -> int:
-    """Drop a day that has calls of one namespace alone, or of none; give how many went."""
-    table = sql.Identifier(part)
-    others = sql.SQL("select 1 from {} where namespace <> %s limit 1").format(table)
-    if db.execute(others, [namespace]).fetchone() is not None:
-        return 0
-    row = db.execute(sql.SQL("select count(*) from {}").format(table)).fetchone()
-    db.execute(sql.SQL("drop table {}").format(table))
-    return int(row[0]) if row else 0
+def _dropped(db: psycopg.Connection, day: str, namespace: str, below: int) -> int:
+    """Remove calls of one day; the table where there are no others; give how many went."""
+    table, whose = sql.Identifier(day), column(namespace)
+    if days.end_of(day) <= below:
+        others = sql.SQL("select 1 from {} where namespace <> %s limit 1").format(table)
+        if db.execute(others, [whose]).fetchone() is None:
+            row = db.execute(sql.SQL("select count(*) from {}").format(table)).fetchone()
+            db.execute(sql.SQL("set local lock_timeout = {}").format(f"{DROP_SECONDS}s"))
+            db.execute(sql.SQL("drop table {}").format(table))
+            return int(row[0]) if row else 0
+    command = sql.SQL("delete from {} where namespace = %s and number < %s").format(table)
+    return db.execute(command, (whose, below)).rowcount

@@ -1,30 +1,35 @@
 """Finds calls in PostgreSQL, the newest first, a page at a time.
 
-How frequent a text is the database cannot know, and a plan that guesses wrong reads every call of
-every day. So it is not left to it: the newest calls are looked at one by one, which fills a page
-with what is frequent; older ones are asked of a day's index, day after day, until the page is full.
+Days are asked one after the other, the newest first and several at once only as long as they give
+nothing, until the page is full. How frequent a text is the database cannot know, and a plan that
+guesses wrong reads every call of a day. So it is not left to it: calls are looked at one by one as
+long as many of them have the text; only then a day's index is asked.
 """
 
 from collections.abc import Iterator, Sequence
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
-from infra.calls import partitions
+from infra.calls import days
 from infra.calls.numbers import number_of
 from infra.calls.query import EQUAL, USUAL, Hit, Query, hit_of
-from infra.calls.terms import folded, is_short, pairs
-
-LONGEST = 500
-"""Characters of a column by which calls are found: PostgreSQL's indexes take up to 2.7 kB."""
+from infra.calls.terms import column, folded, is_short, pairs
 
 FEW = 2_000
-"""Calls of which each is looked at for a text."""
+"""Calls that are looked at one by one before it is decided how to go on."""
 
-Conditions = Sequence[tuple[str, object]]
-"""Conditions, each with the value that it asks for."""
+MANY = 20
+"""Where one call of so many has the text, looking at each is quicker than asking the index."""
+
+AT_ONCE = 16
+"""Days that one statement asks at the most: whoever asks a table locks it with all its indexes."""
+
+Conditions = Sequence[tuple[str, Sequence[object]]]
+"""Conditions, each with the values that it asks for."""
 
 _FIELDS = 'number, gateway, segment, "offset", line'
+_NEWEST = "order by number desc limit %s"
 
 
 def page(db: psycopg.Connection, query: Query) -> list[Hit]:
@@ -33,104 +38,130 @@ def page(db: psycopg.Connection, query: Query) -> list[Hit]:
     Raises:
         psycopg.Error: the database does not answer.
     """
-    others = [*_equal(query), *_within(query)]
-    if not query.text:
-        return _plain(db, others, query.most)
-    texts = list(_containing(query.text))
-    found, last = _recent(db, others, texts)
-    if last is None:
-        return found[: query.most]
-    others.append(("number < %s", last))
-    for part in partitions.names(db, below=last, since_us=query.since_us):
-        if len(found) >= query.most:
-            break
-        found += _day(db, part, [*others, *texts], query.most - len(found))
-    return found[: query.most]
+    others, texts = list(_others(query)), list(_containing(query.text))
+    found: list[Hit] = []
+    left = days.days(db, _below(query), query.since_us)
+    if texts and left:
+        found, last = _looked_at(db, left, others, texts, query.most)
+        if last is None:
+            return found[: query.most]
+        left = [day for day in left if day <= days.day_of(last)]
+        others.append(("number < %s", [last]))
+    at_once = 1
+    while left and len(found) < query.most:
+        some, left = left[:at_once], left[at_once:]
+        found += _asked(db, some, others, texts, query.most - len(found))
+        at_once = min(2 * at_once, AT_ONCE)
+    return found
 
 
-def _plain(db: psycopg.Connection, conditions: Conditions, most: int) -> list[Hit]:
-    where, values = _where(conditions)
-    command = f"select {_FIELDS} from calls{where} order by number desc limit %s"  # noqa: S608
-    return [hit_of(row) for row in db.execute(command.encode(), [*values, most])]
+def _looked_at(
+    db: psycopg.Connection, left: Sequence[str], others: Conditions, texts: Conditions, most: int
+) -> tuple[list[Hit], int | None]:
+    """Look at calls one by one as long as many of them have the text.
+
+    Returns:
+        What has it, and the number of the oldest that was looked at; None where no more is wanted.
+    """
+    found: list[Hit] = []
+    edge: list[tuple[str, Sequence[object]]] = []
+    for day in left:
+        while True:
+            hits, looked_at, last = _recent(db, day, [*others, *edge], texts)
+            found += hits
+            if len(found) >= most:
+                return found, None
+            if looked_at:
+                edge = [("number < %s", [last])]
+            if looked_at < FEW:
+                break  # that was all of the day
+            if len(hits) * MANY < FEW:
+                return found, last
+    return found, None
 
 
 def _recent(
-    db: psycopg.Connection, others: Conditions, texts: Conditions
-) -> tuple[list[Hit], int | None]:
-    """Look at the newest calls one by one.
+    db: psycopg.Connection, day: str, others: Conditions, texts: Conditions
+) -> tuple[list[Hit], int, int]:
+    """Look at the newest calls of a day.
 
     Returns:
-        What has the text, and the number of the oldest that was looked at; None where that was all.
+        What has the text, how many were looked at, and the number of the oldest of them.
     """
     where, values = _where(others)
     has, terms = _where(texts)
-    command = (
-        f"with recent as materialized (select {_FIELDS}, text, words from calls{where}"  # noqa: S608
-        " order by number desc limit %s)"
-        f", hits as (select * from recent{has})"
+    command = sql.SQL(
+        f"with recent as materialized (select {_FIELDS}, text, words from {{}}{where} {_NEWEST})"  # noqa: S608
+        f", hits as (select {_FIELDS} from recent{has})"
         f" select {_FIELDS}, (select count(*) from recent), (select min(number) from recent)"
-        " from (select 1) as one left join hits on true order by number desc"
-    )
-    rows = db.execute(command.encode(), [*values, FEW, *terms]).fetchall()
+        " from (select) as one left join hits on true order by number desc"
+    ).format(sql.Identifier(day))
+    try:
+        rows = db.execute(command, [*values, FEW, *terms]).fetchall()
+    except errors.UndefinedTable:
+        return [], 0, 0  # it was too old, and went meanwhile
     *_, looked_at, last = rows[0]
-    found = [hit_of(row[:5]) for row in rows if row[0] is not None]
-    return found, last if looked_at == FEW else None
+    return [hit_of(row[:5]) for row in rows if row[0] is not None], looked_at, last
 
 
-def _day(db: psycopg.Connection, part: str, conditions: Conditions, most: int) -> list[Hit]:
-    where, values = _where(conditions)
-    # Materialized, so that it is planned as if every hit were wanted: by the index of texts.
-    command = (
-        f"with hits as materialized (select {_FIELDS} from {{}}{where})"  # noqa: S608
-        f" select {_FIELDS} from hits order by number desc limit %s"
+def _asked(
+    db: psycopg.Connection, some: Sequence[str], others: Conditions, texts: Conditions, most: int
+) -> list[Hit]:
+    """Ask some days at once."""
+    where, values = _where([*others, *texts])
+    one = (
+        # Materialized, so that it is planned as if every hit were wanted: by the index of texts.
+        f"(with hits as materialized (select {_FIELDS} from {{}}{where})"  # noqa: S608
+        f" select {_FIELDS} from hits {_NEWEST})"
+        if texts
+        else f"(select {_FIELDS} from {{}}{where} {_NEWEST})"  # noqa: S608
     )
-    asked = sql.SQL(command).format(sql.Identifier(part))
-    return [hit_of(row) for row in db.execute(asked, [*values, most])]
+    parts = sql.SQL(" union all ").join(sql.SQL(one).format(sql.Identifier(day)) for day in some)
+    command = sql.SQL(f"select {_FIELDS} from ({{}}) as found {_NEWEST}").format(parts)  # noqa: S608
+    given = [*values, most] * len(some)
+    try:
+        return [hit_of(row) for row in db.execute(command, [*given, most])]
+    except errors.UndefinedTable:
+        if len(some) == 1:
+            return []  # it was too old, and went meanwhile
+    return [hit for day in some for hit in _asked(db, [day], others, texts, most)]
 
 
 def _where(conditions: Conditions) -> tuple[str, list[object]]:
     said = " and ".join(condition for condition, _ in conditions)
-    values = [value for condition, value in conditions if "%s" in condition]
+    values = [value for _, given in conditions for value in given]
     return (f" where {said}" if said else ""), values
 
 
-def _equal(query: Query) -> Iterator[tuple[str, object]]:
+def _below(query: Query) -> int | None:
+    """Give the number that all calls of a page are below."""
+    until = None if query.until_us is None else number_of(query.until_us)
+    return min((one for one in (query.below, until) if one is not None), default=None)
+
+
+def _others(query: Query) -> Iterator[tuple[str, Sequence[object]]]:
+    """Give all conditions but that of the text."""
     for name in EQUAL:
         if (value := getattr(query, name)) is not None:
-            yield f'"{name}" = %s', column(value)
+            yield f'"{name}" = %s', [column(value)]
             if name in USUAL and value != USUAL[name]:
                 # Said once more, so that the index which leaves the usual out is found.
-                yield f"\"{name}\" <> '{USUAL[name]}'", None
-
-
-def _within(query: Query) -> Iterator[tuple[str, object]]:
+                yield f'"{name}" <> {USUAL[name]!r}', []
     if query.since_us is not None:
-        yield "number >= %s", number_of(query.since_us)
-    if query.until_us is not None:
-        yield "number < %s", number_of(query.until_us)
-    if query.below is not None:
-        yield "number < %s", query.below
+        yield "number >= %s", [number_of(query.since_us)]
+    if (below := _below(query)) is not None:
+        yield "number < %s", [below]
 
 
-def _containing(text: str) -> Iterator[tuple[str, object]]:
-    term = held(folded(text))
+def _containing(text: str) -> Iterator[tuple[str, Sequence[object]]]:
+    term = folded(text)
     words = pairs(term).split()
     if words := [one for one in words if len(one) > 1] or words:
         # Trigrams of such scripts are known to databases of some locales only; pairs to all.
-        yield "words @> %s", words
-    if not is_short(term):
-        yield r"text like %s escape '\'", f"%{_escaped(term)}%"
+        yield "words @> %s", [words]
+    if term and not is_short(term):
+        yield r"text like %s escape '\'", [f"%{_escaped(term)}%"]
 
 
 def _escaped(term: str) -> str:
     return term.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
-
-
-def held(text: str) -> str:
-    """Give a text as PostgreSQL can hold it, which has no character 0."""
-    return text.replace("\0", "\ufffd")
-
-
-def column(value: object) -> object:
-    """Give a value as its column has it."""
-    return held(value)[:LONGEST] if isinstance(value, str) else value

@@ -9,6 +9,9 @@ from release.errors import Invalid
 MOST = 1_000
 """Calls of one page."""
 
+MOST_NUMBER = 2**63
+"""No number of a call is as large: no store could hold it."""
+
 COLUMNS = (
     "id",
     "at_us",
@@ -31,7 +34,18 @@ EQUAL = (
     *("id", "namespace", "user", "tenant", "caller", "endpoint", "model", "version", "variant"),
     *("digest", "arm", "outcome", "status"),
 )
-USUAL = {"user": "", "caller": "", "outcome": "ok"}
+NUMBERS = ("at_us", "version", "status")
+"""Of the columns, those that are numbers."""
+
+USUAL: dict[str, str | int] = {
+    "user": "",
+    "tenant": "",
+    "caller": "",
+    "digest": "",
+    "arm": "champion",
+    "outcome": "ok",
+    "status": 200,
+}
 """Values that most calls have, and that are left out of the columns' indexes."""
 
 
@@ -74,11 +88,30 @@ class Query:
         """
         if not 1 <= self.most <= MOST:
             raise Invalid(f"A page has 1 to {MOST} calls, not {self.most}.")
+        for name in EQUAL:
+            _check(name, getattr(self, name))
+        _check("text", self.text)
         term = folded(self.text)
         if self.text and is_short(term) and not is_wide(term):
             said = f"{self.text[:20]!r} is too short to be searched for."
             hint = "three characters at least, or one of a script such as Chinese"
             raise Invalid(said, hint)
+
+
+def _check(name: str, value: object) -> None:
+    """Refuse what no call can have, and no store can be asked for.
+
+    Raises:
+        Invalid: naming the value.
+    """
+    if isinstance(value, int) and abs(value) >= MOST_NUMBER:
+        raise Invalid(f"No call has the {name} {value}.", f"numbers are below {MOST_NUMBER}")
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            said = f"The {name} {value[:40]!a} is no text: it cannot be written in UTF-8."
+            raise Invalid(said, "see the terminal's encoding") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,7 +65,7 @@ def _conditions(query: Query) -> tuple[list[str], list[object]]:
             values.append(value)
             if (usual := USUAL.get(name)) is not None and value != usual:
                 # Said once more, so that the index which leaves the usual out is found.
-                wheres.append(f"calls.{name} <> '{usual}'")
+                wheres.append(f"calls.{name} <> {usual!r}")
     for condition, value in (
         ("calls.number >= ?", None if query.since_us is None else number_of(query.since_us)),
         ("calls.number < ?", None if query.until_us is None else number_of(query.until_us)),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from infra.calls.checkpoints import Signer
 from infra.calls.folding import Folded
 from infra.calls.postgres import PostgresCalls
 from infra.calls.query import MOST, Hit, Query
@@ -50,7 +51,11 @@ def opened(settings: Settings) -> Calls:
         Unavailable: it cannot be opened.
     """
     url = settings.calls_url.get_secret_value()
-    return PostgresCalls(url) if url else CallStore(settings.call_store)
+    if not url:
+        return CallStore(settings.call_store)
+    # Hosts may be called alike, and with them their gateways; no two have the same key.
+    home = Signer(settings.calls_secrets).public.hex()[:16]
+    return PostgresCalls(url, home)
 
 
 def every(store: Calls, query: Query) -> Iterator[Hit]:

@@ -11,13 +11,22 @@ import unicodedata
 SHORTEST = 3
 """Characters that a trigram has."""
 
+LONGEST = 500
+"""Characters of a column by which calls are found: PostgreSQL's indexes take up to 2.7 kB."""
+
 _WIDE = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff\u3040-\u30ff"
 _RUN = re.compile(f"[{_WIDE}]+")
 
 
 def folded(text: str) -> str:
     """Give a text as it is searched: without case, and each character in its plain width."""
-    return unicodedata.normalize("NFKC", text).casefold()
+    # No index has a character 0, which PostgreSQL cannot hold and SQLite takes for an end.
+    return unicodedata.normalize("NFKC", text).casefold().replace("\0", "\ufffd")
+
+
+def column(value: object) -> object:
+    """Give a value as PostgreSQL can hold it in a column, and find it there."""
+    return value.replace("\0", "\ufffd")[:LONGEST] if isinstance(value, str) else value
 
 
 def pairs(text: str) -> str:

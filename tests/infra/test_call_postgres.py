@@ -10,8 +10,8 @@ import msgspec
 import psycopg
 import pytest
 
+from infra.calls.days import DAY_US, SCHEMA
 from infra.calls.lines import Payload
-from infra.calls.partitions import DAY_US, SCHEMA
 from infra.calls.postgres import PostgresCalls
 from infra.calls.query import Query
 from infra.calls.segments import Found, Place
@@ -21,13 +21,14 @@ from tests.fakes.call_lines import a_call
 from tests.infra import postgres
 
 DAY = 86_400.0
+HOME = "a home"
 _numbers = count(1)
 
 
 @pytest.fixture
 def store(postgres_server: str) -> Iterator[PostgresCalls]:
     url = postgres.create_database(postgres_server, f"shared_{next(_numbers)}")
-    made = PostgresCalls(url)
+    made = PostgresCalls(url, HOME)
     yield made
     made.close()
 
@@ -64,10 +65,20 @@ def asked(store: PostgresCalls, command: str) -> list[tuple[Any, ...]]:
 
 def test_hosts_share_one_store(store: PostgresCalls) -> None:
     assert add(store, "the words of one", gateway="a_g1") == 1
-    other = PostgresCalls(store.url)
+    other = PostgresCalls(store.url, "another home")
     assert add(other, "the words of another", gateway="b_g1") == 1
     assert ids(store, "the words") == ids(other, "the words") == ["b_g1-1", "a_g1-1"]
-    assert set(store.places()) == {"a_g1", "b_g1"}
+    assert set(store.places()) == {"a_g1"} and set(other.places()) == {"b_g1"}
+    other.close()
+
+
+def test_hosts_that_are_called_alike_keep_their_calls_apart(store: PostgresCalls) -> None:
+    other = PostgresCalls(store.url, "another home")
+    assert add(store, "one of here", "two of here") == 2
+    assert other.places() == {} and add(other, "one of there") == 1
+    assert len(ids(store, "one of")) == 2
+    assert store.forget({"host_g1": [1]}) == 1
+    assert len(ids(store, "one of there")) == 1 and ids(store, "one of here") == []
     other.close()
 
 
@@ -122,7 +133,7 @@ def test_marks_of_patterns_are_letters_like_others(store: PostgresCalls) -> None
 def test_a_rare_text_is_found_by_an_index(store: PostgresCalls, text: str) -> None:
     words = (f"some words {n} and more of them {n * 7919}" for n in range(4_000))
     add(store, "order-17 订单号码", *words)
-    with store._asked() as db:
+    with store._talking() as db:
         db.execute("vacuum analyze calls")
         assert ids(store, text) == ["host_g1-1"]
         db.execute("select pg_stat_force_next_flush()")
@@ -158,15 +169,15 @@ def test_forgetting_that_was_interrupted_is_finished_by_the_next(store: Postgres
     add(store, "my secret is swordfish")
     with psycopg.connect(store.url, options=f"-c search_path={SCHEMA},public") as reader:
         reader.execute("select count(*) from calls")
-        impatient = PostgresCalls(store.url)
-        with impatient._asked() as db:
+        impatient = PostgresCalls(store.url, HOME)
+        with impatient._talking() as db:
             db.execute("set lock_timeout = '100ms'")
         with pytest.raises(Unavailable, match="lock timeout"):
             impatient.forget({"host_g1": [1]})
         impatient.close()
-    assert asked(store, "select part from unswept") == [("day_19700101",)]
+    assert asked(store, "select day from unswept") == [("day_19700101",)]
     assert store.forget({"host_g1": [1]}) == 0
-    assert asked(store, "select part from unswept") == []
+    assert asked(store, "select day from unswept") == []
 
 
 def test_a_lost_connection_costs_one_question(store: PostgresCalls) -> None:
@@ -184,7 +195,7 @@ def test_a_lost_connection_costs_one_question(store: PostgresCalls) -> None:
 def test_a_store_of_another_version_is_refused(store: PostgresCalls) -> None:
     asked(store, "update version set version = 9 returning 1")
     with pytest.raises(Unavailable, match="of version 9, not 1"):
-        PostgresCalls(store.url)
+        PostgresCalls(store.url, HOME)
 
 
 @pytest.mark.parametrize(
@@ -193,14 +204,14 @@ def test_a_store_of_another_version_is_refused(store: PostgresCalls) -> None:
 )
 def test_a_url_that_is_none_is_said(url: str, says: str) -> None:
     with pytest.raises(Invalid, match=says):
-        PostgresCalls(url)
+        PostgresCalls(url, HOME)
 
 
 def test_a_password_is_not_said() -> None:
     port = free_port("127.0.0.1")
     with pytest.raises(Unavailable) as told:
-        PostgresCalls(f"postgresql://slipway:hunter2@127.0.0.1:{port}/calls")
-    assert "hunter2" not in str(told.value) and f"127.0.0.1:{port}/calls" in str(told.value)
+        PostgresCalls(f"postgresql://u:hunter2@127.0.0.1:{port}/calls?password=hunter3", HOME)
+    assert "hunter" not in str(told.value) and f"127.0.0.1:{port}/calls" in str(told.value)
 
 
 def test_calls_that_claim_impossible_moments_do_not_stop_it(store: PostgresCalls) -> None:

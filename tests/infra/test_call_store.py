@@ -85,7 +85,7 @@ def on_sqlite(tmp_path: Path) -> Iterator[World]:
 @pytest.fixture
 def on_postgres(tmp_path: Path, postgres_server: str) -> Iterator[World]:
     name = f"calls_{next(_numbers)}"
-    store = PostgresCalls(postgres.create_database(postgres_server, name))
+    store = PostgresCalls(postgres.create_database(postgres_server, name), "a home")
     yield World(tmp_path, store)
     store.close()
 
