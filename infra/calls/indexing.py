@@ -54,6 +54,9 @@ class Indexer:
     unreadable: int = 0
     """Lines and payloads that could not be read."""
 
+    settled: bool = False
+    """Whether nothing is left in the store of what was dropped; the one before may have died."""
+
     def fold(self, most: int = MOST_READ) -> int:
         """Take what is new, but no more than so many bytes of each gateway; give how many calls.
 
@@ -100,6 +103,10 @@ class Indexer:
         """
         oldest_us = {name: now_us - one.days * DAY_US for name, one in recordings.items()}
         dropped = sum(self.store.drop(name, before) for name, before in oldest_us.items())
+        if dropped or not self.settled:
+            self.settled = False
+            self.store.settle()
+            self.settled = True
         for gateway, place in self.store.places().items():
             if found := outlived(self.folder / gateway, place.segment, oldest_us):
                 remove(found, record)

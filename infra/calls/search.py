@@ -19,7 +19,7 @@ _EQUAL = (
     *("id", "namespace", "user", "tenant", "caller", "endpoint", "model", "version", "variant"),
     *("digest", "arm", "outcome", "status"),
 )
-_USUAL = {"user": "", "caller": "", "outcome": "ok"}
+_USUAL = {"user": "", "tenant": "", "caller": "", "outcome": "ok"}
 """Values that most calls have, and that are left out of the columns' indexes."""
 
 

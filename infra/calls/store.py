@@ -14,12 +14,13 @@ from pathlib import Path
 
 from infra.calls.lines import CallLine, Payload
 from infra.calls.segments import Found, Place
-from infra.calls.terms import folded, pairs
+from infra.calls.settling import empty_log, merge
+from infra.calls.terms import folded, pairs, said_in
 from release.errors import Unavailable
 
 Folded = tuple[Found, Payload | None]
 
-VERSION = 2
+VERSION = 3
 BUSY_SECONDS = 20
 CACHE_KIB = 64 * 1024
 TIES = 11
@@ -58,16 +59,20 @@ create table calls (
     tenant text not null, caller text not null, endpoint text not null, model text not null,
     version integer not null, variant text not null, digest text not null, arm text not null,
     outcome text not null, status integer not null,
-    unique (gateway, sequence)
+    unique (gateway, sequence, at_us)
 );
 create index calls_id on calls (id);
 create index calls_namespace on calls (namespace);
 create index calls_user on calls (user) where user <> '';
+create index calls_tenant on calls (tenant) where tenant <> '';
 create index calls_caller on calls (caller) where caller <> '';
 create index calls_version on calls (endpoint, version);
 create index calls_outcome on calls (outcome) where outcome <> 'ok';
 create virtual table texts using fts5 (text, tokenize = 'trigram');
-create virtual table words using fts5 (text, detail = 'none', tokenize = 'unicode61');
+create virtual table words using fts5 (
+    text, detail = 'none',
+    tokenize = "unicode61 remove_diacritics 0 categories 'L* M* N* P* S* Co Cn'"
+);
 create table places (
     gateway text primary key, segment integer not null, offset integer not null
 );
@@ -163,28 +168,29 @@ class CallStore:
 
         Returns:
             How many there were.
+
+        Raises:
+            Unavailable: it could not be finished; with the next call of this it is.
         """
         forgotten = 0
         with self._writing() as db:
             for gateway, sequences in calls.items():
                 for sequence in sequences:
-                    row = db.execute(
+                    for row in db.execute(
                         "select number from calls where gateway = ? and sequence = ?",
                         (gateway, sequence),
-                    ).fetchone()
-                    if row is not None:
+                    ).fetchall():
                         forgotten += db.execute("delete from texts where rowid = ?", row).rowcount
                         db.execute("delete from words where rowid = ?", row)
-            if forgotten:
-                # A deleted row's terms stay in the index until its parts are merged.
-                db.execute("insert into texts (texts) values ('optimize')")
-                db.execute("insert into words (words) values ('optimize')")
-        if forgotten:
-            self._db.execute("pragma wal_checkpoint(truncate)")
+        # Also where there were none: the one before may have been interrupted here.
+        self.settle()
         return forgotten
 
     def drop(self, namespace: str, before_us: int) -> int:
-        """Remove a namespace's calls of before a moment, payloads and lines; give how many."""
+        """Remove a namespace's calls of before a moment, payloads and lines; give how many.
+
+        Their terms stay in the indexes until `settle`.
+        """
         with self._writing() as db:
             old = "select number from calls where namespace = ? and number < ?"
             given = (namespace, number_of(before_us))
@@ -193,6 +199,15 @@ class CallStore:
             return db.execute(
                 "delete from calls where namespace = ? and number < ?", given
             ).rowcount
+
+    def settle(self) -> None:
+        """Leave nothing in the file of what is gone; others may write between its steps.
+
+        Raises:
+            Unavailable: it could not be finished; with the next call of this it is.
+        """
+        merge(self._writing)
+        empty_log(self._db, self._path)
 
     def select(self, sql: str, values: Sequence[object]) -> list[tuple[object, ...]]:
         """Ask for rows; for `search`, which makes the statements.
@@ -253,8 +268,9 @@ def _row(db: sqlite3.Connection, found: Found) -> int | None:
     )
     number = number_of(line.at_us)
     while not db.execute(_INSERT, (number, *values)).rowcount:
-        known = "select 1 from calls where gateway = ? and sequence = ?"
-        if db.execute(known, origin).fetchone():
+        # A gateway whose folder was deleted counts from 1 again, at other moments.
+        known = "select 1 from calls where gateway = ? and sequence = ? and at_us = ?"
+        if db.execute(known, (*origin, line.at_us)).fetchone():
             return None
         number += 1
     return number
@@ -266,7 +282,7 @@ def _searched(line: CallLine, payload: Payload | None) -> str:
     if payload is not None:
         parts = [
             *(one for one in payload.input if isinstance(one, str)),
-            bytes(payload.output).decode(errors="replace"),
+            *said_in(bytes(payload.output)),
             *parts,
         ]
     return "\n".join(part for part in parts if part)

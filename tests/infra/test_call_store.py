@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -102,6 +103,35 @@ def test_a_call_is_found_by_what_was_asked_and_answered(world: World) -> None:
     assert world.found() == ["g1-4", "g1-3", "g1-2", "g1-1"]
 
 
+def test_punctuation_of_wide_scripts_is_found_too(world: World) -> None:
+    world.write("他说：「你好。」然后・走了", "々〇")
+    world.write("他说你好")
+    world.indexer.fold()
+    for text in ("「", "。", "好。", "。」", "・走", "「你", "你好。」", "々"):
+        assert world.found(text) == ["g1-1"], text
+    assert world.found("你好") == ["g1-2", "g1-1"]
+
+
+def test_of_an_answer_its_values_are_found_and_not_how_it_is_written(world: World) -> None:
+    world.write("one", output={"label": "shipping", "score": 0.5})
+    world.write("two", output=[{"label": "x"}, {"label": 'he said "yes"\nand went'}])
+    world.write("three", output={"choices": [{"message": {"content": ["C:\\temp", "数据"]}}]})
+    world.write("four", output="plain text")
+    world.indexer.fold()
+    for text, ids in {
+        "shipping": ["g1-1"],
+        'said "yes"': ["g1-2"],
+        '"yes"\nand': ["g1-2"],
+        "c:\\temp": ["g1-3"],
+        "数据": ["g1-3"],
+        "plain text": ["g1-4"],
+        "label": [],
+        "score": [],
+        "content": [],
+    }.items():
+        assert world.found(text) == ids, text
+
+
 def test_conditions_narrow_what_is_found(world: World) -> None:
     for number in range(1, 9):
         world.write(
@@ -120,6 +150,7 @@ def test_conditions_narrow_what_is_found(world: World) -> None:
     [
         {"id": "a"},
         {"user": "ann"},
+        {"tenant": "acme"},
         {"caller": "key"},
         {"outcome": "timeout"},
         {"namespace": "n"},
@@ -231,6 +262,52 @@ def test_what_is_forgotten_is_found_no_more_and_leaves_no_trace(world: World) ->
     assert not found
 
 
+def traces(world: World, *texts: str) -> list[str]:
+    """Give which texts lie in the store's files."""
+    left = b"".join(path.read_bytes() for path in world.root.glob("calls.db*"))
+    return [one for one in texts if one.encode() in left]
+
+
+def test_what_is_dropped_leaves_no_trace_either(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.calls.settling.MERGED_PAGES", 1)
+    for number in range(200):
+        old = number % 2
+        world.write(
+            "my secret is swordfish 密码本" if old else "nothing of that kind 订单",
+            at=0.0 if old else 9.0 * 86_400,
+        )
+        if number % 20 == 0:
+            world.indexer.fold()
+    world.indexer.fold()
+    now_us = 10 * 86_400 * SECOND
+    assert world.indexer.sweep(now_us, {"default": Recording(days=5)}, lambda _: None) == 100
+    assert world.found("swordfish") == [] and len(world.found("nothing of", most=1000)) == 100
+    assert len(world.found("订单", most=1000)) == 100
+    world.store.close()
+    assert traces(world, "swordfish", "rdf", "密码") == []
+
+
+def test_what_is_forgotten_while_somebody_reads_is_said_and_done_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.calls.settling.SETTLE_SECONDS", 0.2)
+    world.store.select("pragma busy_timeout = 100", [])
+    world.write("my secret is swordfish")
+    world.indexer.fold()
+    reader = sqlite3.connect(world.root / "calls.db", isolation_level=None)
+    reader.execute("begin")
+    reader.execute("select count(*) from calls").fetchall()
+    with pytest.raises(Unavailable, match="was read for 0.2 s without a pause.*do it again"):
+        world.store.forget({"g1": [1]})
+    assert traces(world, "swordfish") == ["swordfish"], "that is why it is said"
+    reader.execute("commit")
+    reader.close()
+    assert world.store.forget({"g1": [1]}) == 0
+    assert traces(world, "swordfish", "rdf") == []
+
+
 def test_what_is_too_old_is_dropped_by_namespace(world: World) -> None:
     day = 86_400
     world.write("old words", at=0.0)
@@ -248,7 +325,7 @@ def test_only_its_owner_may_read_the_store(world: World) -> None:
 
 def test_a_store_of_another_version_is_refused(world: World) -> None:
     world.store.select("pragma user_version = 9", [])
-    with pytest.raises(Unavailable, match="of version 9, not 2"):
+    with pytest.raises(Unavailable, match="of version 9, not 3"):
         CallStore(world.root / "calls.db")
 
 
