@@ -34,6 +34,11 @@ SWEEP_SECONDS = 600.0
 DAY_US = 86_400 * 1_000_000
 
 
+def _say(said: str) -> None:
+    sys.stderr.write(f"indexer: {said}\n")
+    sys.stderr.flush()
+
+
 class Opens(Protocol):
     """What opens payloads."""
 
@@ -54,6 +59,9 @@ class Indexer:
     unreadable: int = 0
     """Lines and payloads that could not be read."""
 
+    say: Callable[[str], None] = _say
+    """Is told what of the journals is not there any more."""
+
     settled: bool = False
     """Whether nothing is left in the store of what was dropped; the one before may have died."""
 
@@ -67,6 +75,8 @@ class Indexer:
         def fresh(places: Mapping[str, Place]) -> tuple[list[Folded], Sequence[Place]]:
             found = read(self.folder, places, most)
             self.unreadable += found.unreadable
+            for said in found.said:
+                self.say(said)
             return [(one, self._opened(one)) for one in found.calls], found.places
 
         return self.store.fold(fresh)
@@ -153,8 +163,7 @@ def main() -> int:
                 _sweep(indexer, settings)
                 sweep_at = time.monotonic() + SWEEP_SECONDS
         except (SlipwayError, OSError) as error:
-            sys.stderr.write(f"indexer: {error}\n")
-            sys.stderr.flush()
+            _say(str(error))
             pause = PAUSE_SECONDS
         stopping.wait(pause)
     store.close()

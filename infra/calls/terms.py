@@ -67,4 +67,6 @@ def said_in(answer: bytes) -> list[str]:
                 left += reversed(parts)
             case dict(fields):
                 left += reversed(fields.values())
+            case _:
+                pass  # numbers say nothing that is searched for as text
     return found

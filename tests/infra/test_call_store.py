@@ -308,6 +308,53 @@ def test_what_is_forgotten_while_somebody_reads_is_said_and_done_again(
     assert traces(world, "swordfish", "rdf") == []
 
 
+def test_a_gateway_that_begins_anew_is_told_from_what_it_was(world: World) -> None:
+    world.write("before it was deleted", at=5.0)
+    world.indexer.fold()
+    (world.root / "journal" / "g1" / "00000001.jsonl").unlink()
+    world.sequences.clear()
+    for at_second in (7.0, 8.0):
+        world.write("since it began anew", at=at_second)
+    world.indexer.fold()
+    assert len(world.found("since it began")) == 2 and len(world.found("before it")) == 1
+
+
+@pytest.mark.parametrize("left", [0, 100])
+def test_a_segment_that_was_shortened_is_read_again_and_that_is_said(
+    world: World, left: int
+) -> None:
+    said = list[str]()
+    world.indexer.say = said.append
+    for text in ("first one", "second one", "third one"):
+        world.write(text, segment=2)
+    assert world.indexer.fold() == 3
+    path = world.root / "journal" / "g1" / "00000002.jsonl"
+    path.write_bytes(path.read_bytes()[:left])
+    with path.open("ab") as file:
+        file.write(b"\n" if left else b"")
+    world.write("since it was cut", segment=2)
+    assert world.indexer.fold() == 1 and world.found("since it was") == ["g1-4"]
+    (one,) = said
+    assert "g1 is not as it was read" in one and "read again from segment 2" in one
+    world.write("and on", segment=3)
+    assert world.indexer.fold() == 1 and len(said) == 1
+
+
+def test_what_lies_behind_a_gap_is_read_and_the_gap_is_said(world: World) -> None:
+    said = list[str]()
+    world.indexer.say = said.append
+    world.write("before the gap", segment=1)
+    world.write("behind the gap", segment=4)
+    assert world.indexer.fold() == 2 and world.found("behind the") == ["g1-2"]
+    assert "segments 2 to 3 of g1 cannot be indexed" in said.pop()
+    world.write("never read", segment=5)
+    world.write("behind it too", segment=6)
+    for segment in (4, 5):
+        (world.root / "journal" / "g1" / f"0000000{segment}.jsonl").unlink()
+    assert world.indexer.fold() == 1 and world.found("behind it too") == ["g1-4"]
+    assert "segments 4 to 5 of g1 cannot be indexed" in said.pop() and said == []
+
+
 def test_what_is_too_old_is_dropped_by_namespace(world: World) -> None:
     day = 86_400
     world.write("old words", at=0.0)
