@@ -26,6 +26,9 @@ Strict = Annotated[
 ]
 Full = Annotated[WhenFull | None, typer.Option(help="What to do with what cannot be recorded.")]
 Days = Annotated[int | None, typer.Option(help="For how long calls are kept.")]
+Megabytes = Annotated[
+    int | None, typer.Option("--mb", help="That they take on a host at most; 0 for any.")
+]
 
 
 @keys.command()
@@ -81,12 +84,14 @@ def create_namespace(
     strict: Strict = None,
     when_full: Full = None,
     days: Days = None,
+    most_mb: Megabytes = None,
 ) -> None:
     """Make a namespace."""
     from console.calling import make_namespace
 
-    named = {"capture": capture, "sample": sample, "strict": strict, "days": days}
-    make_namespace(name, {**named, "when_full": when_full})
+    named = {"capture": capture, "sample": sample, "strict": strict}
+    limits = {"when_full": when_full, "days": days, "most_mb": most_mb}
+    make_namespace(name, {**named, **limits})
 
 
 @namespaces.command("set")
@@ -97,12 +102,14 @@ def set_namespace(
     strict: Strict = None,
     when_full: Full = None,
     days: Days = None,
+    most_mb: Megabytes = None,
 ) -> None:
     """Say what of a namespace's calls is recorded; what is not named stays."""
     from console.calling import change_namespace
 
-    named = {"capture": capture, "sample": sample, "strict": strict, "days": days}
-    change_namespace(name, {**named, "when_full": when_full})
+    named = {"capture": capture, "sample": sample, "strict": strict}
+    limits = {"when_full": when_full, "days": days, "most_mb": most_mb}
+    change_namespace(name, {**named, **limits})
 
 
 @namespaces.command()

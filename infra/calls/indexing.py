@@ -9,18 +9,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Protocol
 
 from infra.callers.namespaces import Namespaces
+from infra.calls.limits import Limits, weigh
 from infra.calls.lines import CallLine, Payload, erased
 from infra.calls.retention import REMOVED, Outlived, outlived, remove
 from infra.calls.segments import MOST_READ, Found, Place, read
 from infra.calls.store import CallStore, Folded
 from infra.ledger import Ledger
 from infra.settings import Settings, silence_telemetry
-from release.callers import Recording
 from release.errors import SlipwayError
 from release.releases import Event
 
@@ -29,9 +29,11 @@ PAUSE_SECONDS = 5.0
 """After a failure."""
 
 SWEEP_SECONDS = 600.0
-"""How often it is looked for what is too old."""
+"""How often it is looked for what is too old, or too much."""
 
-DAY_US = 86_400 * 1_000_000
+SETTLE_SECONDS = 3600.0
+"""How often the store's indexes are merged, where something was dropped: some seconds' work for
+each million calls."""
 
 
 def _say(said: str) -> None:
@@ -94,14 +96,14 @@ class Indexer:
     def sweep(
         self,
         now_us: int,
-        recordings: Mapping[str, Recording],
+        limits: Limits,
         record: Callable[[Outlived], None],
     ) -> int:
         """Let go of what namespaces do not want kept any longer, lines and whole segments.
 
         Args:
             now_us: microseconds since the epoch.
-            recordings: what each namespace wants; one that is absent keeps everything.
+            limits: what each namespace keeps.
             record: notes which segments go, before they do.
 
         Returns:
@@ -111,16 +113,29 @@ class Indexer:
             Unavailable: the store cannot be written, or the removal cannot be recorded.
             OSError: a segment cannot be read or removed.
         """
-        oldest_us = {name: now_us - one.days * DAY_US for name, one in recordings.items()}
-        dropped = sum(self.store.drop(name, before) for name, before in oldest_us.items())
-        if dropped or not self.settled:
-            self.settled = False
-            self.store.settle()
-            self.settled = True
+
+        @cache
+        def oldest(namespace: str) -> int:
+            return limits.oldest(namespace, now_us)
+
+        # Also of namespaces that nobody made: else their calls would stay for ever.
+        names = sorted({*limits.recordings, *self.store.namespaces()})
+        dropped = sum(self.store.drop(name, oldest(name)) for name in names)
+        self.settled = self.settled and not dropped
         for gateway, place in self.store.places().items():
-            if found := outlived(self.folder / gateway, place.segment, oldest_us):
+            if found := outlived(self.folder / gateway, place.segment, oldest):
                 remove(found, record)
         return dropped
+
+    def settle(self) -> None:
+        """Leave nothing in the store of what was dropped, where something was.
+
+        Raises:
+            Unavailable: it could not be finished; with the next call of this it is.
+        """
+        if not self.settled:
+            self.store.settle()
+            self.settled = True
 
 
 def note_removal(ledger: Ledger, now: float, found: Outlived) -> None:
@@ -136,7 +151,7 @@ def note_removal(ledger: Ledger, now: float, found: Outlived) -> None:
             kind=REMOVED,
             at=now,
             actor="slipway",
-            sentence=f"{which} of {found.gateway} went: all of its calls are past their days",
+            sentence=f"{which} of {found.gateway} went: all of their calls are past what is kept",
             data={"gateway": found.gateway, "segment": last},
         )
     )
@@ -153,7 +168,7 @@ def main() -> int:
     settings = Settings()
     store = CallStore(settings.call_store)
     indexer = Indexer(settings.journal, store, Vault(settings.calls_secrets))
-    sweep_at = time.monotonic() + SWEEP_SECONDS
+    sweep_at, settle_at = (time.monotonic() + one for one in (SWEEP_SECONDS, SETTLE_SECONDS))
     while not stopping.is_set():
         pause = LOOK_SECONDS
         try:
@@ -162,6 +177,9 @@ def main() -> int:
             if time.monotonic() >= sweep_at:
                 _sweep(indexer, settings)
                 sweep_at = time.monotonic() + SWEEP_SECONDS
+            if time.monotonic() >= settle_at:
+                indexer.settle()
+                settle_at = time.monotonic() + SETTLE_SECONDS
         except (SlipwayError, OSError) as error:
             _say(str(error))
             pause = PAUSE_SECONDS
@@ -175,8 +193,12 @@ def _sweep(indexer: Indexer, settings: Settings) -> None:
     ledger = Ledger.open(settings.ledger)
     try:
         now = time.time()
-        record = partial(note_removal, ledger, now)
-        indexer.sweep(int(now * 1e6), Namespaces(ledger, settings.recording).list(), record)
+        limits = Limits(
+            recordings=Namespaces(ledger, settings.recording).list(),
+            otherwise=settings.recording,
+            weights=weigh(settings.journal, settings.call_sizes),
+        )
+        indexer.sweep(int(now * 1e6), limits, partial(note_removal, ledger, now))
     finally:
         ledger.close()
 

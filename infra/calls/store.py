@@ -200,6 +200,18 @@ class CallStore:
                 "delete from calls where namespace = ? and number < ?", given
             ).rowcount
 
+    def namespaces(self) -> list[str]:
+        """Name the namespaces that there are calls of, whether anybody made them or not."""
+        # From name to name, by the index, and not over every call.
+        sql = """
+            with recursive found (name) as (
+                select min(namespace) from calls union all
+                select (select min(namespace) from calls where namespace > name)
+                from found where name is not null
+            ) select name from found where name is not null
+        """
+        return [str(name) for (name,) in self.select(sql, [])]
+
     def settle(self) -> None:
         """Leave nothing in the file of what is gone; others may write between its steps.
 

@@ -6,7 +6,7 @@ read whole or not at all. `HEAD` names the newest migration, so that opening nee
 
 import sqlalchemy as sa
 
-HEAD = "0005"
+HEAD = "0006"
 
 metadata = sa.MetaData()
 
@@ -196,6 +196,7 @@ namespaces = sa.Table(
     sa.Column("strict", sa.Boolean, nullable=False),
     sa.Column("when_full", sa.Text, nullable=False),
     sa.Column("days", sa.Integer, nullable=False),
+    sa.Column("most_mb", sa.BigInteger, nullable=False, server_default="0"),
 )
 
 owned = sa.Table(

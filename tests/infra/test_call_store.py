@@ -17,6 +17,7 @@ import pytest
 
 from infra.calls.chain import call_line
 from infra.calls.indexing import Indexer
+from infra.calls.limits import Limits
 from infra.calls.lines import CallLine, Payload
 from infra.calls.search import Query, _conditions, every, search
 from infra.calls.segments import at
@@ -282,7 +283,9 @@ def test_what_is_dropped_leaves_no_trace_either(
             world.indexer.fold()
     world.indexer.fold()
     now_us = 10 * 86_400 * SECOND
-    assert world.indexer.sweep(now_us, {"default": Recording(days=5)}, lambda _: None) == 100
+    limits = Limits(recordings={}, otherwise=Recording(days=5))
+    assert world.indexer.sweep(now_us, limits, lambda _: None) == 100
+    world.indexer.settle()
     assert world.found("swordfish") == [] and len(world.found("nothing of", most=1000)) == 100
     assert len(world.found("订单", most=1000)) == 100
     world.store.close()
@@ -361,9 +364,14 @@ def test_what_is_too_old_is_dropped_by_namespace(world: World) -> None:
     world.write("old words", at=0.0, namespace="keeps")
     world.write("new words", at=9.0 * day)
     world.indexer.fold()
+    world.write("old words", at=0.0, namespace="nobody-made-it")
+    world.indexer.fold()
+    assert world.store.namespaces() == ["default", "keeps", "nobody-made-it"]
     recordings = {"default": Recording(days=5), "keeps": Recording(days=50)}
-    assert world.indexer.sweep(10 * day * SECOND, recordings, lambda _: None) == 1
+    limits = Limits(recordings=recordings, otherwise=Recording(days=5))
+    assert world.indexer.sweep(10 * day * SECOND, limits, lambda _: None) == 2
     assert world.found("words") == ["g1-3", "g1-2"]
+    assert world.store.namespaces() == ["default", "keeps"]
 
 
 def test_only_its_owner_may_read_the_store(world: World) -> None:
