@@ -25,6 +25,7 @@ Arm = Annotated[str | None, typer.Option(help="champion, canary or pinned.")]
 Outcome = Annotated[str | None, typer.Option(help="ok, or the kind of the error.")]
 Since = Annotated[str, typer.Option(help="Such as 2026-11-26T08:30, in UTC.")]
 Until = Annotated[str, typer.Option(help="Before this moment.")]
+Below = Annotated[int | None, typer.Option(help="The page after this number.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="File to make.")]
 
 
@@ -39,7 +40,7 @@ def search(
     outcome: Outcome = None,
     since: Since = "",
     until: Until = "",
-    below: Annotated[int | None, typer.Option(help="The page after this number.")] = None,
+    below: Below = None,
     most: Annotated[int, typer.Option(help="Calls of a page, 1 to 1000.")] = 20,
 ) -> None:
     """Find calls, the newest first; that you looked is recorded."""
@@ -50,11 +51,14 @@ def search(
 
 
 @calls.command()
-def show(id_: Annotated[str, typer.Argument(metavar="ID", help="Of the request.")]) -> None:
+def show(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Of the request.")],
+    below: Below = None,
+) -> None:
     """Show all that is known of a call, with what was asked and answered where it was kept."""
     from console.finding import show as tell
 
-    tell(id_)
+    _end(good=tell(id_, below))
 
 
 @calls.command()
@@ -89,7 +93,8 @@ def export(
     from console.finding import form_of
 
     named = {"version": version, "user": user, "namespace": namespace}
-    write(_query(text, endpoint, since, until, **named), out, to, form_of(form))
+    query = _query(text, endpoint, since, until, **named)
+    _end(good=write(query, out, to, form_of(form)))
 
 
 @calls.command()
@@ -106,7 +111,7 @@ def replay(
     from console.finding import replay as write
 
     named = {"version": version, "user": user, "namespace": namespace}
-    write(_query("", endpoint, since, until, outcome="ok", **named), out)
+    _end(good=write(_query("", endpoint, since, until, outcome="ok", **named), out))
 
 
 def _query(
@@ -131,8 +136,7 @@ def verify() -> None:
     for proof in prove(house()):
         good &= proof.good
         sys.stdout.write("\n".join(_told(proof)) + "\n")
-    if not good:
-        raise typer.Exit(1)
+    _end(good=good)
 
 
 @calls.command()
@@ -152,6 +156,11 @@ def erase(
     erasure = Erasure(namespace=namespace, day=day, user=user, why=why)
     gone = act(here, actor(here), erasure)
     sys.stdout.write(f"{len(gone)} payloads of {namespace} are erased\n")
+
+
+def _end(*, good: bool) -> None:
+    if not good:
+        raise typer.Exit(1)
 
 
 def _told(proof: "Proof") -> list[str]:
