@@ -19,7 +19,15 @@ _EQUAL = (
     *("id", "namespace", "user", "tenant", "caller", "endpoint", "model", "version", "variant"),
     *("digest", "arm", "outcome", "status"),
 )
-_USUAL = {"user": "", "tenant": "", "caller": "", "outcome": "ok"}
+_USUAL: dict[str, str | int] = {
+    "user": "",
+    "tenant": "",
+    "caller": "",
+    "digest": "",
+    "arm": "champion",
+    "outcome": "ok",
+    "status": 200,
+}
 """Values that most calls have, and that are left out of the columns' indexes."""
 
 
@@ -141,7 +149,7 @@ def _conditions(query: Query) -> tuple[list[str], list[object]]:
             values.append(value)
             if (usual := _USUAL.get(name)) is not None and value != usual:
                 # Said once more, so that the index which leaves the usual out is found.
-                wheres.append(f"calls.{name} <> '{usual}'")
+                wheres.append(f"calls.{name} <> {usual!r}")
     for condition, value in (
         ("calls.number >= ?", None if query.since_us is None else number_of(query.since_us)),
         ("calls.number < ?", None if query.until_us is None else number_of(query.until_us)),

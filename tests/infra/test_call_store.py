@@ -152,6 +152,10 @@ def test_conditions_narrow_what_is_found(world: World) -> None:
         {"id": "a"},
         {"user": "ann"},
         {"tenant": "acme"},
+        {"digest": "sha256:a"},
+        {"version": 3},
+        {"arm": "canary"},
+        {"status": 504},
         {"caller": "key"},
         {"outcome": "timeout"},
         {"namespace": "n"},
@@ -162,7 +166,7 @@ def test_no_condition_looks_at_every_call(world: World, asked: dict[str, Any]) -
     wheres, values = _conditions(Query(**asked))
     sql = f"explain query plan select number from calls where {' and '.join(wheres)}"  # noqa: S608
     plan = " ".join(str(row[3]) for row in world.store.select(sql, values))
-    assert "USING INDEX" in plan or "USING COVERING INDEX" in plan, plan
+    assert plan.startswith("SEARCH"), plan
 
 
 @pytest.mark.parametrize("few", [0, 2_000])
