@@ -15,12 +15,12 @@ from pathlib import Path
 from infra.calls.lines import CallLine, Payload
 from infra.calls.segments import Found, Place
 from infra.calls.settling import empty_log, merge
+from infra.calls.tables import TABLES, VERSION
 from infra.calls.terms import folded, pairs, said_in
 from release.errors import Unavailable
 
 Folded = tuple[Found, Payload | None]
 
-VERSION = 3
 BUSY_SECONDS = 20
 CACHE_KIB = 64 * 1024
 TIES = 11
@@ -49,39 +49,6 @@ _COLUMNS = (
     "status",
 )
 """Fields of a line that are columns, and can be searched by."""
-
-_SCHEMA = f"""
-create table calls (
-    number integer primary key,
-    gateway text not null, sequence integer not null, segment integer not null,
-    offset integer not null, line blob not null,
-    id text not null, at_us integer not null, namespace text not null, user text not null,
-    tenant text not null, caller text not null, endpoint text not null, model text not null,
-    version integer not null, variant text not null, digest text not null, arm text not null,
-    outcome text not null, status integer not null,
-    unique (gateway, sequence, at_us)
-);
-create index calls_id on calls (id);
-create index calls_namespace on calls (namespace);
-create index calls_user on calls (user) where user <> '';
-create index calls_tenant on calls (tenant) where tenant <> '';
-create index calls_caller on calls (caller) where caller <> '';
-create index calls_digest on calls (digest) where digest <> '';
-create index calls_version on calls (version);
-create index calls_endpoint on calls (endpoint, version);
-create index calls_arm on calls (arm) where arm <> 'champion';
-create index calls_status on calls (status) where status <> 200;
-create index calls_outcome on calls (outcome) where outcome <> 'ok';
-create virtual table texts using fts5 (text, tokenize = 'trigram');
-create virtual table words using fts5 (
-    text, detail = 'none',
-    tokenize = "unicode61 remove_diacritics 0 categories 'L* M* N* P* S* Co Cn'"
-);
-create table places (
-    gateway text primary key, segment integer not null, offset integer not null
-);
-pragma user_version = {VERSION};
-"""
 
 _INSERT = (
     "insert or ignore into calls (number, gateway, sequence, segment, offset, line, "  # noqa: S608
@@ -121,9 +88,13 @@ class CallStore:
         return db
 
     def _make(self, db: sqlite3.Connection) -> None:
-        (version,) = db.execute("pragma user_version").fetchone()
+        version = _version(db)
         if version == 0:
-            db.executescript(f"begin immediate; {_SCHEMA} commit;")
+            db.execute("begin immediate")
+            # Asked once more: another process may have made it meanwhile.
+            for statement in () if _version(db) else TABLES:
+                db.execute(statement)
+            db.execute("commit")
         elif version != VERSION:
             said = f"The call store {self._path} is of version {version}, not {VERSION}."
             hint = "move it away; it is made anew from the segments"
@@ -246,6 +217,10 @@ class CallStore:
         """Let go of the file."""
         with closing(self._db):
             pass
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("pragma user_version").fetchone()[0])
 
 
 def number_of(at_us: int) -> int:

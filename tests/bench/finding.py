@@ -17,7 +17,8 @@ from infra.calls.indexing import Indexer
 from infra.calls.lines import CallLine, Payload
 from infra.calls.search import Query, search
 from infra.calls.segments import Found, Place
-from infra.calls.store import VERSION, CallStore, Folded
+from infra.calls.store import CallStore, Folded
+from infra.calls.tables import VERSION
 from infra.calls.vault import Vault
 from serving.journal import JournalWriter
 from tests.bench.artefacts import ROOT, artefacts

@@ -33,10 +33,8 @@ def test_what_is_searched_for_is_there() -> None:
     store = CallStore(finding._million())
     assert [hit.line.id for hit in search(store, Query(text="order-3999"))] == ["r3999"]
     (hit,) = search(store, Query(text="order-3999", namespace="default", arm="champion"))
-    hour: dict[str, Any] = {
-        "since_us": hit.line.at_us,
-        "until_us": hit.line.at_us + finding.HOUR_US,
-    }
+    since = hit.line.at_us
+    hour: dict[str, Any] = {"since_us": since, "until_us": since + finding.HOUR_US}
     assert len(search(store, Query(text="the", user="user-999", **hour))) == 1
     assert search(store, Query(text="没有")) == []
     store.close()

@@ -169,6 +169,27 @@ def test_no_condition_looks_at_every_call(world: World, asked: dict[str, Any]) -
     assert plan.startswith("SEARCH"), plan
 
 
+@pytest.mark.parametrize(
+    ("asked", "index"),
+    [
+        ({"id": "a", "since_us": 1, "until_us": 9, "namespace": "n"}, "calls_id"),
+        ({"user": "ann", "namespace": "n", "endpoint": "e", "since_us": 1}, "calls_user"),
+        ({"arm": "canary", "version": 3, "endpoint": "e", "until_us": 9}, "calls_arm"),
+        ({"endpoint": "e", "version": 3, "namespace": "n"}, "calls_endpoint"),
+    ],
+)
+def test_of_several_indexes_the_one_that_leaves_least_is_taken(
+    world: World, asked: dict[str, Any], index: str
+) -> None:
+    world.store.close()
+    world.indexer.store = CallStore(world.root / "calls.db")
+    wheres, values = _conditions(Query(**asked))
+    sql = f"explain query plan select number from calls where {' and '.join(wheres)}"  # noqa: S608
+    sql += " order by number desc limit 50"
+    (plan,) = [str(row[3]) for row in world.store.select(sql, values)]
+    assert f" {index} " in plan, plan
+
+
 @pytest.mark.parametrize("few", [0, 2_000])
 @pytest.mark.parametrize("text", ["", "same words", "同样"])
 def test_pages_join_without_a_gap(
@@ -386,6 +407,28 @@ def test_a_store_of_another_version_is_refused(world: World) -> None:
     world.store.select("pragma user_version = 9", [])
     with pytest.raises(Unavailable, match="of version 9, not 3"):
         CallStore(world.root / "calls.db")
+
+
+def test_processes_that_make_the_store_at_once_make_it_once(tmp_path: Path) -> None:
+    makes = "import sys; from pathlib import Path; from infra.calls.store import CallStore; "
+    makes += "sys.stdin.read(); CallStore(Path(sys.argv[1])).close()"
+    for turn in range(3):
+        path = str(tmp_path / f"{turn}.db")
+        children = [
+            subprocess.Popen(
+                [sys.executable, "-c", makes, path], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            for _ in range(4)
+        ]
+        time.sleep(0.5)
+        for child in children:
+            assert child.stdin is not None
+            child.stdin.close()
+        said = [child.stderr.read() for child in children if child.stderr is not None]
+        assert ([child.wait(20) for child in children], said) == ([0] * 4, [b""] * 4)
+        for child in children:
+            assert child.stderr is not None
+            child.stderr.close()
 
 
 def test_killed_while_it_indexes_it_doubles_and_loses_nothing(tmp_path: Path) -> None:
