@@ -20,6 +20,7 @@ Text = Annotated[str, typer.Argument(help="Anywhere in what was asked or answere
 Endpoint = Annotated[str | None, typer.Option(help="That was asked.")]
 Version = Annotated[int | None, typer.Option("--version", "-v", help="That answered.")]
 User = Annotated[str | None, typer.Option(help="That called, as proven.")]
+Tenant = Annotated[str | None, typer.Option(help="For whom it was, as proven.")]
 Namespace = Annotated[str | None, typer.Option(help="That the call is of.")]
 Arm = Annotated[str | None, typer.Option(help="champion, canary or pinned.")]
 Outcome = Annotated[str | None, typer.Option(help="ok, or the kind of the error.")]
@@ -35,9 +36,11 @@ def search(
     endpoint: Endpoint = None,
     version: Version = None,
     user: User = None,
+    tenant: Tenant = None,
     namespace: Namespace = None,
     arm: Arm = None,
     outcome: Outcome = None,
+    status: Annotated[int | None, typer.Option(help="HTTP status, such as 503.")] = None,
     since: Since = "",
     until: Until = "",
     below: Below = None,
@@ -46,8 +49,9 @@ def search(
     """Find calls, the newest first; that you looked is recorded."""
     from console.finding import search as find
 
-    named = {"version": version, "user": user, "namespace": namespace, "arm": arm}
-    find(_query(text, endpoint, since, until, outcome=outcome, below=below, most=most, **named))
+    who = {"user": user, "tenant": tenant, "namespace": namespace}
+    what = {"version": version, "arm": arm, "outcome": outcome, "status": status}
+    find(_query(text, endpoint, since, until, below=below, most=most, **who, **what))
 
 
 @calls.command()
@@ -84,6 +88,7 @@ def export(
     endpoint: Endpoint = None,
     version: Version = None,
     user: User = None,
+    tenant: Tenant = None,
     namespace: Namespace = None,
     since: Since = "",
     until: Until = "",
@@ -92,7 +97,7 @@ def export(
     from console.finding import export as write
     from console.finding import form_of
 
-    named = {"version": version, "user": user, "namespace": namespace}
+    named = {"version": version, "user": user, "tenant": tenant, "namespace": namespace}
     query = _query(text, endpoint, since, until, **named)
     _end(good=write(query, out, to, form_of(form)))
 

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -64,6 +64,9 @@ class Indexer:
     say: Callable[[str], None] = _say
     """Is told what of the journals is not there any more."""
 
+    behind: bool = False
+    """Whether there was more to read than was taken the last time."""
+
     settled: bool = False
     """Whether nothing is left in the store of what was dropped; the one before may have died."""
 
@@ -77,6 +80,7 @@ class Indexer:
         def fresh(places: Mapping[str, Place]) -> tuple[list[Folded], Sequence[Place]]:
             found = read(self.folder, places, most)
             self.unreadable += found.unreadable
+            self.behind = found.more
             for said in found.said:
                 self.say(said)
             return [(one, self._opened(one)) for one in found.calls], found.places
@@ -138,6 +142,37 @@ class Indexer:
             self.settled = True
 
 
+@dataclass(slots=True)
+class Chore:
+    """What is done again and again beside folding, however much there is to fold."""
+
+    every: float
+    """Seconds."""
+
+    work: Callable[[], None]
+    due: float
+    """When next, as `time.monotonic` tells it."""
+
+    def look(self, now: float) -> None:
+        """Do it if it is due; one that fails stays due."""
+        if now >= self.due:
+            self.work()
+            self.due = now + self.every
+
+
+def turn(indexer: Indexer, chores: Iterable[Chore], now: float) -> float:
+    """Fold once and do what is due; give how many seconds to wait then."""
+    try:
+        indexer.fold()
+        for one in chores:
+            one.look(now)
+    except (SlipwayError, OSError) as error:
+        indexer.say(str(error))
+        return PAUSE_SECONDS
+    # Not at once after every call: a batch of many costs little more than one of a few.
+    return 0.0 if indexer.behind else LOOK_SECONDS
+
+
 def note_removal(ledger: Ledger, now: float, found: Outlived) -> None:
     """Put on record that segments go.
 
@@ -168,22 +203,13 @@ def main() -> int:
     settings = Settings()
     store = CallStore(settings.call_store)
     indexer = Indexer(settings.journal, store, Vault(settings.calls_secrets))
-    sweep_at, settle_at = (time.monotonic() + one for one in (SWEEP_SECONDS, SETTLE_SECONDS))
+    now = time.monotonic()
+    chores = [
+        Chore(SWEEP_SECONDS, partial(_sweep, indexer, settings), now + SWEEP_SECONDS),
+        Chore(SETTLE_SECONDS, indexer.settle, now + SETTLE_SECONDS),
+    ]
     while not stopping.is_set():
-        pause = LOOK_SECONDS
-        try:
-            if indexer.fold():
-                continue
-            if time.monotonic() >= sweep_at:
-                _sweep(indexer, settings)
-                sweep_at = time.monotonic() + SWEEP_SECONDS
-            if time.monotonic() >= settle_at:
-                indexer.settle()
-                settle_at = time.monotonic() + SETTLE_SECONDS
-        except (SlipwayError, OSError) as error:
-            _say(str(error))
-            pause = PAUSE_SECONDS
-        stopping.wait(pause)
+        stopping.wait(turn(indexer, chores, time.monotonic()))
     store.close()
     return 0
 

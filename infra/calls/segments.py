@@ -1,7 +1,7 @@
 """Reads calls out of gateways' segments, from where a reader stopped."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -42,6 +42,17 @@ class Found:
     sealed: str
 
 
+@dataclass(slots=True)
+class _Part:
+    """What came of reading one gateway's segments."""
+
+    place: Place
+    calls: list[Found] = field(default_factory=list)
+    unreadable: int = 0
+    said: list[str] = field(default_factory=list)
+    more: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """What came of reading."""
@@ -52,6 +63,9 @@ class Reading:
 
     unreadable: int
     """Lines that have the beginning of a call and are none."""
+
+    more: bool = False
+    """Whether a gateway has more than was taken now."""
 
     said: tuple[str, ...] = ()
     """Sentences on what is not there any more, though nobody had read it, or was read before."""
@@ -65,18 +79,17 @@ def read(folder: Path, places: Mapping[str, Place], most: int = MOST_READ) -> Re
         places: gateway to where to go on; absent means the beginning.
         most: bytes to take from each gateway.
     """
-    calls: list[Found] = []
-    moved: list[Place] = []
-    unreadable, said = 0, list[str]()
-    for journal in sorted(one for one in folder.glob("*/") if one.is_dir()):
-        before, why = _beginning(journal, places.get(journal.name))
-        found, wrong, after, missing = _read(journal, before, most)
-        calls += found
-        unreadable += wrong
-        said += [one for one in (why, *missing) if one]
-        if after != places.get(journal.name):
-            moved.append(after)
-    return Reading(calls=tuple(calls), places=tuple(moved), unreadable=unreadable, said=tuple(said))
+    parts = [
+        _read(journal, *_beginning(journal, places.get(journal.name)), most)
+        for journal in sorted(one for one in folder.glob("*/") if one.is_dir())
+    ]
+    return Reading(
+        calls=tuple(call for one in parts for call in one.calls),
+        places=tuple(one.place for one in parts if one.place != places.get(one.place.gateway)),
+        unreadable=sum(one.unreadable for one in parts),
+        more=any(one.more for one in parts),
+        said=tuple(said for one in parts for said in one.said),
+    )
 
 
 def paths_in(journal: Path) -> list[Path]:
@@ -141,28 +154,35 @@ def _missing(journal: Path, first: int, after: int) -> str:
     return f"{which} of {journal.name} cannot be indexed, being away; see slipway calls verify"
 
 
-def _read(journal: Path, place: Place, most: int) -> tuple[list[Found], int, Place, list[str]]:
-    found: list[Found] = []
-    unreadable, missing = 0, list[str]()
-    segment, offset = place.segment, place.offset
+def _read(journal: Path, place: Place, why: str, most: int) -> _Part:
+    part = _Part(place=place, said=[why] if why else [])
     while most > 0:
+        segment = part.place.segment
         # Asked before it is read: whoever has a successor with a line is whole.
         after = _successor(journal, segment)
-        content = _whole_lines(journal / _name(segment), offset, most)
+        content = _whole_lines(journal / _name(segment), part.place.offset, most)
         most -= len(content)
-        for line in content.splitlines(keepends=True):
-            if line.startswith(CALL):
-                call = _found(line, journal.name, segment, offset)
-                found += [call] if call else []
-                unreadable += call is None
-            offset += len(line)
+        _take(part, content)
         if not content:
             if after is None:
                 break
-            missing += [_missing(journal, segment + 1, after)] if after > segment + 1 else []
-            segment, offset = after, 0
-    at = Place(gateway=journal.name, segment=segment, offset=offset)
-    return found, unreadable, at, missing
+            part.said += [_missing(journal, segment + 1, after)] if after > segment + 1 else []
+            part.place = Place(gateway=journal.name, segment=after)
+    part.more = most <= 0
+    return part
+
+
+def _take(part: _Part, content: bytes) -> None:
+    """Read whole lines that lie at a part's place, and go behind them."""
+    at = part.place
+    offset = at.offset
+    for line in content.splitlines(keepends=True):
+        if line.startswith(CALL):
+            call = _found(line, at.gateway, at.segment, offset)
+            part.calls += [call] if call else []
+            part.unreadable += call is None
+        offset += len(line)
+    part.place = replace(at, offset=offset)
 
 
 def _successor(journal: Path, segment: int) -> int | None:

@@ -11,8 +11,11 @@ from contextlib import AbstractContextManager
 
 from release.errors import Unavailable
 
-MERGED_PAGES = 500
+MERGED_PAGES = 1_000
 """Pages of an index that one transaction merges: whoever folds waits for no longer than that."""
+
+BETWEEN_SECONDS = 0.1
+"""Between two steps: SQLite lets nobody in who has waited, but whoever asks at the right moment."""
 
 SETTLE_SECONDS = 60.0
 """For how long it is tried to empty the log while somebody reads."""
@@ -41,6 +44,8 @@ def merge(writing: Writing) -> None:
                 db.execute(command, (pages,))
                 changed = db.total_changes - before
             pages = MERGED_PAGES
+            if changed >= 2:
+                time.sleep(BETWEEN_SECONDS)
 
 
 def empty_log(db: sqlite3.Connection, where: object) -> None:

@@ -26,6 +26,10 @@ def test_an_altered_payload_is_said_at_the_end_and_by_the_exit_status(tmp_path: 
     done = home.slipway("calls", "show", "mine", "--below", below, who="ada", code=1)
     assert done.stdout.count("asked: text") == 1
     assert "cannot be told: The payload of call 2 is not the one" in done.stdout
+    journal.write("of a tenant", "x", tenant="acme", status=503, id="theirs")
+    for asked in (("--tenant", "acme"), ("--status", "503")):
+        told = home.slipway("calls", "search", *asked, who="ada").stdout
+        assert "theirs" in told and "mine" not in told
     out = tmp_path / "good.jsonl"
     done = home.slipway("calls", "export", "text 7", "--out", str(out), who="ada")
     assert "1 calls are in" in done.stdout and done.stderr == ""

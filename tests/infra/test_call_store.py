@@ -16,11 +16,11 @@ import msgspec
 import pytest
 
 from infra.calls.chain import call_line
-from infra.calls.indexing import Indexer
+from infra.calls.indexing import LOOK_SECONDS, PAUSE_SECONDS, Chore, Indexer, turn
 from infra.calls.limits import Limits
 from infra.calls.lines import CallLine, Payload
 from infra.calls.search import Query, _conditions, every, search
-from infra.calls.segments import at
+from infra.calls.segments import MOST_READ, at
 from infra.calls.store import CallStore
 from infra.settings import inherited
 from release.callers import Recording
@@ -251,10 +251,37 @@ def test_lines_are_folded_once_whatever_happens_between(world: World) -> None:
 def test_a_long_journal_is_read_in_parts(world: World) -> None:
     for number in range(40):
         world.write("x" * 500, segment=1 + number // 10)
-    parts = 0
+    parts, behind = 0, set[bool]()
     while taken := world.indexer.fold(most=3_000):
         parts += taken
+        behind.add(world.indexer.behind)
+    assert not world.indexer.behind and behind == {True}
     assert parts == 40 and world.found() == [f"g1-{n}" for n in range(40, 0, -1)]
+
+
+def test_what_is_due_is_done_however_much_there_is_to_fold(world: World) -> None:
+    done, said = list[str](), list[str]()
+    world.indexer.say = said.append
+
+    def fails() -> None:
+        done.append("fails")
+        raise Unavailable("The ledger is away.")
+
+    often, seldom = (
+        Chore(10, lambda: done.append("often"), 5),
+        Chore(30, lambda: done.append("seldom"), 25),
+    )
+    for now in range(0, 40, 4):
+        world.write("a call before each look")
+        assert turn(world.indexer, [often, seldom], now) == LOOK_SECONDS
+    assert done == ["often", "often", "seldom", "often"] and len(world.found()) == 10
+    bad = Chore(10, fails, 0)
+    for now in (40, 41):
+        assert turn(world.indexer, [bad], now) == PAUSE_SECONDS
+    assert done[-2:] == ["fails"] * 2 and said == ["The ledger is away."] * 2
+    world.write("x" * MOST_READ)
+    assert turn(world.indexer, [], 50) == 0, "there may be more"
+    assert turn(world.indexer, [], 50) == LOOK_SECONDS
 
 
 def test_a_line_that_is_none_costs_no_other(world: World) -> None:
@@ -298,6 +325,7 @@ def test_what_is_dropped_leaves_no_trace_either(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("infra.calls.settling.MERGED_PAGES", 1)
+    monkeypatch.setattr("infra.calls.settling.BETWEEN_SECONDS", 0.0)
     for number in range(200):
         old = number % 2
         world.write(
@@ -412,8 +440,8 @@ def test_a_store_of_another_version_is_refused(world: World) -> None:
 def test_processes_that_make_the_store_at_once_make_it_once(tmp_path: Path) -> None:
     makes = "import sys; from pathlib import Path; from infra.calls.store import CallStore; "
     makes += "sys.stdin.read(); CallStore(Path(sys.argv[1])).close()"
-    for turn in range(3):
-        path = str(tmp_path / f"{turn}.db")
+    for number in range(3):
+        path = str(tmp_path / f"{number}.db")
         children = [
             subprocess.Popen(
                 [sys.executable, "-c", makes, path], stdin=subprocess.PIPE, stderr=subprocess.PIPE
