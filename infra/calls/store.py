@@ -8,6 +8,7 @@ its file is its owner's alone, and whatever is erased there is forgotten here.
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -78,7 +79,7 @@ class CallStore:
             if not path.exists():
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
             db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-            db.execute("pragma journal_mode = wal")
+            _log_ahead(db)
             db.execute("pragma synchronous = normal")
             db.execute("pragma secure_delete = on")
             db.execute(f"pragma cache_size = -{CACHE_KIB}")
@@ -217,6 +218,20 @@ class CallStore:
         """Let go of the file."""
         with closing(self._db):
             pass
+
+
+def _log_ahead(db: sqlite3.Connection) -> None:
+    """Turn to a log ahead of the file; of processes that do so at once SQLite lets none wait."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            db.execute("pragma journal_mode = wal")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _version(db: sqlite3.Connection) -> int:
