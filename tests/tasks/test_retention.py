@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from infra.calls.indexing import Indexer, note_removal
+from infra.callers.namespaces import Namespaces
+from infra.calls.indexing import Indexer, _sweep, note_removal
 from infra.calls.limits import DAY_US, Limits, weigh
 from infra.calls.retention import REMOVED, Outlived, outlived
 from infra.calls.search import Query, search
 from infra.calls.store import CallStore
 from infra.calls.vault import Vault
+from infra.identity import Identities
 from infra.ledger import Ledger
 from infra.settings import Settings
 from release.callers import Recording
@@ -144,6 +146,24 @@ def test_the_oldest_of_a_namespace_go_once_it_takes_too_much(
     assert left(here, "host_g2") == [5, 6, 7, 8]
     (proof, _) = verify(here)[::-1]
     assert proof.gateway == "host_g2" and proof.faults == []
+
+
+def test_the_sweep_goes_by_settings_and_ledger(
+    here: House, indexer: Indexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay(here, monkeypatch, "shop", "gone", "gone")
+    people = Identities(here.ledger)
+    ada = people.prove(people.add("ada", "admin", by=None))
+    Namespaces(here.ledger, Recording()).create("shop", Recording(days=9), by=ada)
+    indexer.fold()
+    settings = Settings(home=here.settings.home, record_days=5)
+    for day, kept, places in ((3, 34, [1, 2, 3, 4, 5]), (6, 1, [1, 2, 3, 4, 5]), (10, 0, [4, 5])):
+        now = AT + day * 86_400
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        _sweep(indexer, settings)
+        assert len(search(indexer.store, Query())) == kept
+        assert left(here, "host_g2") == places
+    assert sum(weigh(settings.journal, settings.call_sizes).used().values()) > 0
 
 
 def test_each_byte_of_a_journal_is_weighed_once(here: House) -> None:
