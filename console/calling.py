@@ -14,6 +14,7 @@ from rich.table import Table
 from console.people import actor
 from infra.callers.keys import Key, Keys, NewKey
 from infra.callers.namespaces import DEFAULT, Namespaces
+from infra.calls.limits import MB, weigh
 from release.callers import Quota, Recording
 from release.errors import Invalid, NotFound
 from release.policy import Releasing
@@ -106,12 +107,15 @@ def give(endpoint: str, name: str) -> None:
 
 def show_namespaces(*, as_json: bool) -> None:
     """List namespaces."""
-    here = _namespaces(house())
+    home = house()
+    here = _namespaces(home)
     owners, releasing = here.owners(), here.releasing()
+    used = weigh(home.settings.journal, home.settings.call_sizes).used()
     found = {
         name: {
             **asdict(recording),
             **asdict(releasing.get(name, Releasing())),
+            "bytes": used.get(name, 0),
             "endpoints": sorted(one for one, owner in owners.items() if owner == name),
         }
         for name, recording in here.list().items()
@@ -119,24 +123,16 @@ def show_namespaces(*, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(found, indent=1) + "\n")
         return
-    table = Table(
-        "name",
-        "captures",
-        "of",
-        "strict",
-        "when full",
-        "days",
-        "owns",
-        "policy",
-        "approves",
-        box=None,
-    )
+    columns = ("name", "captures", "of", "strict", "when full", "days", "MB here", "owns")
+    table = Table(*columns, "policy", "approves", box=None)
     for name, one in found.items():
         owns = ", ".join(one["endpoints"]) or ("the rest" if name == DEFAULT else "–")
         strict = "yes" if one["strict"] else "no"
         words = (name, one["capture"], f"{one['sample']:.0%}", strict, one["when_full"])
+        most = f" of {one['most_mb']}" if one["most_mb"] else ""
+        kept = (str(one["days"]), f"{one['bytes'] / MB:.1f}{most}")
         by = one["policy"] or "its own", ", ".join(one["roles"]) or "by policy"
-        table.add_row(*words, str(one["days"]), owns, *by)
+        table.add_row(*words, *kept, owns, *by)
     Console().print(table)
 
 

@@ -20,11 +20,13 @@ Text = Annotated[str, typer.Argument(help="Anywhere in what was asked or answere
 Endpoint = Annotated[str | None, typer.Option(help="That was asked.")]
 Version = Annotated[int | None, typer.Option("--version", "-v", help="That answered.")]
 User = Annotated[str | None, typer.Option(help="That called, as proven.")]
+Tenant = Annotated[str | None, typer.Option(help="For whom it was, as proven.")]
 Namespace = Annotated[str | None, typer.Option(help="That the call is of.")]
 Arm = Annotated[str | None, typer.Option(help="champion, canary or pinned.")]
 Outcome = Annotated[str | None, typer.Option(help="ok, or the kind of the error.")]
 Since = Annotated[str, typer.Option(help="Such as 2026-11-26T08:30, in UTC.")]
 Until = Annotated[str, typer.Option(help="Before this moment.")]
+Below = Annotated[int | None, typer.Option(help="The page after this number.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="File to make.")]
 
 
@@ -34,27 +36,33 @@ def search(
     endpoint: Endpoint = None,
     version: Version = None,
     user: User = None,
+    tenant: Tenant = None,
     namespace: Namespace = None,
     arm: Arm = None,
     outcome: Outcome = None,
+    status: Annotated[int | None, typer.Option(help="HTTP status, such as 503.")] = None,
     since: Since = "",
     until: Until = "",
-    below: Annotated[int | None, typer.Option(help="The page after this number.")] = None,
+    below: Below = None,
     most: Annotated[int, typer.Option(help="Calls of a page, 1 to 1000.")] = 20,
 ) -> None:
     """Find calls, the newest first; that you looked is recorded."""
     from console.finding import search as find
 
-    named = {"version": version, "user": user, "namespace": namespace, "arm": arm}
-    find(_query(text, endpoint, since, until, outcome=outcome, below=below, most=most, **named))
+    who = {"user": user, "tenant": tenant, "namespace": namespace}
+    what = {"version": version, "arm": arm, "outcome": outcome, "status": status}
+    find(_query(text, endpoint, since, until, below=below, most=most, **who, **what))
 
 
 @calls.command()
-def show(id_: Annotated[str, typer.Argument(metavar="ID", help="Of the request.")]) -> None:
+def show(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Of the request.")],
+    below: Below = None,
+) -> None:
     """Show all that is known of a call, with what was asked and answered where it was kept."""
     from console.finding import show as tell
 
-    tell(id_)
+    _end(good=tell(id_, below))
 
 
 @calls.command()
@@ -80,6 +88,7 @@ def export(
     endpoint: Endpoint = None,
     version: Version = None,
     user: User = None,
+    tenant: Tenant = None,
     namespace: Namespace = None,
     since: Since = "",
     until: Until = "",
@@ -88,8 +97,9 @@ def export(
     from console.finding import export as write
     from console.finding import form_of
 
-    named = {"version": version, "user": user, "namespace": namespace}
-    write(_query(text, endpoint, since, until, **named), out, to, form_of(form))
+    named = {"version": version, "user": user, "tenant": tenant, "namespace": namespace}
+    query = _query(text, endpoint, since, until, **named)
+    _end(good=write(query, out, to, form_of(form)))
 
 
 @calls.command()
@@ -106,7 +116,7 @@ def replay(
     from console.finding import replay as write
 
     named = {"version": version, "user": user, "namespace": namespace}
-    write(_query("", endpoint, since, until, outcome="ok", **named), out)
+    _end(good=write(_query("", endpoint, since, until, outcome="ok", **named), out))
 
 
 def _query(
@@ -131,8 +141,7 @@ def verify() -> None:
     for proof in prove(house()):
         good &= proof.good
         sys.stdout.write("\n".join(_told(proof)) + "\n")
-    if not good:
-        raise typer.Exit(1)
+    _end(good=good)
 
 
 @calls.command()
@@ -170,6 +179,11 @@ def inspect(
     from console.inspecting import inspect as look
 
     if look(namespace, since, until, least, why if erase_found else None):
+        raise typer.Exit(1)
+
+
+def _end(*, good: bool) -> None:
+    if not good:
         raise typer.Exit(1)
 
 

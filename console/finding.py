@@ -1,4 +1,7 @@
-"""What was called: `slipway calls search`, `show`, `who`, `export` and `replay`."""
+"""What was called: `slipway calls search`, `show`, `who`, `export` and `replay`.
+
+What ends in a bool says whether every payload that was kept could be told.
+"""
 
 import sys
 from datetime import UTC, datetime
@@ -13,8 +16,9 @@ from rich.text import Text
 from console.people import actor
 from infra.calls.exporting import Form
 from infra.calls.query import Query
+from infra.calls.shipping import named
 from release.errors import Invalid
-from tasks import finding
+from tasks import finding, taking
 from tasks.wiring import house
 
 if TYPE_CHECKING:
@@ -73,10 +77,11 @@ def search(query: Query) -> None:
         sys.stdout.write(f"older ones: --below {hits[-1].number}\n")
 
 
-def show(id_: str) -> None:
-    """Print a call with all that is known of it."""
+def show(id_: str, below: int | None = None) -> bool:
+    """Print the calls of an id with all that is known of them, and how to get the next."""
     here = house()
-    for shown in finding.show(here, actor(here), id_):
+    found = finding.show(here, actor(here), id_, below)
+    for shown in found:
         line = shown.line
         facts = msgspec.to_builtins(line)
         for name, value in facts.items():
@@ -85,6 +90,9 @@ def show(id_: str) -> None:
                 sys.stdout.write(f"{name}: {said}\n")
         for text in _payload(shown):
             sys.stdout.write(f"{_tame(text)}\n")
+    if len(found) == finding.PAGE:
+        sys.stdout.write(f"older ones: --below {found[-1].number}\n")
+    return _readable(sum(bool(one.unreadable) for one in found))
 
 
 def who(query: Query) -> None:
@@ -101,13 +109,15 @@ def who(query: Query) -> None:
         sys.stdout.write("no release of this ledger brought that variant\n")
         return
     sys.stdout.write(f"released by {release.requester} in {release.id}\n")
+    if (since := found.since) is not None:
+        sys.stdout.write(f"there since {_moment(since.at)}: {since.sentence}\n")
     for one in found.approvals:
         sys.stdout.write(f"approved by {one.who} at {_moment(one.at)}: {one.why or 'no reason'}\n")
     if not found.approvals:
         sys.stdout.write("approved by nobody, as its policy allowed\n")
 
 
-def export(query: Query, out: Path | None, to: str, form: Form) -> None:
+def export(query: Query, out: Path | None, to: str, form: Form) -> bool:
     """Write calls to a file, or send them.
 
     Raises:
@@ -117,23 +127,36 @@ def export(query: Query, out: Path | None, to: str, form: Form) -> None:
         raise Invalid("Give a file or an address, and not both.", "--out calls.jsonl, or --to URL")
     here = house()
     if out is None:
-        count = finding.ship(here, actor(here), query, to, form)
+        taken = taking.ship(here, actor(here), query, to, form)
     else:
-        count = finding.export(here, actor(here), query, out, form)
-    sys.stdout.write(f"{count} calls are in {out or to}\n")
+        taken = taking.export(here, actor(here), query, out, form)
+    sys.stdout.write(f"{taken.calls} calls are in {out or named(to)}\n")
+    return _readable(taken.unreadable)
 
 
-def replay(query: Query, out: Path) -> None:
+def replay(query: Query, out: Path) -> bool:
     """Write recorded texts as a table for a suite."""
     here = house()
-    texts, without = finding.replay(here, actor(here), query, out)
-    sys.stdout.write(f"{texts} texts are in {out}; {without} calls had none to replay\n")
+    taken = taking.replay(here, actor(here), query, out)
+    said = f"{taken.calls} texts are in {out}; {taken.without} calls had none to replay"
+    sys.stdout.write(f"{said}\n")
     sys.stdout.write("their label is what was answered then: see slipway suite\n")
+    return _readable(taken.unreadable)
+
+
+def _readable(unreadable: int) -> bool:
+    """Say how many payloads were kept and cannot be told."""
+    if unreadable:
+        said = f"{unreadable} payloads are not what was sealed and were left out"
+        sys.stderr.write(f"slipway: {said} (see slipway calls verify)\n")
+    return not unreadable
 
 
 def _payload(shown: finding.Shown) -> list[str]:
     if not shown.kept:
         return ["payload: its segment is not on this host any more"]
+    if shown.unreadable:
+        return [f"payload: it cannot be told: {shown.unreadable}"]
     if shown.payload is None:
         return ["payload: none was kept, or it is erased"]
     asked = [f"asked: {one}" for one in shown.payload.input]

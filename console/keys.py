@@ -33,6 +33,9 @@ Approvers = Annotated[
     typer.Option("--approver", help="Role that alone approves releases; '' leaves it to policies."),
 ]
 Days = Annotated[int | None, typer.Option(help="For how long calls are kept.")]
+Megabytes = Annotated[
+    int | None, typer.Option("--mb", help="That they take on a host at most; 0 for any.")
+]
 
 
 @keys.command()
@@ -88,14 +91,16 @@ def create_namespace(
     strict: Strict = None,
     when_full: Full = None,
     days: Days = None,
+    most_mb: Megabytes = None,
     policy: By = None,
     approver: Approvers = None,
 ) -> None:
     """Make a namespace."""
     from console.calling import make_namespace
 
-    named = {"capture": capture, "sample": sample, "strict": strict, "days": days}
-    make_namespace(name, {**named, "when_full": when_full}, _releasing(policy, approver))
+    named = {"capture": capture, "sample": sample, "strict": strict}
+    limits = {"when_full": when_full, "days": days, "most_mb": most_mb}
+    make_namespace(name, {**named, **limits}, _releasing(policy, approver))
 
 
 @namespaces.command("set")
@@ -106,14 +111,16 @@ def set_namespace(
     strict: Strict = None,
     when_full: Full = None,
     days: Days = None,
+    most_mb: Megabytes = None,
     policy: By = None,
     approver: Approvers = None,
 ) -> None:
     """Say what of its calls is recorded, and how it releases; what is not named stays."""
     from console.calling import change_namespace
 
-    named = {"capture": capture, "sample": sample, "strict": strict, "days": days}
-    change_namespace(name, {**named, "when_full": when_full}, _releasing(policy, approver))
+    named = {"capture": capture, "sample": sample, "strict": strict}
+    limits = {"when_full": when_full, "days": days, "most_mb": most_mb}
+    change_namespace(name, {**named, **limits}, _releasing(policy, approver))
 
 
 def _releasing(policy: str | None, approvers: list[str] | None) -> dict[str, Any]:

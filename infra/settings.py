@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     record_days: int = Field(default=180, ge=1, le=36_500)
     """Days after which calls leave the call store, and segments without any younger one go."""
 
+    record_mb: int = Field(default=0, ge=0, le=10**9)
+    """Megabytes that a namespace's calls take on this host at most; 0 means without a limit."""
+
     export_authorization: SecretStr = SecretStr("")
     """Value of the header `authorization` where `slipway calls export --to` sends calls."""
 
@@ -133,6 +136,7 @@ class Settings(BaseSettings):
             strict=self.record_strict,
             when_full=self.record_when_full,
             days=self.record_days,
+            most_mb=self.record_mb,
         )
 
     def page(self, release_id: str) -> Path:
@@ -178,6 +182,11 @@ class Settings(BaseSettings):
     def call_store(self) -> Path:
         """Calls as they are searched."""
         return self.root / "calls" / "calls.db"
+
+    @property
+    def call_sizes(self) -> Path:
+        """How much the calls of each namespace take, as it was weighed last."""
+        return self.root / "calls" / "sizes.json"
 
 
 def inherited(**more: str) -> dict[str, str]:

@@ -36,6 +36,9 @@ class WhenFull(StrEnum):
     """Let it wait for room within its deadline, and refuse it then."""
 
 
+_MOST_MB = 10**9
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
     """What a namespace wants recorded."""
@@ -51,11 +54,16 @@ class Recording:
     days: int = 180
     """For how long payloads and lines are kept."""
 
+    most_mb: int = 0
+    """Megabytes of lines and payloads that a host keeps at most; 0 means without a limit."""
+
     def __post_init__(self) -> None:
         if not 0 <= self.sample <= 1:
             raise Invalid(f"A sample must be within 0..1, not {self.sample:g}.")
         if not 1 <= self.days <= 36_500:
             raise Invalid(f"Calls must be kept for 1..36500 days, not {self.days}.")
+        if not 0 <= self.most_mb <= _MOST_MB:
+            raise Invalid(f"Calls may take 0..{_MOST_MB} MB, not {self.most_mb}.", "0: no limit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,48 +1,46 @@
-"""The call record as people read it: searched, shown, exported, replayed, and that on record."""
+"""The call record as people read it: searched, shown, accounted for, and that on record."""
 
-import csv
-import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
+from dataclasses import dataclass, replace
 
-import msgspec
-
-from infra.calls.exporting import Form, written
-from infra.calls.formats import Exported
 from infra.calls.indexing import Indexer
 from infra.calls.lines import CallLine, Payload
 from infra.calls.query import Hit, Query
 from infra.calls.segments import at as line_at
 from infra.calls.segments import ends_in
-from infra.calls.shipping import Shipper
-from infra.calls.stores import Calls, every, opened
+from infra.calls.stores import Calls, opened
 from infra.calls.vault import Vault
 from infra.identity import Identity
 from release.errors import Invalid, NotFound, Refused
 from release.releases import Approval, Event, Release
+from release.standing import MOVES, brought, standings
 from tasks.wiring import House
 
 READERS = ("admin", "auditor")
 """Roles that may read the call record."""
 
-SEARCHED, SHOWN, EXPORTED, REPLAYED = (
-    *("calls-searched", "call-shown"),
-    *("calls-exported", "calls-replayed"),
-)
+SEARCHED, SHOWN = "calls-searched", "call-shown"
 """Kinds of events."""
+
+PAGE = 50
+"""Calls that are shown at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
     """A call, with what was asked and answered where that was kept."""
 
+    number: int
+    """In the order of arrival."""
+
     line: CallLine
     payload: Payload | None
-    kept: bool
-    """Whether the segment that it lay in is still there."""
+    kept: bool = True
+    """Whether its line is still there, in its segment."""
+
+    unreadable: str = ""
+    """Why the payload that was kept cannot be told; empty where none was, or it was erased."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +50,9 @@ class Accounted:
     line: CallLine
     release: Release | None
     """The release that brought the variant there; None where no release of this ledger did."""
+
+    since: Event | None = None
+    """What made the variant answer then: a promotion, a step of a canary, a rollback."""
 
     approvals: tuple[Approval, ...] = ()
 
@@ -69,7 +70,7 @@ def reading(here: House, by: Identity) -> Iterator[Calls]:
         raise Refused(said, f"it takes {' or '.join(READERS)}")
     store = opened(here.settings)
     try:
-        indexer = Indexer(here.settings.journal, store, _vault(here))
+        indexer = Indexer(here.settings.journal, store, vault_of(here))
         _catch_up(indexer)
         yield store
     finally:
@@ -96,25 +97,31 @@ def find(here: House, by: Identity, query: Query) -> list[Hit]:
     """
     with reading(here, by) as store:
         hits = store.page(query)
-    _note(here, by, SEARCHED, f"searched the call record and saw {len(hits)} calls", query)
+    note(here, by, SEARCHED, f"searched the call record and saw {len(hits)} calls", query)
     return hits
 
 
-def show(here: House, by: Identity, id_: str) -> list[Shown]:
-    """Give every call with an id, which clients may have used twice, with its payload.
+def show(here: House, by: Identity, id_: str, below: int | None = None) -> list[Shown]:
+    """Give the newest calls with an id, which clients may use often, with their payloads.
+
+    Args:
+        here: the house.
+        by: who asks.
+        id_: of the request.
+        below: only calls older than the one with this number, which ended the page before.
 
     Raises:
         NotFound: there is none.
         Refused: `by` may not read the call record.
     """
-    query = Query(id=id_)
+    query = Query(id=id_, below=below, most=PAGE)
     with reading(here, by) as store:
         hits = store.page(query)
     if not hits:
         raise NotFound(f"No call is recorded with the id {id_[:80]!r}.", "see slipway calls search")
-    _note(here, by, SHOWN, f"read the call {id_}", query)
-    vault = _vault(here)
-    return [_shown(here, vault, hit) for hit in hits]
+    note(here, by, SHOWN, f"read the call {id_}", query)
+    vault = vault_of(here)
+    return [shown(here, vault, hit) for hit in hits]
 
 
 def account(here: House, by: Identity, query: Query) -> Accounted:
@@ -128,146 +135,71 @@ def account(here: House, by: Identity, query: Query) -> Accounted:
     if not hits:
         raise NotFound("No such call is recorded.", "see slipway calls search")
     line = hits[0].line
-    brought = [
-        one
-        for one in here.ledger.releases(line.model)
-        if one.opened_at * 1e6 <= line.at_us
-        and one.chosen is not None
-        and one.chosen.variant.digest == line.digest
-    ]
-    release = max(brought, key=lambda one: one.opened_at, default=None)
+    release, since = _release_of(here, line)
     if release is None:
         return Accounted(line=line, release=None)
     given = here.ledger.approvals(release.id)
-    approvals = tuple(one for one in given if one.granted and one.at * 1e6 <= line.at_us)
-    return Accounted(line=line, release=release, approvals=approvals)
+    approvals = tuple(
+        one
+        for one in given
+        if one.granted and one.variant == line.digest and one.at * 1e6 <= line.at_us
+    )
+    return Accounted(line=line, release=release, since=since, approvals=approvals)
 
 
-def export(here: House, by: Identity, query: Query, out: Path, form: Form = Form.JSONL) -> int:
-    """Write every call that matches to a file, payloads included; give how many.
-
-    Raises:
-        Refused: `by` may not read the call record.
-        Invalid: the file is there already.
-    """
-    with _fresh(out) as file, reading(here, by) as store:
-        count = written(file, _exported(here, every(store, query)), form)
-    _note(here, by, EXPORTED, f"exported {count} calls to {out.name}", query)
-    return count
-
-
-def ship(here: House, by: Identity, query: Query, to: str, form: Form) -> int:
-    """Send every call that matches to where others search them; give how many.
-
-    Args:
-        here: the house.
-        by: who asks.
-        query: which calls.
-        to: address, see `Shipper`.
-        form: `ecs` for the bulk API, or `otlp`.
-
-    Raises:
-        Refused: `by` may not read the call record, or a call is not taken there.
-        Unavailable: nobody answers there, or is too busy for too long.
-        Invalid: nothing is sent in this form, or the address is none.
-    """
-    if form not in (Form.ECS, Form.OTLP):
-        raise Invalid(f"Nothing is sent as {form}.", "it is ecs or otlp; or write a file by --out")
-    if not to.startswith(("http://", "https://")):
-        raise Invalid(f"{to[:80]!r} is no address.", "such as http://elastic:9200/calls")
-    shipper = Shipper(to, here.settings.export_authorization.get_secret_value())
-    try:
-        with reading(here, by) as store:
-            calls = _exported(here, every(store, query))
-            (shipper.bulk if form == Form.ECS else shipper.otlp)(calls)
-    finally:
-        if shipper.sent:
-            _note(here, by, EXPORTED, f"sent {shipper.sent} calls to {to}", query)
-    return shipper.sent
+def _release_of(here: House, line: CallLine) -> tuple[Release | None, Event | None]:
+    """Find the release that brought what answered a call, and since when that was so."""
+    releases = {one.id: one for one in here.ledger.releases(line.model)}
+    digests = {id_: one.chosen.variant.digest for id_, one in releases.items() if one.chosen}
+    moves = (event for _, event in here.ledger.events(model=line.model, kinds=MOVES))
+    found = brought(
+        standings(moves),
+        digests,
+        arm=line.arm,
+        digest=line.digest,
+        at=line.at_us / 1e6,
+        generation=line.generation,
+    )
+    return (releases[found[0]], found[1]) if found else (None, None)
 
 
-def replay(here: House, by: Identity, query: Query, out: Path) -> tuple[int, int]:
-    """Write recorded texts, each once, as a table that `slipway suite` takes.
-
-    The label is what was answered then: it says whether a candidate would answer the same, and not
-    whether that is right.
-
-    Returns:
-        How many texts were written, and how many calls had none that could be.
+def shown(here: House, vault: Vault, hit: Hit) -> Shown:
+    """Read a call's payload where it stands.
 
     Raises:
-        Refused: `by` may not read the call record.
-        Invalid: the file is there already.
+        Unavailable: the master key cannot be read.
     """
-    texts: dict[str, str] = {}
-    without, vault = 0, _vault(here)
-    with reading(here, by) as store:
-        for hit in every(store, query):
-            said = _labelled(_shown(here, vault, hit).payload)
-            without += not said
-            for text, label in said:
-                texts.setdefault(text, label)
-    with _fresh(out) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as plain:
-        table = csv.writer(plain)
-        table.writerow(("text", "label"))
-        table.writerows(texts.items())
-    _note(here, by, REPLAYED, f"took {len(texts)} recorded texts for a suite", query)
-    return len(texts), without
-
-
-@contextmanager
-def _fresh(out: Path) -> Iterator[BinaryIO]:
-    """Open a file that only its owner may read, and that is not there yet."""
-    try:
-        out.touch(mode=0o600, exist_ok=False)
-    except OSError as error:
-        raise Invalid(f"{out} cannot be made: {error.strerror}.", "name another file") from error
-    with out.open("wb") as file:
-        yield file
-
-
-def _shown(here: House, vault: Vault, hit: Hit) -> Shown:
     found = line_at(here.settings.journal, hit.gateway, hit.segment, hit.offset)
-    if found is None or found.line != hit.line:
-        return Shown(line=hit.line, payload=None, kept=False)
-    payload = vault.open(found.line, found.sealed)
-    return Shown(line=hit.line, payload=payload, kept=True)
+    told = Shown(number=hit.number, line=hit.line, payload=None)
+    if found is None or _which(found.line) != _which(hit.line):
+        return replace(told, kept=False)
+    if found.line != hit.line:
+        return replace(told, unreadable="Its line is not as it was indexed.")
+    if hit.line.commitment and not found.sealed:
+        return replace(told, unreadable="Its payload was taken out of its line.")
+    try:
+        return replace(told, payload=vault.open(found.line, found.sealed))
+    except Invalid as error:
+        return replace(told, unreadable=str(error))
 
 
-def _exported(here: House, hits: Iterable[Hit]) -> Iterator[Exported]:
-    vault = _vault(here)
-    for hit in hits:
-        payload = _shown(here, vault, hit).payload
-        yield Exported(gateway=hit.gateway, line=hit.line, payload=payload)
+def _which(line: CallLine) -> tuple[int, int]:
+    return line.sequence, line.at_us
 
 
-def _vault(here: House) -> Vault:
+def vault_of(here: House) -> Vault:
     """Open the vault, once for all calls of a reading: it keeps the keys that it has unwrapped."""
     return Vault(here.settings.calls_secrets)
 
 
-def _labelled(payload: Payload | None) -> list[tuple[str, str]]:
-    """Give each text of a call with the label that it was given; none where there are no labels."""
-    if payload is None:
-        return []
-    output = msgspec.json.decode(payload.output)
-    rows = output if isinstance(output, list) else [output]
-    texts = list(payload.input)
-    if len(rows) != len(texts):
-        return []
-    return [
-        (text, str(row["label"]))
-        for text, row in zip(texts, rows, strict=True)
-        if isinstance(text, str) and isinstance(row, dict) and "label" in row
-    ]
-
-
-def _note(here: House, by: Identity, kind: str, what: str, query: Query) -> None:
+def note(here: House, by: Identity, kind: str, what: str, query: Query, **more: object) -> None:
+    """Put on record that somebody read calls, and which ones were asked for."""
     asked = {
         name: getattr(query, name)
         for name in Query.__dataclass_fields__
         if getattr(query, name) not in (None, "") and name != "most"
     }
+    sentence = f"{by.name} {what}"
     here.ledger.note(
-        Event(kind=kind, at=here.clock(), actor=by.name, sentence=f"{by.name} {what}", data=asked)
+        Event(kind=kind, at=here.clock(), actor=by.name, sentence=sentence, data=asked | more)
     )

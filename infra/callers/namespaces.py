@@ -165,4 +165,5 @@ def _recording(row: sa.RowMapping) -> Recording:
         strict=row["strict"],
         when_full=WhenFull(row["when_full"]),
         days=row["days"],
+        most_mb=row["most_mb"],
     )

@@ -1,17 +1,27 @@
 """Writes calls to files."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from itertools import islice
+from pathlib import Path
 from typing import Any, BinaryIO
+from uuid import uuid4
 
 import msgspec
 
 from infra.calls.formats import Exported, ecs, otlp, plain
 from infra.calls.lines import CallLine
+from infra.files import sync_folder
+from release.errors import Invalid, Unavailable
 
 BATCH = 5_000
 """Calls that are held at once for a table."""
+
+
+_MORE = ("input", "output", "unreadable")
+"""Columns of a table beside a line's own."""
 
 
 class Form(StrEnum):
@@ -28,6 +38,48 @@ class Form(StrEnum):
 
     PARQUET = "parquet"
     """A table with a column for each field; input and output are JSON."""
+
+
+@contextmanager
+def fresh(out: Path) -> Iterator[BinaryIO]:
+    """Make a file for its owner alone, which is there once it is whole and never before.
+
+    Raises:
+        Invalid: there is one of this name already, or none can be made there.
+        Unavailable: it cannot be written to its end.
+    """
+    if out.exists():
+        raise _taken(out)
+    aside = out.with_name(f".{out.name}.{uuid4().hex[:8]}")
+    try:
+        file = os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+    except OSError as error:
+        raise Invalid(f"{out} cannot be made: {error.strerror}.", "name another file") from error
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        _name(aside, out)
+    except OSError as error:
+        raise Unavailable(f"{out} cannot be written: {error.strerror or error}.") from error
+    finally:
+        aside.unlink(missing_ok=True)
+    sync_folder(out.parent)
+
+
+def _name(aside: Path, out: Path) -> None:
+    """Give a whole file its name, but take that from nobody."""
+    try:
+        os.link(aside, out)
+    except FileExistsError:
+        raise _taken(out) from None
+    except OSError:
+        aside.rename(out)  # where files can have but one name
+
+
+def _taken(out: Path) -> Invalid:
+    return Invalid(f"{out} cannot be made: File exists.", "name another file")
 
 
 def written(file: BinaryIO, calls: Iterable[Exported], form: Form) -> int:
@@ -58,7 +110,7 @@ def _table(file: BinaryIO, calls: Iterable[Exported]) -> int:
     text = pa.string()
     kinds = {int: pa.int64(), bool: pa.bool_(), str: text}
     fields = [(one.name, kinds.get(one.type, text)) for one in msgspec.structs.fields(CallLine)]
-    schema = pa.schema([("gateway", text), *fields, ("input", text), ("output", text)])
+    schema = pa.schema([("gateway", text), *fields, *((name, text) for name in _MORE)])
     rest, count = iter(calls), 0
     with pq.ParquetWriter(file, schema) as writer:
         while batch := [_row(call) for call in islice(rest, BATCH)]:

@@ -2,6 +2,7 @@
 
 from infra.calls.lines import CallLine, Payload
 from infra.calls.segments import Found
+from infra.calls.terms import said_in
 
 Folded = tuple[Found, Payload | None]
 """A call, and its payload where that may be searched."""
@@ -13,7 +14,7 @@ def searched(line: CallLine, payload: Payload | None) -> str:
     if payload is not None:
         parts = [
             *(one for one in payload.input if isinstance(one, str)),
-            bytes(payload.output).decode(errors="replace"),
+            *said_in(bytes(payload.output)),
             *parts,
         ]
     return "\n".join(part for part in parts if part)

@@ -32,11 +32,15 @@ class Exported:
     gateway: str
     line: CallLine
     payload: Payload | None = None
+    unreadable: str = ""
+    """Why the payload that was kept is left out."""
 
     @property
     def id(self) -> str:
-        """The same for the same call, however often it is exported."""
-        return sha256(f"{self.gateway}/{self.line.sequence}".encode()).hexdigest()[:40]
+        """The same for the same call, however often it is exported, and never another's."""
+        # With its time: a gateway whose folder was deleted counts from 1 again.
+        which = f"{self.gateway}/{self.line.sequence}/{self.line.at_us}"
+        return sha256(which.encode()).hexdigest()[:40]
 
 
 def plain(call: Exported) -> dict[str, Any]:
@@ -45,6 +49,8 @@ def plain(call: Exported) -> dict[str, Any]:
     if call.payload is not None:
         made["input"] = list(call.payload.input)
         made["output"] = msgspec.json.decode(call.payload.output)
+    if call.unreadable:
+        made["unreadable"] = call.unreadable
     return made
 
 
@@ -75,6 +81,8 @@ def ecs(call: Exported) -> dict[str, Any]:
         made["error"] = {"type": line.outcome, "message": line.error}
     if call.payload is not None:
         made["slipway"] |= {name: plain(call)[name] for name in ("input", "output")}
+    if call.unreadable:
+        made["slipway"]["unreadable"] = call.unreadable
     return made
 
 
@@ -105,6 +113,7 @@ def _record(call: Exported) -> dict[str, Any]:
         "organization.id": line.tenant,
         "error.type": line.outcome if failed else "",
         **{f"slipway.{name}": getattr(line, name) for name in OURS},
+        "slipway.unreadable": call.unreadable,
     }
     body = plain(call)
     said = {name: body[name] for name in ("input", "output") if name in body}

@@ -7,21 +7,21 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Protocol
 
 from infra.callers.namespaces import Namespaces
 from infra.calls.folding import Folded
+from infra.calls.limits import Limits, weigh
 from infra.calls.lines import CallLine, Payload, erased
 from infra.calls.retention import REMOVED, Outlived, outlived, remove
 from infra.calls.segments import MOST_READ, Found, Place, read
 from infra.calls.stores import Calls, opened
 from infra.ledger import Ledger
 from infra.settings import Settings, silence_telemetry
-from release.callers import Recording
 from release.errors import SlipwayError
 from release.releases import Event
 
@@ -30,9 +30,16 @@ PAUSE_SECONDS = 5.0
 """After a failure."""
 
 SWEEP_SECONDS = 600.0
-"""How often it is looked for what is too old."""
+"""How often it is looked for what is too old, or too much."""
 
-DAY_US = 86_400 * 1_000_000
+SETTLE_SECONDS = 3600.0
+"""How often the store's indexes are merged, where something was dropped: some seconds' work for
+each million calls."""
+
+
+def _say(said: str) -> None:
+    sys.stderr.write(f"indexer: {said}\n")
+    sys.stderr.flush()
 
 
 class Opens(Protocol):
@@ -55,6 +62,15 @@ class Indexer:
     unreadable: int = 0
     """Lines and payloads that could not be read."""
 
+    say: Callable[[str], None] = _say
+    """Is told what of the journals is not there any more."""
+
+    behind: bool = False
+    """Whether there was more to read than was taken the last time."""
+
+    settled: bool = False
+    """Whether nothing is left in the store of what was dropped; the one before may have died."""
+
     def fold(self, most: int = MOST_READ) -> int:
         """Take what is new, but no more than so many bytes of each gateway; give how many calls.
 
@@ -65,6 +81,9 @@ class Indexer:
         def fresh(places: Mapping[str, Place]) -> tuple[list[Folded], Sequence[Place]]:
             found = read(self.folder, places, most)
             self.unreadable += found.unreadable
+            self.behind = found.more
+            for said in found.said:
+                self.say(said)
             return [(one, self._opened(one)) for one in found.calls], found.places
 
         return self.store.fold(fresh)
@@ -82,14 +101,14 @@ class Indexer:
     def sweep(
         self,
         now_us: int,
-        recordings: Mapping[str, Recording],
+        limits: Limits,
         record: Callable[[Outlived], None],
     ) -> int:
         """Let go of what namespaces do not want kept any longer, lines and whole segments.
 
         Args:
             now_us: microseconds since the epoch.
-            recordings: what each namespace wants; one that is absent keeps everything.
+            limits: what each namespace keeps.
             record: notes which segments go, before they do.
 
         Returns:
@@ -99,12 +118,60 @@ class Indexer:
             Unavailable: the store cannot be written, or the removal cannot be recorded.
             OSError: a segment cannot be read or removed.
         """
-        oldest_us = {name: now_us - one.days * DAY_US for name, one in recordings.items()}
-        dropped = sum(self.store.drop(name, before) for name, before in oldest_us.items())
+
+        @cache
+        def oldest(namespace: str) -> int:
+            return limits.oldest(namespace, now_us)
+
+        # Also of namespaces that nobody made: else their calls would stay for ever.
+        names = sorted({*limits.recordings, *self.store.namespaces()})
+        dropped = sum(self.store.drop(name, oldest(name)) for name in names)
+        self.settled = self.settled and not dropped
         for gateway, place in self.store.places().items():
-            if found := outlived(self.folder / gateway, place.segment, oldest_us):
+            if found := outlived(self.folder / gateway, place.segment, oldest):
                 remove(found, record)
         return dropped
+
+    def settle(self) -> None:
+        """Leave nothing in the store of what was dropped, where something was.
+
+        Raises:
+            Unavailable: it could not be finished; with the next call of this it is.
+        """
+        if not self.settled:
+            self.store.settle()
+            self.settled = True
+
+
+@dataclass(slots=True)
+class Chore:
+    """What is done again and again beside folding, however much there is to fold."""
+
+    every: float
+    """Seconds."""
+
+    work: Callable[[], None]
+    due: float
+    """When next, as `time.monotonic` tells it."""
+
+    def look(self, now: float) -> None:
+        """Do it if it is due; one that fails stays due."""
+        if now >= self.due:
+            self.work()
+            self.due = now + self.every
+
+
+def turn(indexer: Indexer, chores: Iterable[Chore], now: float) -> float:
+    """Fold once and do what is due; give how many seconds to wait then."""
+    try:
+        indexer.fold()
+        for one in chores:
+            one.look(now)
+    except (SlipwayError, OSError) as error:
+        indexer.say(str(error))
+        return PAUSE_SECONDS
+    # Not at once after every call: a batch of many costs little more than one of a few.
+    return 0.0 if indexer.behind else LOOK_SECONDS
 
 
 def note_removal(ledger: Ledger, now: float, found: Outlived) -> None:
@@ -120,7 +187,7 @@ def note_removal(ledger: Ledger, now: float, found: Outlived) -> None:
             kind=REMOVED,
             at=now,
             actor="slipway",
-            sentence=f"{which} of {found.gateway} went: all of its calls are past their days",
+            sentence=f"{which} of {found.gateway} went: all of their calls are past what is kept",
             data={"gateway": found.gateway, "segment": last},
         )
     )
@@ -137,20 +204,13 @@ def main() -> int:
     settings = Settings()
     store = opened(settings)
     indexer = Indexer(settings.journal, store, Vault(settings.calls_secrets))
-    sweep_at = time.monotonic() + SWEEP_SECONDS
+    now = time.monotonic()
+    chores = [
+        Chore(SWEEP_SECONDS, partial(_sweep, indexer, settings), now + SWEEP_SECONDS),
+        Chore(SETTLE_SECONDS, indexer.settle, now + SETTLE_SECONDS),
+    ]
     while not stopping.is_set():
-        pause = LOOK_SECONDS
-        try:
-            if indexer.fold():
-                continue
-            if time.monotonic() >= sweep_at:
-                _sweep(indexer, settings)
-                sweep_at = time.monotonic() + SWEEP_SECONDS
-        except (SlipwayError, OSError) as error:
-            sys.stderr.write(f"indexer: {error}\n")
-            sys.stderr.flush()
-            pause = PAUSE_SECONDS
-        stopping.wait(pause)
+        stopping.wait(turn(indexer, chores, time.monotonic()))
     store.close()
     return 0
 
@@ -160,8 +220,12 @@ def _sweep(indexer: Indexer, settings: Settings) -> None:
     ledger = Ledger.open(settings.ledger)
     try:
         now = time.time()
-        record = partial(note_removal, ledger, now)
-        indexer.sweep(int(now * 1e6), Namespaces(ledger, settings.recording).list(), record)
+        limits = Limits(
+            recordings=Namespaces(ledger, settings.recording).list(),
+            otherwise=settings.recording,
+            weights=weigh(settings.journal, settings.call_sizes),
+        )
+        indexer.sweep(int(now * 1e6), limits, partial(note_removal, ledger, now))
     finally:
         ledger.close()
 

@@ -1,11 +1,12 @@
 """Which segments have outlived everything in them, and their removal, which is on record.
 
 A segment goes as a whole, and the oldest first: what is left is one journal that begins later. It
-goes only when each of its calls is past the days of its own namespace and was folded into the call
-store before, and never the one with the last window, from which its gateway counts on.
+goes only when each of its calls is past what its own namespace keeps, in days and in bytes, and was
+folded into the call store before; never the one with the last window, from which its gateway counts
+on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from infra.calls.chain import CALL, HEADER, REFUSED, WINDOW
 from infra.calls.lines import CallLine
 from infra.calls.segments import paths_in
 from infra.files import sync_folder
+
+Oldest = Callable[[str], int]
+"""Gives the moment before which a namespace's calls go, in microseconds since the epoch."""
 
 REMOVED = "segments-removed"
 """Kind of the event. Its data has `gateway` and `segment`, the last that is gone."""
@@ -46,14 +50,13 @@ class Outlived:
         return int(self.paths[-1].stem)
 
 
-def outlived(journal: Path, indexed: int, oldest_us: Mapping[str, int]) -> Outlived | None:
+def outlived(journal: Path, indexed: int, oldest: Oldest) -> Outlived | None:
     """Find what may be removed of a gateway's journal.
 
     Args:
         journal: its folder.
         indexed: segment in which the call store goes on reading; all before it are in the store.
-        oldest_us: namespace to the moment before which its calls are too old, microseconds since
-            the epoch. Calls of one that is absent are kept.
+        oldest: of any namespace, whether there is one of that name or not.
 
     Returns:
         The segments; None where there are none.
@@ -62,7 +65,7 @@ def outlived(journal: Path, indexed: int, oldest_us: Mapping[str, int]) -> Outli
     going: list[Path] = []
     last = _with_last_window(paths)
     for path in paths:
-        if int(path.stem) >= min(indexed, last) or not _too_old(path, oldest_us):
+        if int(path.stem) >= min(indexed, last) or not _too_old(path, oldest):
             break
         going.append(path)
     return Outlived(gateway=journal.name, paths=tuple(going)) if going else None
@@ -92,20 +95,20 @@ def _with_last_window(paths: list[Path]) -> int:
     return 0
 
 
-def _too_old(path: Path, oldest_us: Mapping[str, int]) -> bool:
+def _too_old(path: Path, oldest: Oldest) -> bool:
     # The youngest stand at the end: a segment that stays is mostly known by one line.
-    return all(_goes(line, oldest_us) for line in reversed(path.read_bytes().splitlines()))
+    return all(_goes(line, oldest) for line in reversed(path.read_bytes().splitlines()))
 
 
-def _goes(line: bytes, oldest_us: Mapping[str, int]) -> bool:
+def _goes(line: bytes, oldest: Oldest) -> bool:
     """Whether nothing holds a line any longer; one that cannot be read is kept, to be seen."""
     if line.startswith((HEADER, WINDOW, REFUSED)):
         return True
     try:
         if line.startswith(CALL):
             call = msgspec.json.decode(line, type=_Called).call
-            return call.at_us < oldest_us.get(call.namespace, 0)
+            return call.at_us < oldest(call.namespace)
         record = msgspec.json.decode(line, type=_Record)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return False
-    return record.at * 1e6 < oldest_us.get("default", 0)
+    return record.at * 1e6 < oldest("default")

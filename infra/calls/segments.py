@@ -1,7 +1,7 @@
 """Reads calls out of gateways' segments, from where a reader stopped."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -42,6 +42,17 @@ class Found:
     sealed: str
 
 
+@dataclass(slots=True)
+class _Part:
+    """What came of reading one gateway's segments."""
+
+    place: Place
+    calls: list[Found] = field(default_factory=list)
+    unreadable: int = 0
+    said: list[str] = field(default_factory=list)
+    more: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """What came of reading."""
@@ -53,6 +64,12 @@ class Reading:
     unreadable: int
     """Lines that have the beginning of a call and are none."""
 
+    more: bool = False
+    """Whether a gateway has more than was taken now."""
+
+    said: tuple[str, ...] = ()
+    """Sentences on what is not there any more, though nobody had read it, or was read before."""
+
 
 def read(folder: Path, places: Mapping[str, Place], most: int = MOST_READ) -> Reading:
     """Read every gateway's calls from where the last reading ended.
@@ -62,17 +79,17 @@ def read(folder: Path, places: Mapping[str, Place], most: int = MOST_READ) -> Re
         places: gateway to where to go on; absent means the beginning.
         most: bytes to take from each gateway.
     """
-    calls: list[Found] = []
-    moved: list[Place] = []
-    unreadable = 0
-    for journal in sorted(one for one in folder.glob("*/") if one.is_dir()):
-        before = _beginning(journal, places.get(journal.name))
-        found, wrong, after = _read(journal, before, most)
-        calls += found
-        unreadable += wrong
-        if after != places.get(journal.name):
-            moved.append(after)
-    return Reading(calls=tuple(calls), places=tuple(moved), unreadable=unreadable)
+    parts = [
+        _read(journal, *_beginning(journal, places.get(journal.name)), most)
+        for journal in sorted(one for one in folder.glob("*/") if one.is_dir())
+    ]
+    return Reading(
+        calls=tuple(call for one in parts for call in one.calls),
+        places=tuple(one.place for one in parts if one.place != places.get(one.place.gateway)),
+        unreadable=sum(one.unreadable for one in parts),
+        more=any(one.more for one in parts),
+        said=tuple(said for one in parts for said in one.said),
+    )
 
 
 def paths_in(journal: Path) -> list[Path]:
@@ -101,35 +118,82 @@ def at(folder: Path, gateway: str, segment: int, offset: int) -> Found | None:
     return _found(line, gateway, segment, offset) if line.endswith(b"\n") else None
 
 
-def _beginning(journal: Path, place: Place | None) -> Place:
-    """Say where to go on: old segments may have been removed meanwhile."""
-    paths = paths_in(journal)
-    first = int(paths[0].stem) if paths else 1
-    if place is None or place.segment < first:
-        return Place(gateway=journal.name, segment=first)
-    return place
+def _beginning(journal: Path, place: Place | None) -> tuple[Place, str]:
+    """Say where to go on, and why not where the last reading ended, if so."""
+    numbers = [int(path.stem) for path in paths_in(journal)]
+    if place is None or not numbers:
+        first = Place(gateway=journal.name, segment=numbers[0] if numbers else 1)
+        return place or first, ""
+    if place.segment <= numbers[-1] and place.segment not in numbers:
+        there = next(number for number in numbers if number > place.segment)
+        gap = _missing(journal, place.segment, there)
+        return Place(gateway=journal.name, segment=there), gap
+    if _is_there(journal, place):
+        return place, ""
+    # What was read before is known by the store, and no harm: it may be another journal by now.
+    again = min(place.segment, numbers[-1]) if place.segment in numbers else numbers[0]
+    said = (
+        f"{journal.name} is not as it was read, up to byte {place.offset} of segment "
+        f"{place.segment}: it is read again from segment {again}; see slipway calls verify"
+    )
+    return Place(gateway=journal.name, segment=again), said
 
 
-def _read(journal: Path, place: Place, most: int) -> tuple[list[Found], int, Place]:
-    found: list[Found] = []
-    unreadable = 0
-    segment, offset = place.segment, place.offset
+def _is_there(journal: Path, place: Place) -> bool:
+    """Whether a line can begin at a place."""
+    try:
+        with (journal / _name(place.segment)).open("rb") as file:
+            file.seek(max(0, place.offset - 1))
+            return not place.offset or file.read(1) == b"\n"
+    except FileNotFoundError:
+        return False
+
+
+def _missing(journal: Path, first: int, after: int) -> str:
+    which = f"segment {first}" if first + 1 == after else f"segments {first} to {after - 1}"
+    return f"{which} of {journal.name} cannot be indexed, being away; see slipway calls verify"
+
+
+def _read(journal: Path, place: Place, why: str, most: int) -> _Part:
+    part = _Part(place=place, said=[why] if why else [])
     while most > 0:
+        segment = part.place.segment
         # Asked before it is read: whoever has a successor with a line is whole.
-        left = _has_line(journal / _name(segment + 1))
-        content = _whole_lines(journal / _name(segment), offset, most)
+        after = _successor(journal, segment)
+        content = _whole_lines(journal / _name(segment), part.place.offset, most)
         most -= len(content)
-        for line in content.splitlines(keepends=True):
-            if line.startswith(CALL):
-                call = _found(line, journal.name, segment, offset)
-                found += [call] if call else []
-                unreadable += call is None
-            offset += len(line)
+        _take(part, content)
         if not content:
-            if not left:
+            if after is None:
                 break
-            segment, offset = segment + 1, 0
-    return found, unreadable, Place(gateway=journal.name, segment=segment, offset=offset)
+            part.said += [_missing(journal, segment + 1, after)] if after > segment + 1 else []
+            part.place = Place(gateway=journal.name, segment=after)
+    part.more = most <= 0
+    return part
+
+
+def _take(part: _Part, content: bytes) -> None:
+    """Read whole lines that lie at a part's place, and go behind them."""
+    at = part.place
+    offset = at.offset
+    for line in content.splitlines(keepends=True):
+        if line.startswith(CALL):
+            call = _found(line, at.gateway, at.segment, offset)
+            part.calls += [call] if call else []
+            part.unreadable += call is None
+        offset += len(line)
+    part.place = replace(at, offset=offset)
+
+
+def _successor(journal: Path, segment: int) -> int | None:
+    """Give the next segment that was truly begun, which may be behind a gap."""
+    following = segment + 1
+    if _has_line(journal / _name(following)):
+        return following
+    later = (int(path.stem) for path in paths_in(journal))
+    there = next((n for n in later if n > following and _has_line(journal / _name(n))), None)
+    # Whoever lists a folder may see what was made last, and not what was made before.
+    return following if there and _has_line(journal / _name(following)) else there
 
 
 def _has_line(path: Path) -> bool:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
 from infra.calls.formats import Exported, ecs, otlp
-from release.errors import Refused, Unavailable
+from release.errors import Invalid, Refused, Unavailable
 
 BATCH = 500
 TRIES = 6
@@ -28,6 +29,24 @@ _LATER = frozenset({429, 500, 502, 503, 504})
 _encode = msgspec.json.encode
 
 
+def named(to: str) -> str:
+    """Name an address as it may be told: without the user, password and keys in it.
+
+    Raises:
+        Invalid: it is none.
+    """
+    try:
+        parts = urlsplit(to)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or parts.scheme not in ("http", "https"):
+        said = f"{to.rpartition('@')[2][:80]!r} is no address."
+        raise Invalid(said, "such as http://elastic:9200/calls")
+    at = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{at}{f':{port}' if port else ''}{parts.path}"
+
+
 @dataclass(slots=True)
 class Shipper:
     """Sends calls to one address.
@@ -36,6 +55,9 @@ class Shipper:
         to: such as `http://elastic:9200/calls`, the index last, or `http://loki:3100/otlp`.
         authorization: value of the header, where one is wanted.
         pause: waits; for tests.
+
+    Raises:
+        Invalid: it is no address.
     """
 
     to: str
@@ -43,6 +65,12 @@ class Shipper:
     pause: Callable[[float], None] = time.sleep
     sent: int = field(default=0, init=False)
     """Calls that were taken."""
+
+    _where: str = field(default="", init=False)
+    """Its address as it may be told."""
+
+    def __post_init__(self) -> None:
+        self._where = named(self.to)
 
     def bulk(self, calls: Iterable[Exported]) -> None:
         """Send calls to the bulk API of Elasticsearch or OpenSearch.
@@ -59,7 +87,7 @@ class Shipper:
                     break
                 self.pause(_pause(turn))
             if left:
-                said = f"{self.to} is too busy for {len(left)} of {len(batch)} calls."
+                said = f"{self._where} is too busy for {len(left)} of {len(batch)} calls."
                 raise Unavailable(said, "export again: what is there is not sent twice")
             self.sent += len(batch)
 
@@ -79,7 +107,7 @@ class Shipper:
                 again.append(call)
             elif status >= 300 and status != _THERE:
                 why = item.get("error", {}).get("reason", "it does not say why")
-                raise Refused(f"{self.to} does not take the call {call.line.id}: {why}.")
+                raise Refused(f"{self._where} does not take the call {call.line.id}: {why}.")
         return again
 
     def otlp(self, calls: Iterable[Exported]) -> None:
@@ -94,7 +122,7 @@ class Shipper:
             partial = answer.get("partialSuccess") or {}
             if refused := int(partial.get("rejectedLogRecords") or 0):
                 why = partial.get("errorMessage") or "it does not say why"
-                raise Refused(f"{self.to} refuses {refused} of {len(batch)} calls: {why}.")
+                raise Refused(f"{self._where} refuses {refused} of {len(batch)} calls: {why}.")
             self.sent += len(batch)
 
     def _post(self, path: str, body: bytes, kind: str) -> dict[str, Any]:
@@ -114,10 +142,10 @@ class Shipper:
                     return _read(found.content)
                 said = f"{found.status_code} {found.text[:200]}"
                 if found.status_code not in _LATER:
-                    raise Refused(f"{self.to}{path} refuses calls: {said}.")
+                    raise Refused(f"{self._where}{path} refuses calls: {said}.")
             if turn + 1 < TRIES:
                 self.pause(_pause(turn))
-        raise Unavailable(f"{self.to}{path} takes no calls: {said}.")
+        raise Unavailable(f"{self._where}{path} takes no calls: {said}.")
 
 
 def _batches(calls: Iterable[Exported]) -> Iterator[list[Exported]]:

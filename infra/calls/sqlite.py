@@ -8,6 +8,7 @@ its file is its owner's alone, and whatever is erased there is forgotten here.
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,37 +19,13 @@ from infra.calls.lines import Payload
 from infra.calls.numbers import number_of
 from infra.calls.query import COLUMNS, Hit, Query
 from infra.calls.segments import Found, Place
+from infra.calls.settling import empty_log, merge
+from infra.calls.tables import TABLES, VERSION
 from infra.calls.terms import folded, pairs
 from release.errors import Unavailable
 
-VERSION = 2
 BUSY_SECONDS = 20
 CACHE_KIB = 64 * 1024
-
-_SCHEMA = f"""
-create table calls (
-    number integer primary key,
-    gateway text not null, sequence integer not null, segment integer not null,
-    offset integer not null, line blob not null,
-    id text not null, at_us integer not null, namespace text not null, user text not null,
-    tenant text not null, caller text not null, endpoint text not null, model text not null,
-    version integer not null, variant text not null, digest text not null, arm text not null,
-    outcome text not null, status integer not null,
-    unique (gateway, sequence)
-);
-create index calls_id on calls (id);
-create index calls_namespace on calls (namespace);
-create index calls_user on calls (user) where user <> '';
-create index calls_caller on calls (caller) where caller <> '';
-create index calls_version on calls (endpoint, version);
-create index calls_outcome on calls (outcome) where outcome <> 'ok';
-create virtual table texts using fts5 (text, tokenize = 'trigram');
-create virtual table words using fts5 (text, detail = 'none', tokenize = 'unicode61');
-create table places (
-    gateway text primary key, segment integer not null, offset integer not null
-);
-pragma user_version = {VERSION};
-"""
 
 _INSERT = (
     "insert or ignore into calls (number, gateway, sequence, segment, offset, line, "  # noqa: S608
@@ -78,7 +55,7 @@ class CallStore:
             if not path.exists():
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
             db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-            db.execute("pragma journal_mode = wal")
+            _log_ahead(db)
             db.execute("pragma synchronous = normal")
             db.execute("pragma secure_delete = on")
             db.execute(f"pragma cache_size = -{CACHE_KIB}")
@@ -88,9 +65,13 @@ class CallStore:
         return db
 
     def _make(self, db: sqlite3.Connection) -> None:
-        (version,) = db.execute("pragma user_version").fetchone()
+        version = _version(db)
         if version == 0:
-            db.executescript(f"begin immediate; {_SCHEMA} commit;")
+            db.execute("begin immediate")
+            # Asked once more: another process may have made it meanwhile.
+            for statement in () if _version(db) else TABLES:
+                db.execute(statement)
+            db.execute("commit")
         elif version != VERSION:
             said = f"The call store {self._path} is of version {version}, not {VERSION}."
             hint = "move it away; it is made anew from the segments"
@@ -139,28 +120,29 @@ class CallStore:
 
         Returns:
             How many there were.
+
+        Raises:
+            Unavailable: it could not be finished; with the next call of this it is.
         """
         forgotten = 0
         with self._writing() as db:
             for gateway, sequences in calls.items():
                 for sequence in sequences:
-                    row = db.execute(
+                    for row in db.execute(
                         "select number from calls where gateway = ? and sequence = ?",
                         (gateway, sequence),
-                    ).fetchone()
-                    if row is not None:
+                    ).fetchall():
                         forgotten += db.execute("delete from texts where rowid = ?", row).rowcount
                         db.execute("delete from words where rowid = ?", row)
-            if forgotten:
-                # A deleted row's terms stay in the index until its parts are merged.
-                db.execute("insert into texts (texts) values ('optimize')")
-                db.execute("insert into words (words) values ('optimize')")
-        if forgotten:
-            self._db.execute("pragma wal_checkpoint(truncate)")
+        # Also where there were none: the one before may have been interrupted here.
+        self.settle()
         return forgotten
 
     def drop(self, namespace: str, before_us: int) -> int:
-        """Remove a namespace's calls of before a moment, payloads and lines; give how many."""
+        """Remove a namespace's calls of before a moment, payloads and lines; give how many.
+
+        Their terms stay in the indexes until `settle`.
+        """
         with self._writing() as db:
             old = "select number from calls where namespace = ? and number < ?"
             given = (namespace, number_of(before_us))
@@ -177,6 +159,19 @@ class CallStore:
             Unavailable: the store does not answer.
         """
         return sqlite_search.page(self.select, query)
+
+    def namespaces(self) -> list[str]:
+        """Name the namespaces that there are calls of, whether anybody made them or not."""
+        return [str(name) for (name,) in self.select("select distinct namespace from calls", [])]
+
+    def settle(self) -> None:
+        """Leave nothing in the file of what is gone; others may write between its steps.
+
+        Raises:
+            Unavailable: it could not be finished; with the next call of this it is.
+        """
+        merge(self._writing)
+        empty_log(self._db, self._path)
 
     def select(self, sql: str, values: Sequence[object]) -> list[tuple[object, ...]]:
         """Ask for rows; for `sqlite_search`, which makes the statements.
@@ -209,6 +204,24 @@ class CallStore:
             pass
 
 
+def _log_ahead(db: sqlite3.Connection) -> None:
+    """Turn to a log ahead of the file; of processes that do so at once SQLite lets none wait."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            db.execute("pragma journal_mode = wal")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("pragma user_version").fetchone()[0])
+
+
 def _insert(db: sqlite3.Connection, found: Found, payload: Payload | None) -> int:
     number = _row(db, found)
     if number is None:
@@ -230,8 +243,9 @@ def _row(db: sqlite3.Connection, found: Found) -> int | None:
     )
     number = number_of(line.at_us)
     while not db.execute(_INSERT, (number, *values)).rowcount:
-        known = "select 1 from calls where gateway = ? and sequence = ?"
-        if db.execute(known, origin).fetchone():
+        # A gateway whose folder was deleted counts from 1 again, at other moments.
+        known = "select 1 from calls where gateway = ? and sequence = ? and at_us = ?"
+        if db.execute(known, (*origin, line.at_us)).fetchone():
             return None
         number += 1
     return number

@@ -34,6 +34,14 @@ class Calls(Protocol):
         """Remove a namespace's calls of before a moment; give how many."""
         ...
 
+    def namespaces(self) -> list[str]:
+        """Name the namespaces that there are calls of, whether anybody made them or not."""
+        ...
+
+    def settle(self) -> None:
+        """Leave nothing of what is gone; where nothing is, it costs little."""
+        ...
+
     def page(self, query: Query) -> list[Hit]:
         """Give the newest calls that match, one page."""
         ...

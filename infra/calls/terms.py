@@ -8,6 +8,8 @@ kept as a word of their own.
 import re
 import unicodedata
 
+import msgspec
+
 SHORTEST = 3
 """Characters that a trigram has."""
 
@@ -53,3 +55,27 @@ def is_short(term: str) -> bool:
 def is_wide(term: str) -> bool:
     """Whether a folded term has nothing but wide characters."""
     return bool(term) and _RUN.fullmatch(term) is not None
+
+
+def said_in(answer: bytes) -> list[str]:
+    """Give the texts of an answer in its JSON, such as labels and what was generated, in order.
+
+    The names of its fields are left out: these are the same in every answer.
+    """
+    try:
+        left = [msgspec.json.decode(answer)]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return [answer.decode(errors="replace")]
+    found: list[str] = []
+    # Not by recursion: how deep it is was decided elsewhere.
+    while left:
+        match left.pop():
+            case str(text):
+                found.append(text)
+            case list(parts):
+                left += reversed(parts)
+            case dict(fields):
+                left += reversed(fields.values())
+            case _:
+                pass  # numbers say nothing that is searched for as text
+    return found

@@ -155,7 +155,9 @@ class Desires:
             if change.release is not None:
                 _move(connection, change.release)
             for event in change.events:
-                append(connection, event)
+                # By the generation, which every call names, it is known what a call met.
+                data = {**event.data, "generation": after.generation}
+                append(connection, replace(event, data=data))
             release_id = change.release.id if change.release else None
             fold(
                 connection,

@@ -196,6 +196,7 @@ namespaces = sa.Table(
     sa.Column("strict", sa.Boolean, nullable=False),
     sa.Column("when_full", sa.Text, nullable=False),
     sa.Column("days", sa.Integer, nullable=False),
+    sa.Column("most_mb", sa.BigInteger, nullable=False, server_default="0"),
 )
 
 # What namespaces say of releases; one that is not here says nothing.

@@ -27,6 +27,9 @@ GROUPS: Mapping[str, Callable[[], Iterator[Figure]]] = {
 }
 """Group to what measures it: a module a group, whose figures are named after it."""
 
+ROWS = {"calls": calls.ROWS, "serving": serving.ROWS}
+"""Groups whose rows can be measured by themselves."""
+
 OUT = Path(__file__).parents[2] / "build" / "bench.json"
 _MARK = {True: "met", False: "MISSED", None: ""}
 
@@ -59,13 +62,15 @@ def main(arguments: list[str]) -> int:
     """Measure, print, write; gives the exit code."""
     parser = ArgumentParser(prog="make bench", description="Measure what the house promises.")
     parser.add_argument("--only", choices=GROUPS, help="one group instead of all")
-    said = "one row of the group serving, with --only serving; may be said again"
-    parser.add_argument("--row", choices=serving.ROWS, action="append", default=[], help=said)
+    said = f"one row of a group, with --only {' or '.join(ROWS)}; may be said again"
+    homes = {row: group for group, rows in ROWS.items() for row in rows}
+    parser.add_argument("--row", choices=homes, action="append", default=[], help=said)
     given = parser.parse_args(arguments)
-    if given.row and given.only != "serving":
-        parser.error("--row wants --only serving")
+    if lost := [row for row in given.row if homes[row] != given.only]:
+        parser.error(f"--row {lost[0]} wants --only {homes[lost[0]]}")
     wanted = {given.only: GROUPS[given.only]} if given.only else GROUPS
-    figures = gather({"serving": partial(serving.figures, given.row)} if given.row else wanted)
+    some = {"calls": calls.figures, "serving": serving.figures}
+    figures = gather({given.only: partial(some[given.only], given.row)} if given.row else wanted)
     plain = [one.as_json() for one in figures]
     write_atomic(OUT, json.dumps(plain, ensure_ascii=False, indent=2).encode())
     console = Console()

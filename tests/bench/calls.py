@@ -1,16 +1,18 @@
 """What the call record costs: the null model behind gateways that record more and less.
 
 A gateway that records nothing of payloads is measured by turns with one that seals all of them, and
-one that also waits for the disk. Each figure is a ratio of medians of rounds that alternate.
+one that also waits for the disk. Each figure is a ratio of medians of rounds that alternate. What
+it costs to find calls again is measured by `finding`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
 from release.routes import Route
+from tests.bench import finding
 from tests.bench.artefacts import NULL
 from tests.bench.asking import Run, Target
 from tests.bench.cores import ENGINE, FRONT, on
@@ -31,7 +33,7 @@ MODES: dict[str, tuple[str, ...]] = {
 }
 
 
-def figures() -> Iterator[Figure]:
+def _recording() -> Iterator[Figure]:
     """Measure throughput by turns, then latency at half of it."""
     with on(FRONT), ExitStack() as stack:
         targets = {mode: _up(stack, flags) for mode, flags in MODES.items()}
@@ -85,3 +87,23 @@ def _up(stack: ExitStack, flags: tuple[str, ...]) -> Target:
     tier.serve(Route(endpoint=NULL.model, generation=1, stable=NULL))
     tier.warm(NULL)
     return tier.target(NULL, TEXTS)
+
+
+ROWS: Mapping[str, Callable[[], Iterator[Figure]]] = {
+    "recording": _recording,
+    "indexing": finding.indexing,
+    "search": finding.searching,
+}
+"""Row to what measures it."""
+
+
+def figures(rows: Collection[str] = tuple(ROWS)) -> Iterator[Figure]:
+    """Measure rows, each by itself: one that breaks off is told, and the others go on."""
+    for row in ROWS:
+        if row in rows:
+            try:
+                yield from ROWS[row]()
+            except Exception as error:
+                # Whatever it is, the other rows go on.
+                said = f"row {row} could not be measured: {error!r}"
+                yield Figure(id=f"calls.{row}", what=said, value=None, better="higher")

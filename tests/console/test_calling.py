@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 from infra.callers.pepper import split
+from serving.journal import JournalWriter
+from tests.fakes.call_lines import a_call
 from tests.system.home import Home
 
 
@@ -13,7 +15,7 @@ def test_keys_and_namespaces_are_made_changed_and_shown_by_command(tmp_path: Pat
     said = home.slipway("keys", "create", "app", code=2, who="rita").stderr
     assert "rita is requester and may not make keys" in said
     home.slipway("namespaces", "create", "shop", "--capture", "full", "--days", "7", who="ada")
-    home.slipway("namespaces", "set", "shop", "--sample", "0.5", who="ada")
+    home.slipway("namespaces", "set", "shop", "--sample", "0.5", "--mb", "100", who="ada")
     home.slipway("namespaces", "give", "docs", "shop", who="ada")
     spaces = json.loads(home.slipway("namespaces", "list", "--json").stdout)
     shop = spaces["shop"]
@@ -26,6 +28,7 @@ def test_keys_and_namespaces_are_made_changed_and_shown_by_command(tmp_path: Pat
     changed = json.loads(home.slipway("namespaces", "list", "--json").stdout)["shop"]
     assert (changed["policy"], changed["roles"]) == ("strict", ["admin"])
     assert (changed["capture"], changed["strict"]) == ("full", True)
+    assert (shop["most_mb"], shop["bytes"], spaces["default"]["most_mb"]) == (100, 0, 0)
     assert shop["endpoints"] == ["docs"] and spaces["default"]["endpoints"] == []
     asked = ("--namespace", "shop", "--endpoint", "docs*", "--can", "infer", "--user", "ann")
     limits = ("--requests", "60", "--days", "1", "--scope", "default/*:read")
@@ -40,7 +43,13 @@ def test_keys_and_namespaces_are_made_changed_and_shown_by_command(tmp_path: Pat
     # Its id can be read, and typed again, in a narrow terminal as well.
     table = home.slipway("keys", "list", COLUMNS="60").stdout
     assert id_ in table
-    assert "shop" in home.slipway("namespaces", "list").stdout
+    writer = JournalWriter(home.house.settings.journal, "host/g1")
+    for number in range(1, 201):
+        writer.write(a_call(number, namespace="shop"), b"x" * 1_000)
+    writer.close()
+    assert "0.3 of 100" in home.slipway("namespaces", "list").stdout
+    said = home.slipway("namespaces", "set", "shop", "--mb", "-1", code=2, who="ada").stderr
+    assert "Calls may take 0..1000000000 MB, not -1." in said
     home.house.ledger.close()
 
 

@@ -18,18 +18,23 @@ AT = 1_790_000_000.0
 DAY = "2026-09-21"
 
 
-def write_call(writer: JournalWriter, vault: Vault, *, user: str = "ann", at: float = AT) -> None:
+def write_call(
+    writer: JournalWriter,
+    vault: Vault,
+    *,
+    user: str = "ann",
+    at: float = AT,
+    namespace: str = "default",
+) -> None:
     """Write a call with a payload."""
     number = writer.sequence + 1
     salt = os.urandom(16).hex()
     payload = Payload(input=[f"text {number}"], output=msgspec.Raw(b"[]"), salt=salt)
     plain = msgspec.json.encode(payload)
     commitment = sha256(plain).hexdigest()
-    key, sealed = vault.seal("default", at, plain, commitment)
-    line = a_call(
-        number, at=at, digest="sha256:a", capture="full", commitment=commitment, key=key, user=user
-    )
-    writer.write(line, sealed)
+    key, sealed = vault.seal(namespace, at, plain, commitment)
+    named = {"commitment": commitment, "key": key, "user": user, "namespace": namespace}
+    writer.write(a_call(number, at=at, digest="sha256:a", capture="full", **named), sealed)
 
 
 def signed(writer: JournalWriter, signer: Signer) -> Checkpoint:

@@ -74,6 +74,11 @@ def test_logs_are_sent_as_otlp_and_what_is_rejected_is_said() -> None:
     assert json.loads(record["body"]["stringValue"])["input"] == ["我的订单"]
 
 
+def test_a_gateway_that_counts_from_1_again_takes_no_id_that_was_given_before() -> None:
+    first, again = calls(1)[0], Exported(gateway="g1", line=a_call(1, at=7.5))
+    assert first.id == calls(1)[0].id != again.id
+
+
 def test_a_document_has_the_names_of_the_common_schema() -> None:
     (call,) = calls(1)
     document = ecs(call)

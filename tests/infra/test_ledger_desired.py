@@ -41,6 +41,17 @@ def test_a_change_of_arms_raises_the_generation_and_a_renewed_lease_does_not(
     assert [one.model for one in ledger.all_desired()] == [MODEL]
 
 
+def test_events_say_of_which_generation_they_are(ledger: Ledger) -> None:
+    release, claim = opened(ledger), claimed(ledger)
+    told = replace(an_event("step"), data={"share": 5})
+    first = canary(Desired(model=MODEL))
+    change = Change(release=release, desired=first, expected=0, events=(told,))
+    assert ledger.commit(claim, change, 100.0).generation == 1
+    ledger.commit(claim, Change(release=release, expected=1, events=(told,)), 101.0)
+    found = [event.data for _, event in ledger.events(kinds=("step",))]
+    assert found == [{"share": 5, "generation": 1}] * 2
+
+
 def test_a_change_that_names_no_row_leaves_it(ledger: Ledger) -> None:
     release, claim = opened(ledger), claimed(ledger)
     before = widened(ledger, claim, release)

@@ -1,78 +1,33 @@
 """The call record is read by right and on record, and says who stands behind an answer."""
 
-import csv
-import json
 from collections.abc import Iterator
-from hashlib import sha256
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import pyarrow.parquet
 import pytest
 
 from infra.calls.exporting import Form
-from infra.calls.lines import Payload
 from infra.calls.query import Query
-from infra.calls.vault import Vault
 from infra.identity import Identity
-from infra.ledger import Ledger, schema
+from infra.ledger import schema
 from infra.ledger.rows import release_row
-from infra.settings import Settings
-from release.errors import Invalid, NotFound, Refused
-from release.releases import Event
-from serving.journal import JournalWriter
+from release.errors import NotFound, Refused
+from release.releases import Event, Release
 from tasks.calls import Erasure, erase
-from tasks.finding import (
-    EXPORTED,
-    REPLAYED,
-    SEARCHED,
-    SHOWN,
-    account,
-    export,
-    find,
-    replay,
-    ship,
-    show,
-)
+from tasks.finding import PAGE, SEARCHED, SHOWN, account, find, show
+from tasks.taking import EXPORTED, EXPORTING, REPLAYED, REPLAYING, export, replay, ship
 from tasks.wiring import House
-from tests.fakes.call_lines import a_call
 from tests.fakes.nouns import a_release, an_approval, judged
-from tests.fakes.receiver import Receiver, receiving
+from tests.fakes.recorded import ADA, AT, AUDITOR, Journal, a_house
 
-AUDITOR = Identity(name="uma", role="auditor")
-ADA = Identity(name="ada", role="admin")
-AT = 1_790_000_000.0
-READINGS = (SEARCHED, SHOWN, EXPORTED, REPLAYED)
-
-
-class Journal:
-    """A gateway's journal with sealed payloads."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._vault = Vault(settings.calls_secrets)
-        self._writer = JournalWriter(settings.journal, "host/g1")
-
-    def write(self, text: str, label: str, answered: str = "", **more: Any) -> None:
-        number = self._writer.sequence + 1
-        output = msgspec.json.encode({"label": label, "score": 0.9})
-        payload = Payload(input=[text], output=msgspec.Raw(output), salt="00" * 16)
-        plain = msgspec.json.encode(payload)
-        commitment = sha256(plain).hexdigest()
-        key, sealed = self._vault.seal("default", AT, plain, commitment)
-        named = {"capture": "full", "commitment": commitment, "key": key, **more}
-        line = a_call(number, at=AT, **named)
-        self._writer.write(msgspec.structs.replace(line, digest=answered), sealed)
+READINGS = (SEARCHED, SHOWN, EXPORTING, EXPORTED, REPLAYING, REPLAYED)
 
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[House]:
-    settings = Settings(home=tmp_path)
-    made = House(
-        settings=settings, ledger=Ledger.open(settings.ledger), clock=lambda: AT + 3 * 86_400
-    )
-    yield made
-    made.ledger.close()
+    with a_house(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
@@ -98,16 +53,18 @@ def test_whoever_looks_is_recorded_with_what_was_looked_for(here: House, journal
 def test_only_few_may_read_it(here: House, journal: Journal, role: str, tmp_path: Path) -> None:
     journal.write("a text", "a label")
     somebody = Identity(name="ned", role=role)
+    (tmp_path / "out").touch()
     for read in (
         lambda: find(here, somebody, Query()),
         lambda: show(here, somebody, "r1"),
         lambda: account(here, somebody, Query()),
         lambda: export(here, somebody, Query(), tmp_path / "out"),
+        lambda: ship(here, somebody, Query(), "http://127.0.0.1:9/x", Form.ECS),
         lambda: replay(here, somebody, Query(), tmp_path / "out.csv"),
     ):
         with pytest.raises(Refused, match="ned is .* and may not read the call record"):
             read()
-    assert told(here) == []
+    assert told(here) == [] and [one.name for one in tmp_path.glob("*out*")] == ["out"]
 
 
 def test_a_call_is_shown_with_its_payload_until_that_is_erased(
@@ -146,80 +103,91 @@ def test_an_erasure_that_was_interrupted_is_finished_by_the_next(
     assert find(here, AUDITOR, Query(text="broken")) == []
 
 
+def test_a_request_id_that_was_used_often_is_shown_page_by_page(
+    here: House, journal: Journal
+) -> None:
+    for _ in range(PAGE + 3):
+        journal.write("it is broken", "support", id="mine")
+    page = show(here, AUDITOR, "mine")
+    rest = show(here, AUDITOR, "mine", page[-1].number)
+    assert [one.line.sequence for one in (*page, *rest)] == list(range(PAGE + 3, 0, -1))
+    assert (len(page), len(rest)) == (PAGE, 3)
+
+
+def released(here: House, release: Release, at: float, who: str) -> None:
+    """Open a release of the second version, judged and approved, by somebody."""
+    opened = replace(release, requester=who, opened_at=at)
+    here.ledger.open_release(opened, Event(kind="opened", at=at, actor=who, sentence="opened"))
+    table = schema.releases
+    with here.ledger.database.write() as connection:
+        chosen = release_row(judged(opened))["chosen"]
+        mine = table.c.id == release.id
+        connection.execute(table.update().where(mine).values(chosen=chosen))
+    yes = replace(an_approval(judged(opened)), at=at + 1)
+    other = replace(yes, who="eve", variant="sha256:another of its variants")
+    for one in (yes, other):
+        here.ledger.approve(one, Event(kind="approved", at=at + 1, actor=one.who, sentence="yes"))
+
+
+def move(here: House, kind: str, at: float, release: str = "", generation: int = 0) -> None:
+    here.ledger.note(
+        Event(
+            kind=kind,
+            at=at,
+            actor="slipway",
+            sentence=f"{kind} it",
+            data={"generation": generation} if generation else {},
+            release=release,
+            model="docs-router",
+        )
+    )
+
+
 def test_who_released_and_approved_an_answer_is_one_question(here: House, journal: Journal) -> None:
-    opened = a_release()
-    chosen = judged(opened).chosen
+    first = a_release()
+    again = replace(first, id="docs-router-2-again")
+    chosen = judged(first).chosen
     assert chosen is not None
     digest = chosen.variant.digest
-    here.ledger.open_release(opened, Event(kind="opened", at=1.0, actor="ned", sentence="opened"))
+    released(here, first, AT - 900, "rita")
+    move(here, "promoted", AT - 800, first.id)
     with here.ledger.database.write() as connection:
-        row = release_row(judged(opened))
-        connection.execute(schema.releases.update().values(chosen=row["chosen"]))
-    yes = an_approval(judged(opened))
-    here.ledger.approve(yes, Event(kind="approved", at=2.0, actor=yes.who, sentence="yes"))
+        connection.execute(schema.releases.update().values(open_model=None))
+    # The same content once more, later: called off before it served anybody.
+    released(here, again, AT - 500, "rob")
+    move(here, "warming", AT - 400, again.id)
+    move(here, "restored", AT - 300, again.id)
     named = {"model": "docs-router", "endpoint": "docs-router", "version": 2}
     journal.write("where is it", "shipping", answered=digest, **named)
     journal.write("of a variant that nobody released", "x", answered="sha256:other", **named)
     found = account(here, AUDITOR, Query(text="where is it", endpoint="docs-router"))
-    assert found.release is not None and found.release.requester == opened.requester
-    assert [one.who for one in found.approvals] == [yes.who]
+    assert found.release is not None and found.since is not None
+    assert (found.release.id, found.release.requester) == (first.id, "rita")
+    assert (found.since.kind, found.since.at) == ("promoted", AT - 800)
+    assert [(one.who, one.at) for one in found.approvals] == [("max", AT - 899)]
     assert account(here, AUDITOR, Query(text="nobody released")).release is None
     with pytest.raises(NotFound, match="No such call is recorded"):
         account(here, AUDITOR, Query(text="never asked"))
 
 
-def test_calls_are_exported_with_what_was_asked(
-    here: House, journal: Journal, tmp_path: Path
+def test_the_routes_that_a_call_went_by_tell_whose_release_it_met(
+    here: House, journal: Journal
 ) -> None:
-    journal.write("我的订单", "物流", user="ann")
-    journal.write("another", "x", user="bob")
-    out = tmp_path / "calls.jsonl"
-    assert export(here, AUDITOR, Query(user="ann"), out) == 1
-    (line,) = [json.loads(one) for one in out.read_text(encoding="utf-8").splitlines()]
-    assert (line["id"], line["input"], line["output"]["label"]) == ("r1", ["我的订单"], "物流")
-    assert out.stat().st_mode & 0o077 == 0
-    with pytest.raises(Invalid, match="cannot be made: File exists"):
-        export(here, AUDITOR, Query(), out)
-
-
-def test_calls_are_exported_as_a_table(here: House, journal: Journal, tmp_path: Path) -> None:
-    journal.write("我的订单", "物流", user="ann")
-    journal.write("another", "x")
-    out = tmp_path / "calls.parquet"
-    assert export(here, AUDITOR, Query(), out, Form.PARQUET) == 2
-    first, second = pyarrow.parquet.read_table(out).to_pylist()
-    assert (first["id"], second["user"], second["at_us"]) == ("r2", "ann", int(AT * 1e6))
-    assert json.loads(second["input"]) == ["我的订单"]
-    assert json.loads(second["output"])["label"] == "物流"
-
-
-def test_calls_are_sent_elsewhere_and_that_is_recorded(here: House, journal: Journal) -> None:
-    journal.write("我的订单", "物流", user="ann")
-    receiver = Receiver()
-    with receiving(receiver) as shipper:
-        assert ship(here, AUDITOR, Query(), shipper.to, Form.ECS) == 1
-        assert ship(here, AUDITOR, Query(), shipper.to, Form.OTLP) == 1
-    (document,) = receiver.kept.values()
-    assert document["slipway"]["input"] == ["我的订单"] and len(receiver.logs) == 1
-    assert [one.startswith("uma sent 1 calls to http://127") for one in told(here)] == [True, True]
-    for to, form, says in (
-        ("http://127.0.0.1:9/x", Form.JSONL, "Nothing is sent as jsonl"),
-        ("elastic:9200", Form.ECS, "'elastic:9200' is no address"),
-    ):
-        with pytest.raises(Invalid, match=says):
-            ship(here, AUDITOR, Query(), to, form)
-
-
-def test_recorded_texts_become_a_table_for_a_suite(
-    here: House, journal: Journal, tmp_path: Path
-) -> None:
-    for text in ("a, b", "c\nd", "a, b"):
-        journal.write(text, "old" if len(text) > 3 else "new")
-    journal.write("gone", "x", user="bob")
-    erase(here, ADA, Erasure(namespace="default", user="bob", why="he asked"))
-    out = tmp_path / "suite.csv"
-    assert replay(here, AUDITOR, Query(), out) == (2, 1)
-    with out.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    assert rows[0] == ["text", "label"]
-    assert sorted(rows[1:]) == [["a, b", "old"], ["c\nd", "new"]]
+    first = a_release()
+    again = replace(first, id="docs-router-2-again")
+    chosen = judged(first).chosen
+    assert chosen is not None
+    released(here, first, AT - 900, "rita")
+    move(here, "promoted", AT - 800, first.id, generation=3)
+    with here.ledger.database.write() as connection:
+        connection.execute(schema.releases.update().values(open_model=None))
+    released(here, again, AT - 500, "rob")
+    # By its own clock the call came before that.
+    move(here, "step", AT + 5, again.id, generation=5)
+    digest = chosen.variant.digest
+    for text, generation, arm in (("by the old", 4, "champion"), ("by the new", 5, "canary")):
+        named = {"model": "docs-router", "generation": generation, "arm": arm}
+        journal.write(text, "x", digest, **named)
+    for text, requester in (("by the old", "rita"), ("by the new", "rob")):
+        found = account(here, AUDITOR, Query(text=text))
+        assert found.release is not None and found.release.requester == requester

@@ -1,16 +1,20 @@
 """Segments go once all in them is past its days and in the store; the rest is proven as before."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from infra.calls.indexing import DAY_US, Indexer, note_removal
+from infra.callers.namespaces import Namespaces
+from infra.calls.indexing import Indexer, _sweep, note_removal
+from infra.calls.limits import DAY_US, Limits, weigh
 from infra.calls.query import Query
 from infra.calls.retention import REMOVED, Outlived, outlived
 from infra.calls.sqlite import CallStore
 from infra.calls.vault import Vault
+from infra.identity import Identities
 from infra.ledger import Ledger
 from infra.settings import Settings
 from release.callers import Recording
@@ -22,7 +26,8 @@ from tasks.calls import verify
 from tasks.wiring import House
 from tests.fakes.journals import AT, a_journal, write_call
 
-KEEPS = {"default": Recording(days=5)}
+KEEP = Recording(days=50)
+KEEPS = Limits(recordings={"default": Recording(days=5)}, otherwise=KEEP)
 LATER_US = int(AT * 1e6) + 6 * DAY_US
 
 
@@ -48,8 +53,8 @@ def indexer(here: House) -> Iterator[Indexer]:
     store.close()
 
 
-def left(here: House) -> list[int]:
-    return sorted(int(one.stem) for one in (here.settings.journal / "host_g1").glob("0*.jsonl"))
+def left(here: House, gateway: str = "host_g1") -> list[int]:
+    return sorted(int(one.stem) for one in (here.settings.journal / gateway).glob("0*.jsonl"))
 
 
 def swept(here: House, indexer: Indexer, now_us: int = LATER_US) -> int:
@@ -89,11 +94,95 @@ def test_what_a_namespace_still_wants_stays(here: House, indexer: Indexer) -> No
     indexer.fold()
     assert swept(here, indexer, LATER_US - 2 * DAY_US) == 0
     journal = here.settings.journal / "host_g1"
-    assert outlived(journal, 9, {"another": LATER_US}) is None
+    assert outlived(journal, 9, {"another": LATER_US, "default": 0}.__getitem__) is None
     first = journal / "00000001.jsonl"
     first.write_bytes(first.read_bytes() + b"not a line\n")
-    assert outlived(journal, 9, {"default": LATER_US}) is None, "it is to be looked into"
+    assert outlived(journal, 9, {"default": LATER_US}.__getitem__) is None, (
+        "it is to be looked into"
+    )
     assert left(here) == [1, 2, 3, 4, 5, 6]
+
+
+def lay(here: House, monkeypatch: pytest.MonkeyPatch, *namespaces: str) -> None:
+    """Lay a journal with a segment for each namespace named, each of one call; two more follow."""
+    monkeypatch.setattr("serving.journal.SEGMENT_BYTES", 1)
+    vault = Vault(here.settings.calls_secrets)
+    writer = JournalWriter(here.settings.journal, "host/g2")
+    for hour, name in enumerate(namespaces):
+        write_call(writer, vault, namespace=name, at=AT + 3600 * hour)
+        writer.close_window()
+    write_call(writer, vault)
+    writer.close()
+
+
+def test_calls_of_a_namespace_that_nobody_made_go_by_the_days_of_the_house(
+    here: House, indexer: Indexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay(here, monkeypatch, "nobody-made-it", "default", "default")
+    indexer.fold()
+    swept(here, indexer)
+    assert left(here, "host_g2") == [1, 2, 3, 4, 5], "the house keeps them for 50 days"
+    assert swept(here, indexer, LATER_US + 50 * DAY_US) == 1
+    assert left(here, "host_g2") == [4, 5]
+
+
+def test_the_oldest_of_a_namespace_go_once_it_takes_too_much(
+    here: House, indexer: Indexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.calls.limits.CHUNK", 1)
+    monkeypatch.setattr("infra.calls.limits.MB", 1)
+    lay(here, monkeypatch, *("shop", "keeps", "shop", "shop", "shop", "shop"))
+    indexer.fold()
+    weights = weigh(here.settings.journal, here.settings.call_sizes)
+    each = weights.used()["shop"] // 5
+    recordings = {"shop": Recording(most_mb=2 * each + 10), "keeps": Recording(), "default": KEEP}
+    limits = Limits(recordings=recordings, otherwise=KEEP, weights=weights)
+    gone = indexer.sweep(int(AT * 1e6), limits, partial(note_removal, here.ledger, AT))
+    assert gone == 3 and len(indexer.store.page(Query(namespace="shop"))) == 2
+    # The second holds a call that its namespace still wants, and with it all that came later.
+    assert left(here, "host_g2") == [2, 3, 4, 5, 6, 7, 8]
+    limits = replace(limits, recordings={**recordings, "keeps": Recording(most_mb=1)})
+    indexer.sweep(int(AT * 1e6), limits, partial(note_removal, here.ledger, AT))
+    assert left(here, "host_g2") == [5, 6, 7, 8]
+    (proof, _) = verify(here)[::-1]
+    assert proof.gateway == "host_g2" and proof.faults == []
+
+
+def test_the_sweep_goes_by_settings_and_ledger(
+    here: House, indexer: Indexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay(here, monkeypatch, "shop", "gone", "gone")
+    people = Identities(here.ledger)
+    ada = people.prove(people.add("ada", "admin", by=None))
+    Namespaces(here.ledger, Recording()).create("shop", Recording(days=9), by=ada)
+    indexer.fold()
+    settings = Settings(home=here.settings.home, record_days=5)
+    for day, kept, places in ((3, 34, [1, 2, 3, 4, 5]), (6, 1, [1, 2, 3, 4, 5]), (10, 0, [4, 5])):
+        now = AT + day * 86_400
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        _sweep(indexer, settings)
+        assert len(indexer.store.page(Query())) == kept
+        assert left(here, "host_g2") == places
+    assert sum(weigh(settings.journal, settings.call_sizes).used().values()) > 0
+
+
+def test_each_byte_of_a_journal_is_weighed_once(here: House) -> None:
+    journal, file = here.settings.journal, here.settings.call_sizes
+    paths = sorted((journal / "host_g1").glob("0*.jsonl"))
+    lines = [line for path in paths for line in path.read_bytes().splitlines(keepends=True)]
+    whole = sum(len(line) for line in lines if line.startswith(b'{"call"'))
+    assert weigh(journal, file).used() == {"default": whole}
+    # What was weighed before is not looked at again, be it as it may.
+    paths[0].write_bytes(b"x" * paths[0].stat().st_size)
+    with paths[-1].open("ab") as last:
+        last.write(lines[1] + b'{"at":5.0,"endpoint":"old"}\n' + b'{"call":torn')
+    more = len(lines[1]) + len(b'{"at":5.0,"endpoint":"old"}\n')
+    assert weigh(journal, file).used() == {"default": whole + more}
+    paths[0].write_bytes(b"")
+    first = sum(len(one) for one in lines[:6] if one.startswith(b'{"call"'))
+    assert weigh(journal, file).used() == {"default": whole + more - first}
+    file.write_bytes(b"broken")
+    assert weigh(journal, file).used() == {"default": whole + more - first}
 
 
 def test_what_cannot_be_recorded_is_not_removed(here: House, indexer: Indexer) -> None:
@@ -112,7 +201,7 @@ def test_a_removal_that_was_cut_short_is_lawful_and_done_again(
 ) -> None:
     indexer.fold()
     journal = here.settings.journal / "host_g1"
-    found = outlived(journal, 6, {"default": LATER_US})
+    found = outlived(journal, 6, {"default": LATER_US}.__getitem__)
     assert found is not None and found.segment == 4
     note_removal(here.ledger, AT, found)
     found.paths[0].unlink()

@@ -1,0 +1,165 @@
+"""Calls taken out of the record by right: into a file, to another system, as a suite's table.
+
+That it begins is on record before the first call is read, and how many were taken at its end. A
+payload that is not what was sealed costs its call the payload, and nothing else.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from infra.calls.exporting import Form, fresh, written
+from infra.calls.formats import Exported
+from infra.calls.lines import Payload
+from infra.calls.query import Hit, Query
+from infra.calls.shipping import Shipper, named
+from infra.calls.stores import every
+from infra.calls.vault import Vault
+from infra.identity import Identity
+from release.errors import Invalid
+from tasks.finding import Shown, note, reading, shown, vault_of
+from tasks.wiring import House
+
+EXPORTING, EXPORTED = "calls-exporting", "calls-exported"
+REPLAYING, REPLAYED = "calls-replaying", "calls-replayed"
+"""Kinds of events."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What was taken."""
+
+    calls: int
+    """Calls, or texts of a suite."""
+
+    unreadable: int = 0
+    """Calls whose payload was kept and cannot be told: it is not what was sealed."""
+
+    without: int = 0
+    """Of a suite: calls that had no text to replay."""
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads payloads of calls where they stand, and counts those that cannot be told."""
+
+    here: House
+    vault: Vault
+    unreadable: int = 0
+
+    def read(self, hits: Iterable[Hit]) -> Iterator[tuple[Hit, Shown]]:
+        for hit in hits:
+            found = shown(self.here, self.vault, hit)
+            self.unreadable += bool(found.unreadable)
+            yield hit, found
+
+    def exported(self, hits: Iterable[Hit]) -> Iterator[Exported]:
+        for hit, found in self.read(hits):
+            yield Exported(
+                gateway=hit.gateway,
+                line=hit.line,
+                payload=found.payload,
+                unreadable=found.unreadable,
+            )
+
+    @property
+    def said(self) -> str:
+        return f", {self.unreadable} of them without a payload" if self.unreadable else ""
+
+
+def export(here: House, by: Identity, query: Query, out: Path, form: Form = Form.JSONL) -> Taken:
+    """Write every call that matches to a file, payloads included.
+
+    Raises:
+        Refused: `by` may not read the call record.
+        Invalid: the file is there already.
+    """
+    reader = _Reader(here, vault_of(here))
+    with reading(here, by) as store, fresh(out) as file:
+        note(here, by, EXPORTING, f"is exporting calls to {out.name}", query, to=out.name)
+        count = written(file, reader.exported(every(store, query)), form)
+    said = f"exported {count} calls to {out.name}{reader.said}"
+    note(here, by, EXPORTED, said, query, to=out.name, calls=count)
+    return Taken(calls=count, unreadable=reader.unreadable)
+
+
+def ship(here: House, by: Identity, query: Query, to: str, form: Form) -> Taken:
+    """Send every call that matches to where others search them.
+
+    Args:
+        here: the house.
+        by: who asks.
+        query: which calls.
+        to: address, see `Shipper`.
+        form: `ecs` for the bulk API, or `otlp`.
+
+    Raises:
+        Refused: `by` may not read the call record, or a call is not taken there.
+        Unavailable: nobody answers there, or is too busy for too long.
+        Invalid: nothing is sent in this form, or the address is none.
+    """
+    if form not in (Form.ECS, Form.OTLP):
+        raise Invalid(f"Nothing is sent as {form}.", "it is ecs or otlp; or write a file by --out")
+    shipper = Shipper(to, here.settings.export_authorization.get_secret_value())
+    reader = _Reader(here, vault_of(here))
+    send: Callable[[Iterable[Exported]], None]
+    send = shipper.bulk if form == Form.ECS else shipper.otlp
+    where = named(to)
+    with reading(here, by) as store:
+        note(here, by, EXPORTING, f"is sending calls to {where}", query, to=where)
+        try:
+            send(reader.exported(every(store, query)))
+        finally:
+            said = f"sent {shipper.sent} calls to {where}{reader.said}"
+            note(here, by, EXPORTED, said, query, to=where, calls=shipper.sent)
+    return Taken(calls=shipper.sent, unreadable=reader.unreadable)
+
+
+def replay(here: House, by: Identity, query: Query, out: Path) -> Taken:
+    """Write recorded texts, each once, as a table that `slipway suite` takes.
+
+    The label is what was answered then: it says whether a candidate would answer the same, and not
+    whether that is right.
+
+    Raises:
+        Refused: `by` may not read the call record.
+        Invalid: the file is there already.
+    """
+    texts: dict[str, str] = {}
+    reader, without = _Reader(here, vault_of(here)), 0
+    with reading(here, by) as store, fresh(out) as file:
+        note(here, by, REPLAYING, f"is taking recorded texts to {out.name}", query, to=out.name)
+        for _, found in reader.read(every(store, query)):
+            said = _labelled(found.payload)
+            without += not said
+            for text, label in said:
+                texts.setdefault(text, label)
+        plain = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        table = csv.writer(plain)
+        table.writerow(("text", "label"))
+        table.writerows(texts.items())
+        plain.flush()
+        plain.detach()
+    what = f"took {len(texts)} recorded texts for a suite to {out.name}"
+    note(here, by, REPLAYED, what, query, to=out.name, texts=len(texts))
+    return Taken(calls=len(texts), unreadable=reader.unreadable, without=without)
+
+
+def _labelled(payload: Payload | None) -> list[tuple[str, str]]:
+    """Give each text of a call with the label that it was given; none where there are no labels."""
+    if payload is None:
+        return []
+    output = msgspec.json.decode(payload.output)
+    rows = output if isinstance(output, list) else [output]
+    texts = list(payload.input)
+    if len(rows) != len(texts):
+        return []
+    return [
+        (text, str(row["label"]))
+        for text, row in zip(texts, rows, strict=True)
+        if isinstance(text, str) and isinstance(row, dict) and "label" in row
+    ]
