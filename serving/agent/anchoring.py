@@ -57,7 +57,7 @@ class Anchoring:
             raise failed
 
     def _file(self, found: Checkpoint, now: float) -> None:
-        path = self._settings.anchors
+        path = self._settings.anchors_file
         if path is None or now - self._filed.get(found.gateway, float("-inf")) < FILE_SECONDS:
             return
         try:

@@ -1,7 +1,6 @@
 """The agent of one host: follows the ledger, keeps gateway and replicas, says what it sees."""
 
 import signal
-import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -12,11 +11,11 @@ from infra.callers.loopback import allow_open
 from infra.callers.pepper import pepper
 from infra.files import file_lock
 from infra.ledger import Ledger
+from infra.processes import host_name
 from infra.settings import Settings
 from release.errors import SlipwayError
 from release.releases import Desired, GatewayStatus, ReplicaStatus
 from release.routes import Route, Routes
-from release.variants import NAME
 from serving.agent.anchoring import Anchoring
 from serving.agent.callers import CallersKeeper
 from serving.agent.gateways import Gateways
@@ -34,8 +33,7 @@ class Agent:
     """One host's share of the data plane. It decides nothing: it makes true what is desired."""
 
     def __init__(self, settings: Settings) -> None:
-        host = socket.gethostname().split(".")[0].lower()
-        self.name = host if NAME.fullmatch(host) else "host"
+        self.name = host_name()
         self.stopping = False
         self._settings = settings
         self._places = Places.under(settings.run)

@@ -17,6 +17,7 @@ from infra.callers.loopback import is_loopback
 from infra.calls.checkpoints import Signer
 from infra.calls.vault import Vault
 from release.callers import Capture, Recording, WhenFull
+from release.errors import SlipwayError
 from serving.gateway.app import Gateway
 from serving.gateway.callers import Callers
 from serving.gateway.connections import Server, configured
@@ -109,11 +110,11 @@ class Ending:
 async def serve(given: argparse.Namespace, ending: Ending) -> None:
     """Serve on the socket that the agent holds."""
     secrets = given.secrets or given.journal.parent / "secrets" / "calls"
-    keeper = Keeper(JournalWriter(given.journal, given.name), Signer(secrets))
+    keeper = Keeper(JournalWriter(given.journal, given.name), Signer(secrets, given.journal))
     callers = Callers(
         given.folder, given.pepper, open_to_all=given.open, fallback=_recording(given)
     )
-    recorder = CallRecorder(keeper, Vault(secrets), callers.policy)
+    recorder = CallRecorder(keeper, Vault(secrets, given.journal), callers.policy)
     watch = Watch(given.folder)
     process = Process(name=given.name, watch=watch, keeper=keeper, callers=callers)
     table, pool = process.table, process.pool
@@ -216,8 +217,13 @@ def main() -> int:
     signal.signal(signal.SIGTERM, ending.tell)
     import uvloop
 
-    with suppress(KeyboardInterrupt):
+    try:
         uvloop.run(serve(given, ending))
+    except KeyboardInterrupt:
+        return 0
+    except SlipwayError as error:
+        sys.stderr.write(f"gateway: {error}\n")
+        return 2
     return 0
 
 
