@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from infra.callers.namespaces import Namespaces
+from infra.calls.discarding import Discarding, note_discarded
 from infra.calls.lines import CallLine, Payload, erased
 from infra.calls.retention import REMOVED, Outlived, outlived, remove
 from infra.calls.segments import MOST_READ, Found, Place, read
@@ -135,7 +136,9 @@ def main() -> int:
         signal.signal(told, lambda *_: stopping.set())
     settings = Settings()
     store = CallStore(settings.call_store)
-    indexer = Indexer(settings.journal, store, Vault(settings.calls_secrets))
+    vault = Vault(settings.calls_secrets)
+    indexer = Indexer(settings.journal, store, vault)
+    discarding = Discarding(settings.journal, vault)
     sweep_at = time.monotonic() + SWEEP_SECONDS
     while not stopping.is_set():
         pause = LOOK_SECONDS
@@ -143,7 +146,7 @@ def main() -> int:
             if indexer.fold():
                 continue
             if time.monotonic() >= sweep_at:
-                _sweep(indexer, settings)
+                _sweep(indexer, discarding, settings)
                 sweep_at = time.monotonic() + SWEEP_SECONDS
         except (SlipwayError, OSError) as error:
             sys.stderr.write(f"indexer: {error}\n")
@@ -154,13 +157,20 @@ def main() -> int:
     return 0
 
 
-def _sweep(indexer: Indexer, settings: Settings) -> None:
+def _sweep(indexer: Indexer, discarding: Discarding, settings: Settings) -> None:
     # Opened for each sweep: a ledger that is away costs a sweep, and never the indexing.
     ledger = Ledger.open(settings.ledger)
     try:
         now = time.time()
         record = partial(note_removal, ledger, now)
-        indexer.sweep(int(now * 1e6), Namespaces(ledger, settings.recording).list(), record)
+        now_us, keeps = int(now * 1e6), Namespaces(ledger, settings.recording).list()
+        indexer.sweep(now_us, keeps, record)
+
+        def oldest(namespace: str) -> int:
+            wanted = keeps.get(namespace)
+            return now_us - wanted.days * DAY_US if wanted is not None else 0
+
+        discarding.discard(oldest, partial(note_discarded, ledger, now))
     finally:
         ledger.close()
 

@@ -6,6 +6,7 @@ that day's payloads, wherever copies of them lie; what is left in the key's plac
 
 import binascii
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -117,6 +118,12 @@ class Vault:
         path = self._path(f"{namespace}/{day}")
         return path.exists() and path.read_bytes() == DESTROYED
 
+    def days(self) -> Iterator[tuple[str, str]]:
+        """Give namespace and day of every key that was not destroyed."""
+        for path in sorted((self._secrets / "days").glob("*/[0-9]*")):
+            if _is_day(path.name) and path.read_bytes() != DESTROYED:
+                yield path.parent.name, path.name
+
     def destroy(self, namespace: str, day: str) -> bool:
         """Destroy a day's key, so that no payload sealed with it can ever be opened.
 
@@ -199,8 +206,7 @@ class Vault:
 
     def _wrapped(self) -> str:
         """Say what the master key has wrapped."""
-        found = (self._secrets / "days").glob("*/[0-9]*")
-        wrapped = any(path.read_bytes() != DESTROYED for path in found) or self._names()
+        wrapped = any(True for _ in self.days()) or self._names()
         return "payloads are sealed with keys that it has wrapped" if wrapped else ""
 
     def _master(self) -> AESGCM:
@@ -225,6 +231,16 @@ class Vault:
         if not NAME.fullmatch(namespace) or not _is_day(day):
             raise Invalid(f"There is no key {name[:80]!r}.", "a key is called NAMESPACE/YYYY-MM-DD")
         return self._secrets / "days" / namespace / day
+
+
+def ends_us(day: str) -> int:
+    """Give the moment at which a day such as `2026-11-26` is over, in microseconds since the epoch.
+
+    Raises:
+        ValueError: it is no day.
+    """
+    begins = datetime.fromisoformat(day).replace(tzinfo=UTC)
+    return (int(begins.timestamp()) + 86_400) * 1_000_000
 
 
 def _is_day(day: str) -> bool:
