@@ -166,6 +166,11 @@ class Settings(BaseSettings):
         return self.root / "journal"
 
     @property
+    def outbox(self) -> Path:
+        """Anchors that are on their way to a URL."""
+        return self.root / "anchors"
+
+    @property
     def pepper_file(self) -> Path:
         """The pepper that keys are kept under."""
         return self.pepper or self.root / "secrets" / "pepper"

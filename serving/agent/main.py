@@ -67,6 +67,10 @@ class Agent:
             time.sleep(max(0.01, pause - (time.monotonic() - started)))
         self._gateways.stop()
         self._replicas.stop()
+        try:
+            self._anchoring.close(self._ledger)
+        except SlipwayError as error:
+            _say(f"could not anchor the call record's end: {error}")
 
     def beat(self) -> None:
         """Look once at what is desired, make it so, and say what is seen."""
@@ -92,8 +96,6 @@ class Agent:
         self._note(what, None)
 
     def _anchor(self) -> None:
-        if self._ledger is None:
-            return
         try:
             self._anchoring.keep(self._ledger)
         except SlipwayError as error:

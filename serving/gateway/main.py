@@ -26,7 +26,7 @@ from serving.gateway.metrics import Metrics
 from serving.gateway.pool import Pool, Standing
 from serving.gateway.recording import CallRecorder
 from serving.gateway.snapshot import Watch
-from serving.gateway.standing import Recorded
+from serving.gateway.standing import Anchoring, Recorded
 from serving.gateway.table import Table
 from serving.journal import JournalWriter
 from serving.keeping import Keeper
@@ -120,6 +120,7 @@ async def serve(given: argparse.Namespace, ending: Ending) -> None:
     table, pool = process.table, process.pool
     metrics = Metrics(table, lambda arm: pool.status(arm.digest) is not None, pool.standing)
     metrics.registry.register(Recorded(keeper))
+    metrics.registry.register(Anchoring(given.folder))
     dispatcher = Dispatcher(pool, recorder, metrics)
     app = Gateway(table, pool, dispatcher, metrics, process.status, recorder, callers)
     process.follow()
