@@ -16,6 +16,9 @@ calls = typer.Typer(
     rich_markup_mode=None,
 )
 
+MOST_FAULTS = 20
+"""Of a gateway's that are named, the first of them."""
+
 Text = Annotated[str, typer.Argument(help="Anywhere in what was asked or answered; 3 characters.")]
 Endpoint = Annotated[str | None, typer.Option(help="That was asked.")]
 Version = Annotated[int | None, typer.Option("--version", "-v", help="That answered.")]
@@ -132,13 +135,17 @@ def _query(
 
 
 @calls.command()
-def verify() -> None:
+def verify(
+    anchors: Annotated[
+        Path | None, typer.Option(help="Anchors from elsewhere, as JSON one a line.")
+    ] = None,
+) -> None:
     """Prove that no line was changed, taken away, moved or cut off; code 1 if one was."""
     from tasks.calls import verify as prove
     from tasks.wiring import house
 
     good = True
-    for proof in prove(house()):
+    for proof in prove(house(), anchors):
         good &= proof.good
         sys.stdout.write("\n".join(_told(proof)) + "\n")
     _end(good=good)
@@ -189,15 +196,22 @@ def _end(*, good: bool) -> None:
 
 def _told(proof: "Proof") -> list[str]:
     """Say what was found of a gateway's journal."""
+    if proof.elsewhere:
+        until = f" up to call {proof.anchored}" if proof.anchored else ""
+        return [f"{proof.gateway}: anchored{until} by another host, and to be proven there"]
     head = f"{proof.gateway}: calls {proof.first} to {proof.last}"
-    lines = [f"  NOT PROVEN: {fault}" for fault in proof.faults]
+    lines = [f"  NOT PROVEN: {fault}" for fault in proof.faults[:MOST_FAULTS]]
+    if more := proof.faults[MOST_FAULTS:]:
+        lines.append(f"  NOT PROVEN: {len(more)} faults more")
     if proof.good:
         since = proof.last - proof.anchored
         lines.append(f"  proven up to call {proof.anchored} by the last anchor; {since} since then")
     if proof.erased:
-        lines.append(f"  {proof.erased} payloads are erased, as recorded")
-    if proof.unrecorded:
-        lines[-1] = f"  {proof.erased} payloads are erased, {proof.unrecorded} by nobody on record"
+        said = f", {proof.unrecorded} by nobody on record" if proof.unrecorded else ", as recorded"
+        lines.append(f"  {proof.erased} payloads are erased{said}")
+    if proof.unfinished:
+        said = "by an erasure that was interrupted: do it again"
+        lines.append(f"  {proof.unfinished} payloads are erased in part, {said}")
     if proof.old:
         lines.append(f"  {proof.old} segments are from before the call record and prove nothing")
     return [head, *lines]

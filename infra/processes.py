@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from infra.files import write_atomic
+from release.variants import NAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,3 +251,9 @@ def kept_port(path: Path, host: str) -> int:
     port = free_port(host)
     write_atomic(path, str(port).encode())
     return port
+
+
+def host_name() -> str:
+    """Name this machine as its agent and its gateways are named."""
+    host = socket.gethostname().split(".")[0].lower()
+    return host if NAME.fullmatch(host) else "host"

@@ -62,8 +62,12 @@ class Settings(BaseSettings):
     issuers: Path | None = None
     """TOML of whose tokens are believed; None means `issuers.toml` under `home`."""
 
-    anchors: Path | None = None
-    """File that checkpoints of the call record are appended to, best on another disk or host."""
+    anchors: str = ""
+    """File that checkpoints of the call record are appended to, or http(s) URL that they are sent
+    to; empty means neither. Best is another host's."""
+
+    anchors_authorization: SecretStr = SecretStr("")
+    """Value of the header `authorization` where anchors are sent to a URL."""
 
     capture: Capture = Capture.NONE
     """What of a call's input and output is kept: `none`, `hash`, `redacted` or `full`."""
@@ -139,6 +143,16 @@ class Settings(BaseSettings):
             most_mb=self.record_mb,
         )
 
+    @property
+    def anchors_url(self) -> str:
+        """Where anchors are sent; empty where they are not."""
+        return self.anchors if self.anchors.startswith(("http://", "https://")) else ""
+
+    @property
+    def anchors_file(self) -> Path | None:
+        """File that anchors are appended to."""
+        return None if self.anchors_url or not self.anchors else Path(self.anchors)
+
     def page(self, release_id: str) -> Path:
         """Where the report of a release lies."""
         return self.root / "reports" / f"{release_id}.html"
@@ -157,6 +171,11 @@ class Settings(BaseSettings):
     def journal(self) -> Path:
         """What gateways recorded."""
         return self.root / "journal"
+
+    @property
+    def outbox(self) -> Path:
+        """Anchors that are on their way to a URL."""
+        return self.root / "anchors"
 
     @property
     def pepper_file(self) -> Path:
@@ -199,7 +218,7 @@ def inherited_by_serving() -> dict[str, str]:
     """Environment for gateways and replicas, which need no secret of ours and get none."""
     secrets = {
         *("SLIPWAY_TOKEN", "SLIPWAY_LEDGER_URL", "SLIPWAY_REGISTRY_URI"),
-        *("SLIPWAY_CALLS_URL", "SLIPWAY_EXPORT_AUTHORIZATION"),
+        *("SLIPWAY_CALLS_URL", "SLIPWAY_EXPORT_AUTHORIZATION", "SLIPWAY_ANCHORS_AUTHORIZATION"),
     }
     # A replica has one thread that tokenises; more would take cores from those that compute.
     alone = {"TOKENIZERS_PARALLELISM": "false"}

@@ -1,25 +1,23 @@
 """The call record as people handle it: proven, and erased by right; erasures are recorded."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
-from infra.calls.checkpoints import Checkpoint, Signer, checkpoints
-from infra.calls.erase import overwrite, payloads
+from infra.calls.erase import ERASED, ERASING, Found, overwrite, payloads
 from infra.calls.lines import CallLine
-from infra.calls.proofs import Known, Proof
+from infra.calls.proofs import Proof
 from infra.calls.query import Query
-from infra.calls.retention import REMOVED
 from infra.calls.stores import every, opened
 from infra.calls.vault import Vault
-from infra.calls.verify import beside, prove, segments_in
 from infra.identity import Identity
 from release.errors import Invalid, NotFound, Refused
 from release.releases import Event
+from tasks.proving import proofs
 from tasks.wiring import House
 
-ERASING, ERASED = "payloads-erasing", "payloads-erased"
-"""Kinds of events."""
+__all__ = ["ERASED", "ERASING", "Erasure", "erase", "verify"]
 
 GRACE = timedelta(minutes=5)
 """For so long after a day's end a call of it may still be under way."""
@@ -63,9 +61,10 @@ class Erasure:
 
 
 def erase(here: House, by: Identity, erasure: Erasure) -> list[tuple[str, int]]:
-    """Erase payloads; doing so again is harmless.
+    """Erase payloads; one that was interrupted is finished by doing it again, and never harms.
 
-    It is recorded before anything is touched, so that one that was interrupted is known.
+    It is recorded before anything is touched, so that one that was interrupted is known. A user's
+    calls that arrive later are not covered: they are kept, until the next erasure.
 
     Returns:
         Gateway and sequence of every call whose payload is gone now and was not before.
@@ -73,27 +72,33 @@ def erase(here: House, by: Identity, erasure: Erasure) -> list[tuple[str, int]]:
     Raises:
         Refused: `by` is no admin.
         Invalid: the day is none, or is not over.
-        NotFound: the day has no payloads.
+        NotFound: the day never had payloads.
     """
     if by.role != "admin":
         raise Refused(f"{by.name} is {by.role} and may not erase payloads.", "it takes an admin")
     vault = Vault(here.settings.calls_secrets)
     if erasure.day:
         _check_day(here, vault, erasure)
-    _note(here, by, erasure, ERASING, "is erasing", None)
-    found = [
-        one
-        for one in payloads(here.settings.journal, erasure.namespace)
-        if erasure.covers(one.call, one.gateway)
-    ]
-    if erasure.day:
-        vault.destroy(erasure.namespace, erasure.day)
+    now = here.clock()
+    _note(here, by, erasure, ERASING, "is erasing", now)
+    found = _payloads(here, erasure, int(now * 1e6))
+    if not erasure.day:
+        gone = [(one.gateway, one.call.sequence) for one in overwrite(found)]
+    elif vault.destroyed(erasure.namespace, erasure.day):
+        gone = []
     else:
-        for one in found:
-            overwrite(one)
-    _forget(here, erasure, int(here.clock() * 1e6))
-    _note(here, by, erasure, ERASED, "erased", len(found))
-    return [(one.gateway, one.call.sequence) for one in found]
+        gone = [(one.gateway, one.call.sequence) for one in found]
+        vault.destroy(erasure.namespace, erasure.day)
+    _forget(here, erasure, int(now * 1e6))
+    _note(here, by, erasure, ERASED, "erased", here.clock(), len(gone))
+    return gone
+
+
+def _payloads(here: House, erasure: Erasure, until_us: int) -> Iterator[Found]:
+    for one in payloads(here.settings.journal, erasure.namespace):
+        young = one.call.at_us > until_us and not erasure.day
+        if not young and erasure.covers(one.call, one.gateway):
+            yield one
 
 
 def _forget(here: House, erasure: Erasure, until_us: int) -> None:
@@ -105,7 +110,7 @@ def _forget(here: House, erasure: Erasure, until_us: int) -> None:
     calls: dict[str, list[int]] = {}
     store = opened(here.settings)
     try:
-        asked = Query(namespace=erasure.namespace, user=erasure.user or None, until_us=until_us)
+        asked = Query(namespace=erasure.namespace, user=erasure.user or None, until_us=until_us + 1)
         for hit in every(store, asked):
             if erasure.covers(hit.line, hit.gateway):
                 calls.setdefault(hit.gateway, []).append(hit.line.sequence)
@@ -114,59 +119,25 @@ def _forget(here: House, erasure: Erasure, until_us: int) -> None:
         store.close()
 
 
-def verify(here: House) -> list[Proof]:
-    """Prove the journals of all gateways of this host.
+def verify(here: House, anchors: Path | None = None) -> list[Proof]:
+    """Prove the journals of this host's gateways, those that are not there any more too.
+
+    Args:
+        here: the house.
+        anchors: a file of anchors from elsewhere, one as JSON a line, to hold them against as well.
 
     Raises:
         Unavailable: a secret cannot be read.
+        Invalid: there are no anchors in the file.
     """
-    secrets = here.settings.calls_secrets
-    vault, public = Vault(secrets), Signer(secrets).public
-    events = [event for _, event in here.ledger.events(kinds=(ERASING, REMOVED))]
-    erasures = {
-        (str(one.data["namespace"]), what)
-        for one in events
-        if one.kind == ERASING
-        for what in (str(one.data["what"]), *(f"call:{it}" for it in one.data.get("calls", ())))
-    }
-    filed = list(_filed(here))
-    found = []
-    for place in sorted(here.settings.journal.glob("*/")):
-        # Read before the segments: what is signed while these are read is not missed in them.
-        told = Known(
-            beside=beside(place),
-            anchors=[
-                *here.ledger.anchors(place.name),
-                *(one for one in filed if one.gateway == place.name),
-            ],
-            public=public,
-            vault=vault,
-            erasures=erasures,
-            removed=_removed(place.name, events),
-        )
-        found.append(prove(place.name, segments_in(place), told))
-    return found
-
-
-def _removed(gateway: str, events: Iterable[Event]) -> int:
-    gone = [
-        int(one.data["segment"])
-        for one in events
-        if one.kind == REMOVED and one.data["gateway"] == gateway
-    ]
-    return max(gone, default=0)
-
-
-def _filed(here: House) -> Iterable[Checkpoint]:
-    path = here.settings.anchors
-    if path is not None and path.exists():
-        yield from (one for _, one in checkpoints(path.read_bytes()) if one is not None)
+    return proofs(here, anchors)
 
 
 def _check_day(here: House, vault: Vault, erasure: Erasure) -> None:
+    if vault.destroyed(erasure.namespace, erasure.day):
+        return  # by one that may have been interrupted
     if not vault.has(erasure.namespace, erasure.day):
-        said = f"{erasure.namespace} has no payloads of {erasure.day}, or they are erased."
-        raise NotFound(said)
+        raise NotFound(f"{erasure.namespace} has no payloads of {erasure.day}.")
     over = datetime.fromisoformat(erasure.day).replace(tzinfo=UTC) + timedelta(days=1) + GRACE
     if datetime.fromtimestamp(here.clock(), UTC) < over:
         hint = f"wait until {over:%Y-%m-%d %H:%M} UTC, or erase by --user"
@@ -174,7 +145,13 @@ def _check_day(here: House, vault: Vault, erasure: Erasure) -> None:
 
 
 def _note(
-    here: House, by: Identity, erasure: Erasure, kind: str, verb: str, count: int | None
+    here: House,
+    by: Identity,
+    erasure: Erasure,
+    kind: str,
+    verb: str,
+    now: float,
+    count: int | None = None,
 ) -> None:
     much = "payloads" if count is None else f"{count} payloads"
     data: dict[str, object] = {
@@ -186,7 +163,7 @@ def _note(
     here.ledger.note(
         Event(
             kind=kind,
-            at=here.clock(),
+            at=now,
             actor=by.name,
             sentence=f"{by.name} {verb} {much} of {erasure.namespace}, {erasure.what}: "
             f"{erasure.why}",

@@ -4,7 +4,9 @@ A checkpoint binds all lines up to one whose `chain` it names. It is signed (Ed2
 are on the disk, so that no power loss can make the truth look like a cut.
 """
 
+import errno
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +16,23 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from infra.calls.secrets import kept
+from infra.calls.segments import paths_in
+from infra.files import write_atomic
 from release.errors import Invalid
 
 FILE = "checkpoints"
 """Name of the file beside a gateway's segments."""
 
+SIGNING = "signing"
+"""Name of the key among the secrets."""
+
 TAIL_BYTES = 4_096
+"""More than a line has."""
+
+PRUNE_BYTES = 256 * 1024
+"""Each time that the file has grown by so much, it is pruned."""
+
+_BEGINNING = b'{"at_us":'
 
 _encode = msgspec.json.Encoder().encode
 
@@ -57,18 +70,20 @@ class Signer:
 
     Args:
         secrets: folder of the call record's secrets.
+        journals: where checkpoints lie that a lost key may have signed; None asks nobody.
 
     Raises:
-        Unavailable: the key can neither be read nor be made.
+        Unavailable: the key can neither be read nor be made, or was lost.
         Invalid: it is no key.
     """
 
-    def __init__(self, secrets: Path) -> None:
-        raw = kept(secrets / "signing", Ed25519PrivateKey.generate().private_bytes_raw())
-        try:
-            self._key = Ed25519PrivateKey.from_private_bytes(raw)
-        except ValueError as error:
-            raise Invalid(f"The signing key at {secrets / 'signing'} is none.") from error
+    def __init__(self, secrets: Path, journals: Path | None = None) -> None:
+        def signed() -> str:
+            signs = journals is not None and any(journals.glob(f"*/{FILE}"))
+            return f"it has signed what lies in {journals}" if signs else ""
+
+        fresh = Ed25519PrivateKey.generate().private_bytes_raw()
+        self._key = _key(secrets, kept(secrets / SIGNING, fresh, signed))
         self.public = self._key.public_key().public_bytes_raw()
 
     def checkpoint(self, *, gateway: str, segment: int, sequence: int, chain: bytes) -> Checkpoint:
@@ -83,6 +98,24 @@ class Signer:
         return msgspec.structs.replace(bare, signature=self._key.sign(bare.signed).hex())
 
 
+def public_key(secrets: Path) -> bytes:
+    """Give the key that checkpoints are checked with; none is made.
+
+    Raises:
+        Unavailable: the key that they were signed with is not there.
+        Invalid: it is no key.
+    """
+    raw = kept(secrets / SIGNING, b"", lambda: "without it no checkpoint can be checked")
+    return _key(secrets, raw).public_key().public_bytes_raw()
+
+
+def _key(secrets: Path, raw: bytes) -> Ed25519PrivateKey:
+    try:
+        return Ed25519PrivateKey.from_private_bytes(raw)
+    except ValueError as error:
+        raise Invalid(f"The signing key at {secrets / SIGNING} is none.") from error
+
+
 def genuine(checkpoint: Checkpoint, public: bytes) -> bool:
     """Whether a checkpoint was signed with the key that `public` belongs to."""
     try:
@@ -94,25 +127,78 @@ def genuine(checkpoint: Checkpoint, public: bytes) -> bool:
 
 
 def append(place: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint beside the segments, durably.
+    """Write a checkpoint beside the segments, durably; now and then the file is pruned.
 
     Raises:
         OSError: it could not be written.
     """
-    handle = os.open(place / FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    before, after = append_line(place / FILE, checkpoint)
+    if before // PRUNE_BYTES < after // PRUNE_BYTES:
+        prune(place)
+
+
+def append_line(path: Path, checkpoint: Checkpoint) -> tuple[int, int]:
+    """Append a checkpoint to a file of them, durably, and all of it or nothing.
+
+    Returns:
+        Bytes of the file, before and after.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    # Its own line, also after one that was torn.
+    line = b"\n" + _encode(checkpoint) + b"\n"
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        # Its own line, also after one that was torn.
-        os.write(handle, b"\n" + _encode(checkpoint) + b"\n")
+        before = os.fstat(handle).st_size
+        if os.write(handle, line) < len(line):
+            os.ftruncate(handle, before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fdatasync(handle)
     finally:
         os.close(handle)
+    return before, before + len(line)
 
 
-def checkpoints(content: bytes) -> Iterator[tuple[int, Checkpoint | None]]:
-    """Read checkpoints, each with the number of its line; None for a line that is none."""
-    for number, line in enumerate(content.splitlines(), 1):
-        if line:
-            yield number, _checkpoint(line)
+def prune(place: Path) -> None:
+    """Keep the newest checkpoint of each segment that is still there.
+
+    It binds all lines before it, those of earlier segments too; others only tell more precisely up
+    to where a journal was whole. For whoever appends: nobody else may meanwhile.
+
+    Raises:
+        OSError: the file stays as it was.
+    """
+    there = {int(path.stem) for path in paths_in(place)}
+    newest: dict[int, Checkpoint] = {}
+    for _, one in read(place / FILE):
+        if one is not None and one.segment in there:
+            newest[one.segment] = one
+    if newest:
+        lines = [_encode(newest[segment]) for segment in sorted(newest)]
+        write_atomic(place / FILE, b"\n".join(lines) + b"\n", mode=0o600)
+
+
+def read(path: Path) -> Iterator[tuple[int, Checkpoint | None]]:
+    """Read checkpoints, one line at a time; a file that is not there has none.
+
+    What was torn when it was written is passed over: it was never relied on, and taking it away
+    would have left as little.
+
+    Yields:
+        The number of each line, and its checkpoint; None for a line that is none.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        number = 0
+        while line := file.readline(TAIL_BYTES):
+            number += 1
+            line = line.rstrip(b"\n")
+            if (found := _checkpoint(line)) is not None or not _is_torn(line):
+                yield number, found
 
 
 def newest(place: Path) -> Checkpoint | None:
@@ -120,10 +206,16 @@ def newest(place: Path) -> Checkpoint | None:
     try:
         with (place / FILE).open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
-            found = [one for _, one in checkpoints(file.read()) if one is not None]
+            lines = file.read().splitlines()
     except OSError:
         return None
-    return found[-1] if found else None
+    return next((one for line in reversed(lines) if (one := _checkpoint(line)) is not None), None)
+
+
+def _is_torn(line: bytes) -> bool:
+    """Whether a power loss can have left this of a checkpoint: its beginning, or zeros."""
+    begun = line.startswith(_BEGINNING[: len(line)]) and not line.endswith(b"}")
+    return begun or b"\0" in line
 
 
 def _checkpoint(line: bytes) -> Checkpoint | None:
@@ -131,3 +223,8 @@ def _checkpoint(line: bytes) -> Checkpoint | None:
         return _decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
+
+
+def is_of(host: str, gateway: str) -> bool:
+    """Whether a gateway, named as its folder is, is one of a host's agent."""
+    return re.fullmatch(rf"{re.escape(host)}_g\d+", gateway) is not None

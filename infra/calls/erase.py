@@ -6,14 +6,24 @@ journal; of what a destroyed key had sealed they keep nothing.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 import msgspec
 
 from infra.calls.chain import CALL, taken_apart
 from infra.calls.lines import CallLine, erased, read_call
+
+ERASING, ERASED = "payloads-erasing", "payloads-erased"
+"""Kinds of events. Their data has `namespace` and `what`: the day, `user:` with the user, or how
+many of the `calls` that it lists. Calls that arrived after the event are not covered."""
+
+DISCARDED = "day-key-discarded"
+"""Kind of the event that a day's key went because the day was past what its namespace keeps; its
+data has `namespace` and `what`, the day."""
 
 _END = b'"}\n'
 """What follows a line's payload."""
@@ -62,18 +72,40 @@ def payloads(journals: Path, namespace: str) -> Iterator[Found]:
                         )
 
 
-def overwrite(found: Found) -> None:
-    """Overwrite a payload, on the disk before this returns.
+def overwrite(found: Iterable[Found]) -> Iterator[Found]:
+    """Overwrite payloads, segment by segment; cut short anywhere, it can be done again.
+
+    Args:
+        found: in the order of the segments.
+
+    Yields:
+        Those that are overwritten and on the disk. One whose segment went meanwhile is not among
+        them: it is gone as well.
 
     Raises:
-        OSError: it could not be.
+        OSError: one could not be overwritten.
     """
-    handle = os.open(found.path, os.O_WRONLY)
-    try:
-        os.pwrite(handle, b"-" * found.size, found.offset)
-        os.fdatasync(handle)
-    finally:
-        os.close(handle)
+    for path, of_segment in groupby(found, key=attrgetter("path")):
+        try:
+            handle = os.open(path, os.O_WRONLY)
+        except FileNotFoundError:
+            continue
+        done = []
+        try:
+            for one in of_segment:
+                _write_whole(handle, b"-" * one.size, one.offset)
+                done.append(one)
+            os.fdatasync(handle)
+        finally:
+            os.close(handle)
+        yield from done
+
+
+def _write_whole(handle: int, content: bytes, offset: int) -> None:
+    """Write all of it: a call of the kernel's may write less."""
+    while content:
+        written = os.pwrite(handle, content, offset)
+        content, offset = content[written:], offset + written
 
 
 def _sealed(line: bytes) -> CallLine | None:

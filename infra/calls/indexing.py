@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from infra.callers.namespaces import Namespaces
+from infra.calls.discarding import Discarding, note_discarded
 from infra.calls.folding import Folded
 from infra.calls.limits import Limits, weigh
 from infra.calls.lines import CallLine, Payload, erased
@@ -203,10 +204,12 @@ def main() -> int:
         signal.signal(told, lambda *_: stopping.set())
     settings = Settings()
     store = opened(settings)
-    indexer = Indexer(settings.journal, store, Vault(settings.calls_secrets))
+    vault = Vault(settings.calls_secrets)
+    indexer = Indexer(settings.journal, store, vault)
+    discarding = Discarding(settings.journal, vault)
     now = time.monotonic()
     chores = [
-        Chore(SWEEP_SECONDS, partial(_sweep, indexer, settings), now + SWEEP_SECONDS),
+        Chore(SWEEP_SECONDS, partial(_sweep, indexer, discarding, settings), now + SWEEP_SECONDS),
         Chore(SETTLE_SECONDS, indexer.settle, now + SETTLE_SECONDS),
     ]
     while not stopping.is_set():
@@ -215,17 +218,22 @@ def main() -> int:
     return 0
 
 
-def _sweep(indexer: Indexer, settings: Settings) -> None:
+def _sweep(indexer: Indexer, discarding: Discarding, settings: Settings) -> None:
     # Opened for each sweep: a ledger that is away costs a sweep, and never the indexing.
     ledger = Ledger.open(settings.ledger)
     try:
         now = time.time()
+        now_us = int(now * 1e6)
         limits = Limits(
             recordings=Namespaces(ledger, settings.recording).list(),
             otherwise=settings.recording,
             weights=weigh(settings.journal, settings.call_sizes),
         )
-        indexer.sweep(int(now * 1e6), limits, partial(note_removal, ledger, now))
+        indexer.sweep(now_us, limits, partial(note_removal, ledger, now))
+        discarding.discard(
+            lambda namespace: limits.oldest(namespace, now_us),
+            partial(note_discarded, ledger, now),
+        )
     finally:
         ledger.close()
 

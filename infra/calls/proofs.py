@@ -1,7 +1,8 @@
 """What a proof of a journal is held against, and what it gives."""
 
-from collections.abc import Collection
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from infra.calls.checkpoints import Checkpoint
 from infra.calls.vault import Vault
@@ -39,6 +40,9 @@ class Proof:
     unrecorded: int = 0
     """Of these, those that no recorded erasure covers."""
 
+    unfinished: int = 0
+    """Payloads that a recorded erasure covers and has overwritten in part."""
+
     old: int = 0
     """Segments of before the call record, which nothing proves."""
 
@@ -47,6 +51,9 @@ class Proof:
 
     signed: int = 0
     """Sequence up to which a checkpoint beside the segments does."""
+
+    elsewhere: bool = False
+    """Whether its journal lies on another host: then an anchor is all that is known here."""
 
     faults: list[Fault] = field(default_factory=list)
 
@@ -60,10 +67,10 @@ class Proof:
 class Known:
     """What is known beside the segments themselves."""
 
-    beside: bytes = b""
-    """Content of the file of checkpoints."""
+    beside: Path | None = None
+    """The file of checkpoints."""
 
-    anchors: Collection[Checkpoint] = ()
+    anchors: Iterable[Checkpoint] = ()
     """Checkpoints from outside the folder."""
 
     public: bytes | None = None
@@ -72,9 +79,10 @@ class Known:
     vault: Vault | None = None
     """Opens payloads; None leaves them unopened."""
 
-    erasures: Collection[tuple[str, str]] = ()
-    """Recorded ones: namespace, and the day, `user:` with the user, or `call:` with the gateway and
-    sequence of a single one."""
+    erasures: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Recorded ones: namespace and the day, `user:` with the user, or `call:` with the gateway and
+    sequence of a single one, to the moment up to which calls are covered, in microseconds since the
+    epoch."""
 
     removed: int = 0
     """Last segment whose removal is recorded."""

@@ -1,24 +1,32 @@
 """Secrets of the call record: files that only their owner may read, made by whoever is first."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from infra.files import sync_folder
 from release.errors import Unavailable
 
 
-def kept(path: Path, fresh: bytes) -> bytes:
+def kept(path: Path, fresh: bytes, needed: Callable[[], str] = str) -> bytes:
     """Give a secret; `fresh` is kept as it, if there is none yet and nobody else is quicker.
 
+    Args:
+        path: of the file.
+        fresh: random bytes.
+        needed: says what the secret is needed for that was there once; is asked where there is
+            none. Nothing fresh takes its place then: it would hide the loss.
+
     Raises:
-        Unavailable: it can neither be read nor be made.
+        Unavailable: it can neither be read nor be made, or was lost.
     """
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise Unavailable(f"The secret at {path} cannot be read: {error.strerror}.") from error
+    if (found := _there(path)) is not None:
+        return found
+    if said := needed():
+        # Somebody may have made it, and used it, since we looked.
+        if (found := _there(path)) is not None:
+            return found
+        raise Unavailable(f"The secret at {path} is gone, and {said}.", "put it back from a backup")
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -38,3 +46,12 @@ def kept(path: Path, fresh: bytes) -> bytes:
     except OSError as error:
         raise Unavailable(f"The secret at {path} cannot be made: {error.strerror}.") from error
     return fresh
+
+
+def _there(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Unavailable(f"The secret at {path} cannot be read: {error.strerror}.") from error

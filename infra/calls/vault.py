@@ -6,6 +6,7 @@ that day's payloads, wherever copies of them lie; what is left in the key's plac
 
 import binascii
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -17,11 +18,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from infra.calls.lines import CallLine, Payload, erased
 from infra.calls.secrets import kept
 from infra.files import sync_folder
-from release.errors import Invalid
+from release.errors import Invalid, Unavailable
 from release.variants import NAME
 
 NONCE = 12
 """Bytes, random for each payload."""
+
+SHORTEST = 124
+"""Characters that a sealed payload has at least, with nonce, tag and salt; it has them by fours."""
 
 DESTROYED = b"destroyed"
 
@@ -37,10 +41,13 @@ class Vault:
 
     Args:
         secrets: folder of the call record's secrets; only its owner may read there.
+        journals: where it is noted which days' keys were sealed with, so that one that was lost is
+            missed; None notes nothing.
     """
 
-    def __init__(self, secrets: Path) -> None:
+    def __init__(self, secrets: Path, journals: Path | None = None) -> None:
         self._secrets = secrets
+        self._noted = None if journals is None else journals / "keys"
         self._keys: dict[str, tuple[int, AESGCM]] = {}
         """Name to when its file was last changed, and the key: another process may destroy it."""
 
@@ -60,7 +67,7 @@ class Vault:
             Name of the key, and what is written, as base64.
 
         Raises:
-            Unavailable: there is no key, and none can be made.
+            Unavailable: there is no key and none can be made, or it was lost.
             Invalid: the namespace is no name, or the day's key was destroyed.
         """
         day = int(at) // 86_400
@@ -77,7 +84,7 @@ class Vault:
 
         Raises:
             Changed: it is not what was sealed.
-            Unavailable: the master key cannot be read.
+            Unavailable: the master key cannot be read, or was lost.
         """
         if not sealed or erased(sealed) or (key := self._key(line.key)) is None:
             return None
@@ -101,6 +108,21 @@ class Vault:
         """
         path = self._path(f"{namespace}/{day}")
         return path.exists() and path.read_bytes() != DESTROYED
+
+    def destroyed(self, namespace: str, day: str) -> bool:
+        """Whether a day had a key that was destroyed.
+
+        Raises:
+            Invalid: the name is none.
+        """
+        path = self._path(f"{namespace}/{day}")
+        return path.exists() and path.read_bytes() == DESTROYED
+
+    def days(self) -> Iterator[tuple[str, str]]:
+        """Give namespace and day of every key that was not destroyed."""
+        for path in sorted((self._secrets / "days").glob("*/[0-9]*")):
+            if _is_day(path.name) and path.read_bytes() != DESTROYED:
+                yield path.parent.name, path.name
 
     def destroy(self, namespace: str, day: str) -> bool:
         """Destroy a day's key, so that no payload sealed with it can ever be opened.
@@ -135,10 +157,13 @@ class Vault:
         date = datetime.fromtimestamp(day * 86_400, UTC).date().isoformat()
         name = f"{namespace}/{date}"
         path = self._path(name)
-        wrapped = kept(path, self._wrap(AESGCM.generate_key(256), name))
+        wrapped = kept(
+            path, self._wrap(AESGCM.generate_key(256), name), lambda: self._was_used(name)
+        )
         key = self._unwrap(wrapped, name)
         if key is None:
             raise Invalid(f"The key {name} was destroyed; nothing can be sealed with it.")
+        self._note(name)
         self._days[namespace] = (day, name, key)
         return self._days[namespace]
 
@@ -158,8 +183,35 @@ class Vault:
             self._keys[name] = (changed, key)
         return key
 
+    def _was_used(self, name: str) -> str:
+        return f"{name} has sealed payloads" if name in self._names() else ""
+
+    def _note(self, name: str) -> None:
+        """Note that a key is sealed with, before anything is."""
+        if self._noted is None or name in self._names():
+            return
+        try:
+            self._noted.parent.mkdir(parents=True, exist_ok=True)
+            with self._noted.open("a", encoding="ascii") as file:
+                file.write(f"{name}\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise Unavailable(f"{self._noted} cannot be added to: {error.strerror}.") from error
+
+    def _names(self) -> list[str]:
+        if self._noted is None or not self._noted.exists():
+            return []
+        return self._noted.read_text(encoding="ascii", errors="replace").splitlines()
+
+    def _wrapped(self) -> str:
+        """Say what the master key has wrapped."""
+        wrapped = any(True for _ in self.days()) or self._names()
+        return "payloads are sealed with keys that it has wrapped" if wrapped else ""
+
     def _master(self) -> AESGCM:
-        return AESGCM(kept(self._secrets / "master", AESGCM.generate_key(256)))
+        raw = kept(self._secrets / "master", AESGCM.generate_key(256), self._wrapped)
+        return AESGCM(raw)
 
     def _wrap(self, key: bytes, name: str) -> bytes:
         nonce = os.urandom(NONCE)
@@ -179,6 +231,16 @@ class Vault:
         if not NAME.fullmatch(namespace) or not _is_day(day):
             raise Invalid(f"There is no key {name[:80]!r}.", "a key is called NAMESPACE/YYYY-MM-DD")
         return self._secrets / "days" / namespace / day
+
+
+def ends_us(day: str) -> int:
+    """Give the moment at which a day such as `2026-11-26` is over, in microseconds since the epoch.
+
+    Raises:
+        ValueError: it is no day.
+    """
+    begins = datetime.fromisoformat(day).replace(tzinfo=UTC)
+    return (int(begins.timestamp()) + 86_400) * 1_000_000
 
 
 def _is_day(day: str) -> bool:

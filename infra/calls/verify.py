@@ -12,12 +12,12 @@ from pathlib import Path
 import msgspec
 
 from infra.calls.chain import EPOCH, HEADER, Link, linked, taken_apart
-from infra.calls.checkpoints import FILE, Checkpoint, checkpoints, genuine
+from infra.calls.checkpoints import FILE, Checkpoint, genuine, read
 from infra.calls.lines import CallLine, erased, read_call
 from infra.calls.proofs import Fault, Known, Proof
 from infra.calls.segments import paths_in
-from infra.calls.vault import Changed
-from release.errors import SlipwayError
+from infra.calls.vault import SHORTEST
+from release.errors import SlipwayError, Unavailable
 
 Segment = tuple[int, bytes]
 """Number and content."""
@@ -60,10 +60,9 @@ def segments_in(place: Path) -> Iterator[Segment]:
         yield int(path.stem), content
 
 
-def beside(place: Path) -> bytes:
-    """Read the checkpoints beside the segments of a gateway."""
-    path = place / FILE
-    return path.read_bytes() if path.exists() else b""
+def beside(place: Path) -> Path:
+    """Name the file of the checkpoints beside the segments of a gateway."""
+    return place / FILE
 
 
 class _Walk:
@@ -76,7 +75,9 @@ class _Walk:
         """Of the line before; None before the first header."""
 
         self._segment, self._line = 0, 0
-        self._unmet: dict[bytes, Checkpoint] = {}
+        self._unmet: dict[bytes, tuple[int, int]] = {}
+        """Chain to segment and sequence, of the checkpoints that no line has met."""
+
         self._anchors: set[bytes] = set()
         self._told = False
         self._take_checkpoints()
@@ -106,41 +107,43 @@ class _Walk:
             number, line = self._torn
             said = "the line is torn, and the journal goes on after it."
             self.proof.faults.append(Fault(segment=number, line=line, what=said))
-        for checkpoint in self._unmet.values():
-            if self._before_first(checkpoint):
-                continue
+        for segment, sequence in self._unmet.values():
+            if segment <= self._known.removed:
+                continue  # of segments that went lawfully
+            there, self._segment = self._segment, self._segment or segment
             self._line, self._told = 0, False
-            if checkpoint.sequence > self.proof.last:
+            if not there:
+                self._fault(f"no segment is there, and a checkpoint knows call {sequence}.")
+            elif sequence > self.proof.last:
                 self._fault(
                     f"the journal ends at call {self.proof.last}, and a checkpoint knows call "
-                    f"{checkpoint.sequence}: its end was cut off."
+                    f"{sequence}: its end was cut off."
                 )
             else:
-                self._segment = checkpoint.segment
+                self._segment = segment
                 self._fault(
-                    f"what a checkpoint knows at call {checkpoint.sequence} is not there: lines "
+                    f"what a checkpoint knows at call {sequence} is not there: lines "
                     "were changed or cut off, or the chain was made anew."
                 )
             return
 
-    def _before_first(self, checkpoint: Checkpoint) -> bool:
-        """Whether a checkpoint is of segments that were removed, and lawfully."""
-        return checkpoint.segment <= self._known.removed
-
     def _take_checkpoints(self) -> None:
-        found = [
-            *((number, one, False) for number, one in checkpoints(self._known.beside)),
-            *((0, one, True) for one in self._known.anchors),
-        ]
-        for line, checkpoint, outside in found:
-            if checkpoint is None or not self._genuine(checkpoint):
-                where = "an anchor" if outside else f"line {line} of {FILE}"
-                self._fault(f"{where} is no checkpoint that was signed with this key.")
-                continue
-            chain = bytes.fromhex(checkpoint.chain)
-            self._unmet[chain] = checkpoint
-            if outside:
+        """Read what is signed already, so that what is signed from here on is not missed."""
+        beside = self._known.beside
+        for number, one in read(beside) if beside is not None else ():
+            self._take_checkpoint(one, f"line {number} of {FILE}")
+        for anchor in self._known.anchors:
+            if (chain := self._take_checkpoint(anchor, "an anchor")) is not None:
                 self._anchors.add(chain)
+
+    def _take_checkpoint(self, one: Checkpoint | None, where: str) -> bytes | None:
+        """Expect the line that a checkpoint is of; give its chain, or None where it is none."""
+        if one is None or not self._genuine(one):
+            self._fault(f"{where} is no checkpoint that was signed with this key.")
+            return None
+        chain = bytes.fromhex(one.chain)
+        self._unmet[chain] = (one.segment, one.sequence)
+        return chain
 
     def _genuine(self, checkpoint: Checkpoint) -> bool:
         if checkpoint.gateway != self.proof.gateway or not _HEX.fullmatch(checkpoint.chain):
@@ -207,23 +210,42 @@ class _Walk:
             self._open(call, sealed)
 
     def _open(self, call: CallLine, sealed: str) -> None:
+        """Look at a payload.
+
+        Raises:
+            Unavailable: the master key cannot be read.
+        """
         vault = self._known.vault
-        gone = erased(sealed)
-        if not gone and vault is not None:
+        one = f"call:{self.proof.gateway}/{call.sequence}"
+        overwritten = self._covers(call, f"user:{call.user}") or self._covers(call, one)
+        if erased(sealed):
+            if len(sealed) % 4 or len(sealed) < SHORTEST:
+                said = f"the payload of call {call.sequence} was cut, and not only erased."
+                self._fault(said)
+            self._count_erased(call, lawful=overwritten)
+        elif vault is None:
+            return
+        elif overwritten and "-" in sealed:
+            # No payload has dashes: an erasure is under way, or was interrupted.
+            self.proof.unfinished += 1
+        else:
             try:
-                gone = vault.open(call, sealed) is None
-            except Changed as error:
-                self._fault(error.message)
-                return
+                if vault.open(call, sealed) is None:
+                    self._count_erased(call)
+            except Unavailable:
+                raise
             except SlipwayError as error:
                 self._fault(str(error))
-                return
-        if gone:
-            self.proof.erased += 1
-            day = call.key.partition("/")[2]
-            alone = f"call:{self.proof.gateway}/{call.sequence}"
-            by = [(call.namespace, one) for one in (day, f"user:{call.user}", alone)]
-            self.proof.unrecorded += not any(one in self._known.erasures for one in by)
+
+    def _count_erased(self, call: CallLine, *, lawful: bool = False) -> None:
+        self.proof.erased += 1
+        # A day is covered as a whole: nothing can be sealed with its key any more.
+        day = (call.namespace, call.key.partition("/")[2])
+        self.proof.unrecorded += not lawful and day not in self._known.erasures
+
+    def _covers(self, call: CallLine, what: str) -> bool:
+        """Whether an erasure is recorded that a call is not too young for."""
+        return call.at_us <= self._known.erasures.get((call.namespace, what), -1)
 
     def _meet(self, chain: bytes) -> None:
         if self._unmet.pop(chain, None) is None or not self.proof.good:

@@ -47,3 +47,10 @@ class Anchors:
         return [
             Checkpoint(**{name: row[name] for name in Checkpoint.__struct_fields__}) for row in rows
         ]
+
+    def anchored(self) -> dict[str, int]:
+        """Give every gateway that has an anchor, with the call that it was furthest at."""
+        table = schema.anchors
+        query = sa.select(table.c.gateway, sa.func.max(table.c.sequence)).group_by(table.c.gateway)
+        with self.database.read() as connection:
+            return {str(gateway): int(most) for gateway, most in connection.execute(query)}

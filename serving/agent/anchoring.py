@@ -1,69 +1,113 @@
 """Carries checkpoints of this host's journals to where their folder's owner cannot reach."""
 
-import re
 import time
+from functools import partial
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from infra.calls.checkpoints import Checkpoint, newest
+from infra.calls.checkpoints import Checkpoint, append_line, is_of, newest
 from infra.ledger import Ledger
 from infra.settings import Settings
 from release.errors import Unavailable
+from serving.anchored import FILE
+
+if TYPE_CHECKING:
+    from serving.agent.sending import Sender
 
 ANCHOR_SECONDS = 2.0
 FILE_SECONDS = 60.0
-"""How often a gateway's checkpoint is appended to the file of anchors, which only grows."""
+"""How often a gateway's checkpoint is sent, or appended to a file, which only grows."""
 
 
 class Anchoring:
     """Anchors the gateways of one agent.
 
     Args:
-        settings: where journals lie, and the file of anchors if there is one.
+        settings: where journals lie, and the file of anchors or where they are sent, if anywhere.
         agent: name of the agent.
     """
 
     def __init__(self, settings: Settings, agent: str) -> None:
         self._settings = settings
-        self._ours = re.compile(rf"{re.escape(agent)}_g\d+")
+        self._agent = agent
         self._anchored: dict[str, Checkpoint] = {}
-        self._filed: dict[str, float] = {}
-        self._looked_at = 0.0
+        """Gateway to its newest in the ledger."""
 
-    def keep(self, ledger: Ledger, *, last: bool = False) -> None:
-        """Anchor what is new, if it is time to, or if there is no later.
+        self._outside: dict[str, tuple[float, Checkpoint]] = {}
+        """Gateway to its newest in the file or on the way to the URL, and when it came there."""
+
+        self._looked_at = 0.0
+        self._sender = _sender(settings)
+
+    def keep(self, ledger: Ledger | None) -> None:
+        """Anchor what is new, if it is time to; outside of the ledger also where that is away.
+
+        Raises:
+            Conflict: a journal was further once; the others are anchored all the same.
+            Unavailable: an anchor cannot be kept, or is not taken where anchors are sent.
+        """
+        now = time.monotonic()
+        if now - self._looked_at < ANCHOR_SECONDS:
+            return
+        self._looked_at = now
+        self._all(ledger, now)
+        if self._sender is not None and self._sender.trouble:
+            raise Unavailable(self._sender.trouble, "see SLIPWAY_ANCHORS")
+
+    def close(self, ledger: Ledger | None) -> None:
+        """Anchor what gateways signed as they ended; what is not taken now, the next agent sends.
 
         Raises:
             Conflict: a journal was further once; the others are anchored all the same.
             Unavailable: an anchor cannot be kept.
         """
-        now = time.monotonic()
-        if now - self._looked_at < ANCHOR_SECONDS and not last:
-            return
-        self._looked_at = now
+        try:
+            self._all(ledger, float("inf"))
+        finally:
+            if self._sender is not None:
+                self._sender.close()
+
+    def _all(self, ledger: Ledger | None, now: float) -> None:
         failed: Exception | None = None
         for place in sorted(self._settings.journal.glob("*/")):
-            if self._ours.fullmatch(place.name) is None or (found := newest(place)) is None:
+            if not is_of(self._agent, place.name) or (found := newest(place)) is None:
                 continue
-            if found == self._anchored.get(place.name):
-                continue
-            try:
-                ledger.anchor(found)
-                self._file(found, now)
-                self._anchored[place.name] = found
-            except Exception as error:  # whatever one journal has, the others are anchored
-                failed = error
+            for keep in (partial(self._keep, ledger, found), partial(self._file, found, now)):
+                try:
+                    keep()
+                except Exception as error:  # whatever one has, the others are anchored
+                    failed = error
         if failed is not None:
             raise failed
 
+    def _keep(self, ledger: Ledger | None, found: Checkpoint) -> None:
+        if ledger is not None and found != self._anchored.get(found.gateway):
+            ledger.anchor(found)
+            self._anchored[found.gateway] = found
+
     def _file(self, found: Checkpoint, now: float) -> None:
-        path = self._settings.anchors
-        if path is None or now - self._filed.get(found.gateway, float("-inf")) < FILE_SECONDS:
+        path, sender = self._settings.anchors_file, self._sender
+        if path is None and sender is None:
+            return
+        at, known = self._outside.get(found.gateway, (float("-inf"), None))
+        if found == known or now - at < FILE_SECONDS:
             return
         try:
-            with path.open("ab") as file:
-                file.write(msgspec.json.encode(found) + b"\n")
+            if sender is not None:
+                sender.send(found)
+            elif path is not None:
+                append_line(path, found)
         except OSError as error:
-            said = f"The anchors at {path} cannot be added to: {error.strerror}."
+            said = f"The anchors cannot be added to: {error.strerror}."
             raise Unavailable(said, "see SLIPWAY_ANCHORS") from error
-        self._filed[found.gateway] = now
+        self._outside[found.gateway] = (now, found)
+
+
+def _sender(settings: Settings) -> "Sender | None":
+    if not settings.anchors_url:
+        (settings.run / FILE).unlink(missing_ok=True)
+        return None
+    # Imported here: an agent that sends nothing is spared it.
+    from serving.agent.sending import Outbox, Sender
+
+    secret = settings.anchors_authorization.get_secret_value()
+    return Sender(settings.anchors_url, secret, Outbox(settings.outbox), settings.run)

@@ -1,7 +1,6 @@
 """The agent of one host: follows the ledger, keeps gateway and replicas, says what it sees."""
 
 import signal
-import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -11,11 +10,11 @@ from types import FrameType
 from infra.callers.loopback import allow_open
 from infra.files import file_lock
 from infra.ledger import Ledger
+from infra.processes import host_name
 from infra.settings import Settings
 from release.errors import SlipwayError
 from release.releases import Desired, GatewayStatus, ReplicaStatus
 from release.routes import Route, Routes
-from release.variants import NAME
 from serving.agent.anchoring import Anchoring
 from serving.agent.callers import CallersKeeper
 from serving.agent.gateways import Gateways
@@ -33,8 +32,7 @@ class Agent:
     """One host's share of the data plane. It decides nothing: it makes true what is desired."""
 
     def __init__(self, settings: Settings) -> None:
-        host = socket.gethostname().split(".")[0].lower()
-        self.name = host if NAME.fullmatch(host) else "host"
+        self.name = host_name()
         self.stopping = False
         self._settings = settings
         self._places = Places.under(settings.run)
@@ -67,8 +65,11 @@ class Agent:
                 _say(f"could not do its work, and tries again: {error!r}")
             time.sleep(max(0.01, pause - (time.monotonic() - started)))
         self._gateways.stop()
-        self._anchor(last=True)
         self._replicas.stop()
+        try:
+            self._anchoring.close(self._ledger)
+        except SlipwayError as error:
+            _say(f"could not anchor the call record's end: {error}")
         self._callers.close()
 
     def beat(self) -> None:
@@ -94,11 +95,9 @@ class Agent:
             return
         self._note(what, None)
 
-    def _anchor(self, *, last: bool = False) -> None:
-        if self._ledger is None:
-            return
+    def _anchor(self) -> None:
         try:
-            self._anchoring.keep(self._ledger, last=last)
+            self._anchoring.keep(self._ledger)
         except SlipwayError as error:
             self._note("could not anchor the call record", error)
             return

@@ -17,6 +17,7 @@ from infra.callers.loopback import is_loopback
 from infra.calls.checkpoints import Signer
 from infra.calls.vault import Vault
 from release.callers import Capture, Recording, WhenFull
+from release.errors import SlipwayError
 from serving.gateway.app import Gateway
 from serving.gateway.callers import Callers
 from serving.gateway.connections import Server, configured
@@ -25,7 +26,7 @@ from serving.gateway.metrics import Metrics
 from serving.gateway.pool import Pool, Standing
 from serving.gateway.recording import CallRecorder
 from serving.gateway.snapshot import Watch
-from serving.gateway.standing import Recorded
+from serving.gateway.standing import Anchoring, Recorded
 from serving.gateway.table import Table
 from serving.gateway.unproven import Unproven
 from serving.journal import JournalWriter
@@ -112,7 +113,7 @@ class Ending:
 async def serve(given: argparse.Namespace, ending: Ending) -> None:
     """Serve on the socket that the agent holds."""
     secrets = given.secrets or given.journal.parent / "secrets" / "calls"
-    keeper = Keeper(JournalWriter(given.journal, given.name), Signer(secrets))
+    keeper = Keeper(JournalWriter(given.journal, given.name), Signer(secrets, given.journal))
     callers = Callers(
         given.folder,
         given.pepper,
@@ -120,7 +121,7 @@ async def serve(given: argparse.Namespace, ending: Ending) -> None:
         fallback=_recording(given),
         place=given.place,
     )
-    recorder = CallRecorder(keeper, Vault(secrets), callers.policy)
+    recorder = CallRecorder(keeper, Vault(secrets, given.journal), callers.policy)
     watch = Watch(given.folder)
     process = Process(
         name=given.name, watch=watch, keeper=keeper, unproven=recorder.unproven, callers=callers
@@ -128,6 +129,7 @@ async def serve(given: argparse.Namespace, ending: Ending) -> None:
     table, pool = process.table, process.pool
     metrics = Metrics(table, lambda arm: pool.status(arm.digest) is not None, pool.standing)
     metrics.registry.register(Recorded(keeper))
+    metrics.registry.register(Anchoring(given.folder))
     dispatcher = Dispatcher(pool, recorder, metrics)
     app = Gateway(table, pool, dispatcher, metrics, process.status, recorder, callers)
     process.follow()
@@ -229,8 +231,13 @@ def main() -> int:
     signal.signal(signal.SIGTERM, ending.tell)
     import uvloop
 
-    with suppress(KeyboardInterrupt):
+    try:
         uvloop.run(serve(given, ending))
+    except KeyboardInterrupt:
+        return 0
+    except SlipwayError as error:
+        sys.stderr.write(f"gateway: {error}\n")
+        return 2
     return 0
 
 

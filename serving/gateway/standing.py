@@ -1,12 +1,14 @@
 """What is so on a gateway right now, for Prometheus: it costs requests nothing."""
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 from prometheus_client import Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from release.variants import Variant
+from serving.anchored import Anchored
 from serving.gateway.table import Endpoint, Table
 from serving.keeping import Keeper
 
@@ -76,6 +78,30 @@ def _gauge(
     name: str, says: str, value: Callable[[Endpoint], float]
 ) -> tuple[GaugeMetricFamily, Callable[[Endpoint], float]]:
     return GaugeMetricFamily(f"slipway_{name}", says, labels=["endpoint"]), value
+
+
+class Anchoring(Collector):
+    """Tells how the sending of anchors stands, where they are sent.
+
+    Args:
+        run: folder where the agent tells it.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is known before it is collected."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Give both gauges."""
+        if (told := Anchored.load(self._run)) is None:
+            return
+        said = "Anchors of this host that were not taken yet where they are sent."
+        yield GaugeMetricFamily("slipway_anchors_waiting", said, value=float(told.waiting))
+        said = "1 where anchors are not taken."
+        yield GaugeMetricFamily("slipway_anchors_trouble", said, value=float(bool(told.trouble)))
 
 
 class Recorded(Collector):

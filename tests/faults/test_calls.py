@@ -1,72 +1,53 @@
-"""The call record under fire: gateways are killed under load, disks fill up and have room again."""
+"""The call record under fire: all that record are killed under load, disks fill up and empty."""
 
 import contextlib
 import os
 import random
 import resource
 import signal
-import threading
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import httpx
 import pytest
 
 from infra.calls.checkpoints import Signer, newest
+from infra.calls.indexing import Indexer
+from infra.calls.lines import CallLine
 from infra.calls.proofs import Known, Proof
+from infra.calls.query import Query
+from infra.calls.sqlite import CallStore
 from infra.calls.vault import Vault
 from infra.calls.verify import beside, prove, segments_in
-from infra.processes import alive
+from infra.ledger import Ledger
+from infra.processes import Process, alive, kill_alone, start, stop
+from infra.settings import Settings
+from release.releases import Desired
 from release.routes import Route
 from serving.windows import read_windows
+from tasks import wiring as tasks
+from tasks.calls import verify
 from tests.bench.artefacts import NULL
 from tests.bench.ours import Ours
 from tests.fakes.call_lines import calls_in
+from tests.faults.acknowledging import Asking
+from tests.serving.conftest import ROOT, Tiny, tiny
+from tests.serving.host import Host
+from tests.serving.tier import until
+from tests.system.home import Home
 
-CLIENTS = 8
+__all__ = ["tiny"]
+
 KILLS = 50
 
 
-class Asking:
-    """Clients that ask without end, each with ids of its own, and note what was acknowledged."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self.acknowledged: list[str] = []
-        self.refused: list[int] = []
-        self._over = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._ask, args=(number,)) for number in range(CLIENTS)
-        ]
-
-    def _ask(self, client: int) -> None:
-        number = 0
-        with httpx.Client(timeout=10) as http:
-            while not self._over.is_set():
-                number += 1
-                id_ = f"c{client}-{number}"
-                with contextlib.suppress(httpx.HTTPError):
-                    said = http.post(self._url, json={"text": id_}, headers={"x-request-id": id_})
-                    if said.status_code == httpx.codes.OK:
-                        self.acknowledged.append(id_)
-                    else:
-                        self.refused.append(said.status_code)
-
-    def __enter__(self) -> "Asking":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-
-def of(tier: Ours) -> str:
+def url_of(tier: Ours) -> str:
     assert tier.listening is not None
     return f"http://127.0.0.1:{tier.listening.getsockname()[1]}/predict/null"
 
@@ -98,7 +79,7 @@ def proof_of(folder: Path) -> Proof:
 def killed_under_load(folder: Path, kills: int) -> None:
     """Kill the gateway again and again while clients ask; every answer must have its one line."""
     chance = random.Random(kills)
-    with tier_of(folder, "--capture", "full") as tier, Asking(of(tier)) as asking:
+    with tier_of(folder, "--capture", "full") as tier, Asking(url_of(tier)) as asking:
         for _ in range(kills):
             time.sleep(chance.uniform(0.05, 0.5))
             assert tier.gateway is not None
@@ -106,11 +87,7 @@ def killed_under_load(folder: Path, kills: int) -> None:
             while alive(tier.gateway):
                 time.sleep(0.005)
             tier.start_gateway()
-            before = len(asking.acknowledged)
-            deadline = time.monotonic() + 60
-            while len(asking.acknowledged) < before + 20:
-                assert time.monotonic() < deadline, "it does not serve any more"
-                time.sleep(0.01)
+            asking.goes_on()
     calls = calls_in(folder / "journal")
     lines = Counter(one.id for one in calls if one.outcome == "ok")
     assert [one for one in asking.acknowledged if not lines[one]] == [], "missing"
@@ -141,7 +118,7 @@ def test_a_disk_that_fills_up_costs_answers_but_no_line_and_goes_on(
     tmp_path: Path, *, strict: bool
 ) -> None:
     more = ("--strict",) if strict else ()
-    with tier_of(tmp_path, "--capture", "full", *more) as tier, Asking(of(tier)) as asking:
+    with tier_of(tmp_path, "--capture", "full", *more) as tier, Asking(url_of(tier)) as asking:
         time.sleep(0.5)
         assert tier.gateway is not None
         pid = tier.gateway.pid
@@ -169,3 +146,116 @@ def test_a_disk_that_fills_up_costs_answers_but_no_line_and_goes_on(
     assert text.count('\n{"refused":') >= 1
     found = proof_of(tmp_path)
     assert found.faults == [] and found.last == len(calls)
+
+
+PARTS = ("gateway", "agent", "indexer")
+MIXES = [mix for size in (1, 2, 3) for mix in combinations(PARTS, size)]
+
+
+@dataclass
+class House:
+    """A host with its indexer, as the supervisor keeps them: what dies is started again."""
+
+    host: Host
+    indexer: Process | None = None
+
+    def start_indexer(self) -> None:
+        command = [sys.executable, "-m", "infra.calls.indexing"]
+        log = self.host.home.root / "indexer.log"
+        env = self.host.home.environment()
+        self.indexer = start("indexer", command, env=env, log=log, cwd=ROOT)
+
+    def kill(self, mix: Sequence[str], chance: random.Random) -> None:
+        """Kill these parts in any order, of the gateways one or all; start again all but those,
+        which are for the agent."""
+        for part in chance.sample(mix, len(mix)):
+            if part == "gateway":
+                pids = self.host.processes("gateway.main")
+                for pid in chance.sample(pids, chance.randint(min(1, len(pids)), len(pids))):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            else:
+                process = self.host.agent if part == "agent" else self.indexer
+                assert process is not None
+                kill_alone(process)
+        if "agent" in mix:
+            self.host.start()
+        if "indexer" in mix:
+            self.start_indexer()
+
+
+def all_killed_under_load(tiny: Tiny, folder: Path, kills: int) -> None:
+    """Kill any mix of the parts that record again and again while clients ask."""
+    chance = random.Random(kills)
+    more = {"SLIPWAY_CAPTURE": "full", "SLIPWAY_GATEWAYS": "2"}
+    house = House(Host(Home(folder), tiny, **more))
+    host = house.host
+    try:
+        host.serve(Desired(model="tiny", champion=tiny.variant(1, "onnx-int8")))
+        until(host.serves, 60)
+        house.start_indexer()
+        with Asking(f"{host.url}/predict/tiny", clients=4, pause=0.005) as asking:
+            mixes = [MIXES[number % len(MIXES)] for number in range(kills)]
+            for mix in chance.sample(mixes, kills):
+                time.sleep(chance.uniform(0.02, 0.8))
+                house.kill(mix, chance)
+                asking.goes_on()
+        over = time.time()
+        # An agent that is told to end while it begins leaves its gateways to the next.
+        until(lambda: sum(one.at > over for one in host.ledger.gateways()) == 2, 60)
+        until(lambda: len(host.processes("gateway.main")) == 2, 60)
+    finally:
+        if house.indexer is not None:
+            stop([house.indexer], grace=10)
+        host.close()
+    assert len(asking.acknowledged) > 20 * kills
+    calls = calls_in(host.settings.journal)
+    lines = Counter(one.id for one in calls if one.outcome == "ok")
+    assert [one for one in asking.acknowledged if not lines[one]] == [], "missing"
+    assert [one for one, count in lines.items() if one and count > 1] == [], "doubled"
+    ledger = Ledger.open(host.settings.ledger)
+    try:
+        proofs = verify(tasks.House(settings=host.settings, ledger=ledger))
+    finally:
+        ledger.close()
+    assert [str(fault) for one in proofs for fault in one.faults] == []
+    assert sum(one.calls for one in proofs) == len(calls)
+    assert sum(one.anchored for one in proofs) > 0
+    in_the_store(host.settings, asking.acknowledged, calls)
+    sys.stderr.write(
+        f"{kills} kills, {len(asking.acknowledged)} calls acknowledged, {len(calls)} lines of "
+        f"{len(proofs)} gateways\n"
+    )
+
+
+def in_the_store(settings: Settings, acknowledged: list[str], calls: list[CallLine]) -> None:
+    """Hold the store, as its killed indexers left it and the last one finished it, to the lines."""
+    store = CallStore(settings.call_store)
+    try:
+        indexer = Indexer(settings.journal, store, Vault(settings.calls_secrets))
+        while indexer.fold():
+            pass
+        assert indexer.unreadable == 0
+        found = Counter(str(id_) for (id_,) in store.select("select id from calls", ()))
+        assert [one for one in acknowledged if found[one] != 1] == []
+        assert found == Counter(one.id for one in calls)
+        for id_ in acknowledged[:: max(1, len(acknowledged) // 100)]:
+            (hit,) = store.page(Query(id=id_, text=id_))
+            assert hit.line.id == id_
+    finally:
+        store.close()
+
+
+@pytest.mark.sample
+@pytest.mark.timeout(240)
+def test_all_that_record_killed_a_few_times_lose_and_double_nothing(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    all_killed_under_load(tiny, tmp_path, len(MIXES))
+
+
+@pytest.mark.timeout(900)
+def test_all_that_record_killed_fifty_times_lose_and_double_nothing(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    all_killed_under_load(tiny, tmp_path, KILLS)

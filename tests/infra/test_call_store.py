@@ -203,7 +203,7 @@ def test_of_several_indexes_the_one_that_leaves_least_is_taken(
     on_sqlite: World, asked: dict[str, Any], index: str
 ) -> None:
     on_sqlite.store.close()
-    on_sqlite.indexer.store = CallStore(on_sqlite.root / "calls.db")
+    on_sqlite.store = CallStore(on_sqlite.root / "calls.db")
     wheres, values = _conditions(Query(**asked))
     sql = f"explain query plan select number from calls where {' and '.join(wheres)}"  # noqa: S608
     sql += " order by number desc limit 50"
@@ -367,22 +367,22 @@ def test_what_is_dropped_leaves_no_trace_either(
 
 
 def test_what_is_forgotten_while_somebody_reads_is_said_and_done_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    on_sqlite: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("infra.calls.settling.SETTLE_SECONDS", 0.2)
-    world.store.select("pragma busy_timeout = 100", [])
-    world.write("my secret is swordfish")
-    world.indexer.fold()
-    reader = sqlite3.connect(world.root / "calls.db", isolation_level=None)
+    on_sqlite.store.select("pragma busy_timeout = 100", [])
+    on_sqlite.write("my secret is swordfish")
+    on_sqlite.indexer.fold()
+    reader = sqlite3.connect(on_sqlite.root / "calls.db", isolation_level=None)
     reader.execute("begin")
     reader.execute("select count(*) from calls").fetchall()
     with pytest.raises(Unavailable, match="was read for 0.2 s without a pause.*do it again"):
-        world.store.forget({"g1": [1]})
-    assert traces(world, "swordfish") == ["swordfish"], "that is why it is said"
+        on_sqlite.store.forget({"g1": [1]})
+    assert traces(on_sqlite, "swordfish") == ["swordfish"], "that is why it is said"
     reader.execute("commit")
     reader.close()
-    assert world.store.forget({"g1": [1]}) == 0
-    assert traces(world, "swordfish", "rdf") == []
+    assert on_sqlite.store.forget({"g1": [1]}) == 0
+    assert traces(on_sqlite, "swordfish", "rdf") == []
 
 
 def test_a_gateway_that_begins_anew_is_told_from_what_it_was(world: World) -> None:

@@ -1,5 +1,6 @@
 """Payloads are sealed for their line alone, and opened only as they were sealed."""
 
+import shutil
 from hashlib import sha256
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from infra.calls.lines import Payload
 from infra.calls.vault import Changed, Vault
-from release.errors import Invalid
+from release.errors import Invalid, Unavailable
 from tests.fakes.call_lines import a_call
 
 DAY = 86_400.0
@@ -64,3 +65,39 @@ def test_a_master_key_of_another_house_is_told(tmp_path: Path) -> None:
     (tmp_path / "master").write_bytes(b"k" * 32)
     with pytest.raises(Invalid, match="cannot be unwrapped"):
         Vault(tmp_path).open(a_call(1, commitment=commitment, key=key), found)
+
+
+def test_a_master_key_that_was_lost_is_not_made_anew(tmp_path: Path) -> None:
+    commitment, key, found = sealed(Vault(tmp_path))
+    master = (tmp_path / "master").read_bytes()
+    (tmp_path / "master").unlink()
+    said = "master is gone, and payloads are sealed with keys that it has wrapped. .put it back"
+    for use in (
+        lambda: sealed(Vault(tmp_path), at=2 * DAY),
+        lambda: Vault(tmp_path).open(a_call(1, commitment=commitment, key=key), found),
+    ):
+        with pytest.raises(Unavailable, match=said):
+            use()
+    assert not (tmp_path / "master").exists()
+    (tmp_path / "master").write_bytes(master)
+    assert sealed(Vault(tmp_path), at=2 * DAY)[1] == "default/1970-01-03"
+    for day in ("1970-01-02", "1970-01-03"):
+        Vault(tmp_path).destroy("default", day)
+    (tmp_path / "master").unlink()
+    assert sealed(Vault(tmp_path), at=3 * DAY), "nothing is lost with it any more"
+
+
+def test_a_days_key_that_was_lost_is_not_made_anew(tmp_path: Path) -> None:
+    secrets, journals = tmp_path / "secrets", tmp_path / "journal"
+    _, key, _ = sealed(Vault(secrets, journals))
+    _, same, _ = sealed(Vault(secrets, journals))
+    assert key == same and (journals / "keys").read_text() == f"{key}\n"
+    lost = secrets / "days" / key
+    lost.unlink()
+    with pytest.raises(Unavailable, match="1970-01-02 is gone, and default/1970-01-02 has sealed"):
+        sealed(Vault(secrets, journals))
+    shutil.rmtree(secrets)
+    with pytest.raises(
+        Unavailable, match="master is gone, and payloads are sealed with keys that it"
+    ):
+        sealed(Vault(secrets, journals))

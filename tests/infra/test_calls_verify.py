@@ -191,5 +191,5 @@ def test_erased_payloads_are_counted_and_those_that_nobody_recorded_too(
     assert Vault(folder.parents[1] / "secrets").destroy("default", DAY)
     found = proof_of(folder, anchor)
     assert found.good and (found.erased, found.unrecorded) == (30, 30)
-    found = proof_of(folder, anchor, erasures=[("default", DAY)])
+    found = proof_of(folder, anchor, erasures={("default", DAY): 0})
     assert (found.erased, found.unrecorded) == (30, 0)

@@ -4,6 +4,9 @@ import asyncio
 import json
 import os
 import resource
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +25,7 @@ from serving.journal import JournalWriter, NoRoom
 from serving.keeping import Keeper
 from serving.windows import read_windows
 from tests.fakes.call_lines import a_call, calls_in
+from tests.fakes.journals import signed
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
@@ -255,3 +259,23 @@ def test_a_disk_that_fails_refuses_whoever_waits_for_it(
 def test_a_lines_fields_are_in_the_order_of_the_alphabet() -> None:
     for kind in (CallLine, Share):
         assert list(kind.__struct_fields__) == sorted(kind.__struct_fields__)
+
+
+def test_a_gateway_whose_signing_key_was_lost_says_so_and_does_not_begin(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path / "journal", "host/g1")
+    signed(writer, Signer(tmp_path / "secrets" / "calls"))
+    writer.close()
+    (tmp_path / "secrets" / "calls" / "signing").unlink()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        fd = listening.fileno()
+        command = [
+            *(sys.executable, "-m", "serving.gateway.main", "--fd", str(fd), "--name", "host/g1"),
+            *("--folder", str(tmp_path), "--status", str(tmp_path / "status")),
+            *("--journal", str(tmp_path / "journal"), "--open"),
+        ]
+        done = subprocess.run(
+            command, pass_fds=[fd], text=True, capture_output=True, timeout=60, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("gateway: The secret at ") and done.stderr.count("\n") == 1
+    assert "signing is gone, and it has signed what lies in" in done.stderr

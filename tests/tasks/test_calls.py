@@ -1,17 +1,28 @@
 """Payloads are erased by right and on record, and the journal is proven all the same."""
 
+import os
+import re
+import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from infra.calls.checkpoints import Checkpoint
+from infra.calls.checkpoints import Checkpoint, Signer, append_line
+from infra.calls.erase import overwrite, payloads
+from infra.calls.indexing import Indexer, note_removal
+from infra.calls.query import Query
+from infra.calls.retention import REMOVED, Outlived, remove
+from infra.calls.sqlite import CallStore
 from infra.calls.vault import Vault
 from infra.calls.verify import segments_in
 from infra.identity import Identity
 from infra.ledger import Ledger
+from infra.processes import host_name
 from infra.settings import Settings
-from release.errors import Conflict, Invalid, NotFound, Refused
+from release.errors import Conflict, Invalid, NotFound, Refused, Unavailable
+from release.releases import Event
 from serving.agent import anchoring
 from serving.agent.anchoring import Anchoring
 from serving.journal import JournalWriter
@@ -25,7 +36,7 @@ LATER = AT + 2 * 86_400
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    settings = Settings(home=tmp_path, anchors=tmp_path / "anchors.jsonl")
+    settings = Settings(home=tmp_path, anchors=str(tmp_path / "anchors.jsonl"))
     made = House(settings=settings, ledger=Ledger.open(settings.ledger), clock=lambda: LATER)
     # The tests' journals keep their secrets right under the root.
     (tmp_path / "secrets").mkdir()
@@ -59,8 +70,9 @@ def test_a_users_payloads_are_erased_where_they_stand(here: House) -> None:
 def test_a_days_payloads_are_erased_with_its_key(here: House) -> None:
     assert len(erase(here, ADA, Erasure(namespace="default", day=DAY, why="old"))) == 30
     assert erased_in(here) == (30, 0)
-    with pytest.raises(NotFound, match="has no payloads of 2026-09-21"):
-        erase(here, ADA, Erasure(namespace="default", day=DAY, why="old"))
+    assert erase(here, ADA, Erasure(namespace="default", day=DAY, why="old")) == []
+    with pytest.raises(NotFound, match="has no payloads of 2026-09-20"):
+        erase(here, ADA, Erasure(namespace="default", day="2026-09-20", why="old"))
 
 
 def test_a_payload_that_vanished_without_a_record_is_told(here: House) -> None:
@@ -97,7 +109,7 @@ def test_an_agent_anchors_its_own_gateways_and_tells_one_that_went_back(
     mine = Anchoring(here.settings, "host")
     mine.keep(here.ledger)
     (kept,) = here.ledger.anchors("host_g1")
-    filed = here.settings.anchors
+    filed = here.settings.anchors_file
     assert filed is not None and filed.read_bytes().count(b"host_g1") == 1
     for path in place.iterdir():
         path.unlink()
@@ -118,3 +130,188 @@ def test_a_gateway_may_write_on_while_payloads_are_erased(here: House) -> None:
     writer.close()
     (proof,) = verify(here)
     assert proof.good and (proof.last, proof.erased) == (32, 11)
+
+
+def indexed(here: House) -> CallStore:
+    store = CallStore(here.settings.call_store)
+    Indexer(here.settings.journal, store, Vault(here.settings.calls_secrets)).fold()
+    return store
+
+
+@pytest.mark.parametrize("what", [{"day": DAY}, {"user": "bob"}])
+def test_an_erasure_that_was_interrupted_is_finished_by_the_next(
+    here: House, monkeypatch: pytest.MonkeyPatch, what: dict[str, str]
+) -> None:
+    erasure = Erasure(namespace="default", why="asked", **what)  # type: ignore[arg-type]
+    store = indexed(here)
+    number = 4  # of a call of bob's
+    assert [hit.line.sequence for hit in store.page(Query(text=f"text {number}"))] == [4]
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tasks.calls._forget", dies)
+        with pytest.raises(KeyboardInterrupt):
+            erase(here, ADA, erasure)
+    assert store.page(Query(text=f"text {number}")) != []
+    assert erase(here, ADA, erasure) == []
+    assert store.page(Query(text=f"text {number}")) == []
+    store.close()
+    assert erase(here, ADA, erasure) == []
+    assert erased_in(here)[1] == 0
+
+
+def test_what_came_after_an_erasure_is_not_covered_by_it(here: House) -> None:
+    vault, writer = (
+        Vault(here.settings.calls_secrets),
+        JournalWriter(here.settings.journal, "host/g1"),
+    )
+    write_call(writer, vault, user="bob", at=LATER + 1)
+    assert len(erase(here, ADA, Erasure(namespace="default", user="bob", why="asked"))) == 10
+    write_call(writer, vault, user="bob", at=LATER + 2)
+    writer.close()
+    (proof,) = verify(here)
+    assert (proof.faults, proof.erased, proof.unrecorded) == ([], 10, 0)
+    young = [one for one in payloads(here.settings.journal, "default") if one.call.user == "bob"]
+    assert [one.call.sequence for one in young] == [31, 32]
+    assert list(overwrite(young[1:])) == young[1:]
+    (proof,) = verify(here)
+    assert (proof.faults, proof.erased, proof.unrecorded) == ([], 11, 1)
+
+
+def test_calls_can_be_erased_one_by_one(here: House) -> None:
+    erasure = Erasure(namespace="default", why="a name", calls=("host_g1/3", "host_g1/4", "x/5"))
+    assert erase(here, ADA, erasure) == [("host_g1", 3), ("host_g1", 4)]
+    assert erased_in(here) == (2, 0)
+
+
+def test_a_payload_that_was_cut_is_not_taken_for_an_erased_one(here: House) -> None:
+    erase(here, ADA, Erasure(namespace="default", user="bob", why="asked"))
+    path = here.settings.journal / "host_g1" / "00000001.jsonl"
+    path.write_bytes(re.sub(rb'"sealed":"-+"', b'"sealed":"--------"', path.read_bytes(), count=1))
+    (proof,) = verify(here)
+    assert [str(one) for one in proof.faults] == [
+        "segment 1, line 2: the payload of call 1 was cut, and not only erased."
+    ]
+
+
+def test_a_half_erased_payload_is_told_until_the_erasure_is_done_again(here: House) -> None:
+    erasure = Erasure(namespace="default", user="bob", why="asked")
+    first = next(iter(payloads(here.settings.journal, "default")))
+    with first.path.open("r+b") as file:
+        file.seek(first.offset)
+        file.write(b"-" * 40)
+    (proof,) = verify(here)
+    assert "is not the one that was sealed" in str(proof.faults[0])
+    assert len(erase(here, ADA, erasure)) == 10
+    with first.path.open("r+b") as file:
+        file.seek(first.offset + 40)
+        file.write(b"A" * 8)
+    (proof,) = verify(here)
+    assert (proof.faults, proof.erased, proof.unfinished) == ([], 9, 1)
+    assert erase(here, ADA, erasure) == [("host_g1", 1)]
+    assert erased_in(here) == (10, 0)
+
+
+def test_what_retention_and_erasure_do_meanwhile_is_no_fault(
+    here: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, turns = here.settings.journal / "host_g1", list[int]()
+
+    def meanwhile(found: Path) -> Iterator[tuple[int, bytes]]:
+        for number, content in segments_in(found):
+            yield number, content
+            if not turns:
+                turns.append(number)
+                paths = tuple(place / f"0000000{n}.jsonl" for n in (1, 2))
+                remove(
+                    Outlived(gateway="host_g1", paths=paths),
+                    partial(note_removal, here.ledger, LATER),
+                )
+                erase(here, ADA, Erasure(namespace="default", user="ann", why="asked"))
+
+    monkeypatch.setattr("tasks.proving.segments_in", meanwhile)
+    (proof,) = verify(here)
+    assert proof.faults == [] and (proof.first, proof.last, proof.unrecorded) == (21, 30, 0)
+    assert proof.erased == 7
+
+
+def test_a_segment_that_goes_while_it_is_erased_is_gone_as_well(here: House) -> None:
+    found = list(payloads(here.settings.journal, "default"))
+    found[0].path.unlink()
+    assert [one.call.sequence for one in overwrite(found)] == list(range(11, 31))
+
+
+def test_a_write_that_stops_half_way_is_gone_on_with(
+    here: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = os.pwrite
+
+    def short(handle: int, content: bytes, offset: int) -> int:
+        return whole(handle, content[:7], offset)
+
+    monkeypatch.setattr(os, "pwrite", short)
+    erase(here, ADA, Erasure(namespace="default", user="bob", why="asked"))
+    assert erased_in(here) == (10, 0)
+
+
+def test_a_gateway_whose_folder_is_gone_is_missed(here: House) -> None:
+    shutil.rmtree(here.settings.journal / "host_g1")
+    (proof,) = verify(here)
+    assert [str(one) for one in proof.faults] == [
+        "segment 3: no segment is there, and a checkpoint knows call 30."
+    ]
+    here.ledger.note(removal("host_g1", 2))
+    assert not verify(here)[0].good
+    here.ledger.note(removal("host_g1", 3))
+    (proof,) = verify(here)
+    assert proof.good and proof.calls == 0
+
+
+def removal(gateway: str, segment: int) -> Event:
+    data = {"gateway": gateway, "segment": segment}
+    return Event(kind=REMOVED, at=LATER, actor="slipway", sentence="it went", data=data)
+
+
+def test_gateways_that_only_a_file_of_anchors_knows_are_missed_if_they_are_of_this_host(
+    here: House,
+) -> None:
+    signer = Signer(here.settings.calls_secrets)
+    given = here.settings.root / "elsewhere.jsonl"
+    for gateway in (f"{host_name()}_g7", "another-host_g1"):
+        append_line(
+            given, signer.checkpoint(gateway=gateway, segment=1, sequence=5, chain=bytes(32))
+        )
+    proofs = {one.gateway: one for one in verify(here, given)}
+    assert proofs["host_g1"].good and not proofs[f"{host_name()}_g7"].good
+    assert proofs["another-host_g1"].elsewhere and proofs["another-host_g1"].good
+    given.write_text("nothing\n")
+    with pytest.raises(Invalid, match="There is no anchor in"):
+        verify(here, given)
+
+
+def test_an_anchor_from_elsewhere_is_held_against_the_journal(here: House) -> None:
+    given = here.settings.root / "elsewhere.jsonl"
+    signer = Signer(here.settings.calls_secrets)
+    append_line(
+        given, signer.checkpoint(gateway="host_g1", segment=3, sequence=31, chain=bytes(32))
+    )
+    assert verify(here)[0].good
+    (proof,) = verify(here, given)
+    assert "a checkpoint knows call 31: its end was cut off" in str(proof.faults[0])
+
+
+def test_secrets_that_are_lost_are_told_and_never_made_anew_by_looking(here: House) -> None:
+    secrets = here.settings.calls_secrets
+    for name, said in (
+        ("signing", "no checkpoint can be checked"),
+        ("master", "keys that it has wrapped"),
+    ):
+        content = (secrets / name).read_bytes()
+        (secrets / name).unlink()
+        with pytest.raises(Unavailable, match=f"/{name} is gone, and .*{said}"):
+            verify(here)
+        assert not (secrets / name).exists()
+        (secrets / name).write_bytes(content)
+    assert erased_in(here) == (0, 0)

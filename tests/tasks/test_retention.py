@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.callers.namespaces import Namespaces
+from infra.calls.discarding import Discarding
 from infra.calls.indexing import Indexer, _sweep, note_removal
 from infra.calls.limits import DAY_US, Limits, weigh
 from infra.calls.query import Query
@@ -157,10 +158,11 @@ def test_the_sweep_goes_by_settings_and_ledger(
     Namespaces(here.ledger, Recording()).create("shop", Recording(days=9), by=ada)
     indexer.fold()
     settings = Settings(home=here.settings.home, record_days=5)
+    discarding = Discarding(settings.journal, Vault(settings.calls_secrets))
     for day, kept, places in ((3, 34, [1, 2, 3, 4, 5]), (6, 1, [1, 2, 3, 4, 5]), (10, 0, [4, 5])):
         now = AT + day * 86_400
         monkeypatch.setattr("time.time", lambda now=now: now)
-        _sweep(indexer, settings)
+        _sweep(indexer, discarding, settings)
         assert len(indexer.store.page(Query())) == kept
         assert left(here, "host_g2") == places
     assert sum(weigh(settings.journal, settings.call_sizes).used().values()) > 0
