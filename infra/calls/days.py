@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
 from infra.calls.numbers import number_of
 from infra.calls.query import COLUMNS, NUMBERS, USUAL
@@ -66,6 +66,18 @@ _ATTACH = "alter table calls attach partition {day} for values from ({low}) to (
 _UNLEARNT = (
     "alter table {day} alter column text set statistics 0, alter column words set statistics 0"
 )
+
+
+_NAMESPACES = """
+with recursive names (name) as (
+    (select namespace from {day} order by namespace limit 1)
+    union all
+    select (select namespace from {day} where namespace > name order by namespace limit 1)
+    from names where name is not null
+)
+select name from names where name is not null
+"""
+"""Leaps from name to name in the index, and does not look at each call."""
 
 
 def make(db: psycopg.Connection) -> None:
@@ -136,6 +148,15 @@ def end_of(day: str) -> int:
         return 2**63 - 1
     began = datetime.strptime(day, "day_%Y%m%d").replace(tzinfo=UTC)
     return number_of(((began - _EPOCH).days + 1) * DAY_US)
+
+
+def namespaces(db: psycopg.Connection, day: str) -> list[str]:
+    """Name the namespaces that a day has calls of."""
+    try:
+        rows = db.execute(sql.SQL(_NAMESPACES).format(day=sql.Identifier(day))).fetchall()
+    except errors.UndefinedTable:
+        return []  # it was too old, and went meanwhile
+    return [str(name) for (name,) in rows]
 
 
 def is_there(db: psycopg.Connection, day: str) -> bool:

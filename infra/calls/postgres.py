@@ -49,17 +49,6 @@ _PLACE = (
     ' set segment = excluded.segment, "offset" = excluded."offset"'
 )
 
-_NAMESPACES = """
-with recursive names (name) as (
-    (select namespace from {day} order by namespace limit 1)
-    union all
-    select (select namespace from {day} where namespace > name order by namespace limit 1)
-    from names where name is not null
-)
-select name from names where name is not null
-"""
-"""Leaps from name to name in the index, and does not look at each call."""
-
 
 class PostgresCalls:
     """Calls that were folded out of segments, of whichever hosts.
@@ -172,15 +161,8 @@ class PostgresCalls:
 
     def namespaces(self) -> list[str]:
         """Name the namespaces that there are calls of, whether anybody made them or not."""
-        found: set[str] = set()
-        for day in self._days():
-            with self._talking() as db:
-                try:
-                    rows = db.execute(sql.SQL(_NAMESPACES).format(day=sql.Identifier(day)))
-                except errors.UndefinedTable:
-                    continue  # it was too old, and went meanwhile
-                found |= {str(name) for (name,) in rows}
-        return sorted(found)
+        with self._talking() as db:
+            return sorted({name for day in self._days() for name in days.namespaces(db, day)})
 
     def page(self, query: Query) -> list[Hit]:
         """Give the newest calls that match, one page.
