@@ -50,6 +50,7 @@ create index on {SCHEMA}.calls (endpoint, version, number);
 {_UNUSUAL};
 create index on {SCHEMA}.calls using gin (text gin_trgm_ops);
 create index on {SCHEMA}.calls using gin (words);
+alter table {SCHEMA}.calls alter column text set statistics 0, alter column words set statistics 0;
 create table {SCHEMA}.places (
     home text not null, gateway text not null, segment bigint not null, "offset" bigint not null,
     primary key (home, gateway)

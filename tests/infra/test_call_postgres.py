@@ -180,6 +180,50 @@ def test_forgetting_that_was_interrupted_is_finished_by_the_next(store: Postgres
     assert asked(store, "select day from unswept") == []
 
 
+def test_what_is_forgotten_is_gone_also_while_an_older_transaction_is_open(
+    store: PostgresCalls,
+) -> None:
+    add(store, "my secret is swordfish 密码本")
+    with store._talking() as db:
+        db.execute("analyze calls")
+        db.execute("analyze day_19700101")
+    with psycopg.connect(store.url, options=f"-c search_path={SCHEMA},public") as older:
+        older.execute("set transaction isolation level repeatable read")
+        older.execute("select 1")
+        assert store.forget({"host_g1": [1]}) == 1
+        left = "select count(*) from pg_stats where most_common_elems::text like '%密码%'"
+        assert asked(store, left) == [(0,)]
+        assert asked(store, "select count(*) from calls where text is not null") == [(0,)]
+
+
+def test_a_new_day_does_not_wait_for_who_reads(store: PostgresCalls) -> None:
+    add(store, "day one")
+    with psycopg.connect(store.url, options=f"-c search_path={SCHEMA},public") as reader:
+        reader.execute("select count(*) from calls")
+        with store._talking() as db:
+            db.execute("set lock_timeout = '500ms'")
+        assert add(store, "day two", first=2, at=1.5 * DAY) == 1
+
+
+def test_more_calls_of_one_microsecond_than_it_has_numbers_are_kept(store: PostgresCalls) -> None:
+    for first, count_ in ((1, 2_048), (2_049, 1), (2_050, 1), (2_051, 40)):
+        assert at_once(store, first, count_) == count_
+        assert at_once(store, first, count_) == 0, "it is there"
+    assert asked(store, "select count(*) from calls") == [(2_090,)]
+
+
+def at_once(store: PostgresCalls, first: int, many: int) -> int:
+    return add(store, *["at once"] * many, first=first, at=DAY - 1e-6)
+
+
+def test_a_database_that_cannot_hold_every_text_is_refused(postgres_server: str) -> None:
+    name = f"latin_{next(_numbers)}"
+    with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as db:
+        db.execute(f"create database {name} encoding 'SQL_ASCII' template template0".encode())
+    with pytest.raises(Invalid, match="its encoding is not UTF8"):
+        PostgresCalls(f"{postgres_server}/{name}", HOME)
+
+
 def test_a_lost_connection_costs_one_question(store: PostgresCalls) -> None:
     add(store, "some words")
     asked(
