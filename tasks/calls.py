@@ -1,6 +1,6 @@
 """The call record as people handle it: proven, and erased by right; erasures are recorded."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -89,7 +89,7 @@ def erase(here: House, by: Identity, erasure: Erasure) -> list[tuple[str, int]]:
     else:
         gone = [(one.gateway, one.call.sequence) for one in found]
         vault.destroy(erasure.namespace, erasure.day)
-    _forget(here, erasure, int(now * 1e6))
+    _forget(here, erasure, gone, int(now * 1e6))
     _note(here, by, erasure, ERASED, "erased", here.clock(), len(gone))
     return gone
 
@@ -101,13 +101,16 @@ def _payloads(here: House, erasure: Erasure, until_us: int) -> Iterator[Found]:
             yield one
 
 
-def _forget(here: House, erasure: Erasure, until_us: int) -> None:
+def _forget(here: House, erasure: Erasure, gone: Iterable[tuple[str, int]], until_us: int) -> None:
     """Let the call store forget what was erased: it was overwritten before, so none comes back.
 
-    All that the erasure covers, and not only what was overwritten now: the one before may have been
-    interrupted here.
+    All that the erasure covers, and not only what is gone now: the one before may have been
+    interrupted here. And what is gone now also where the store does not show it: an indexer may have
+    read it just before, and `forget` waits for that one.
     """
     calls: dict[str, list[int]] = {}
+    for gateway, sequence in gone:
+        calls.setdefault(gateway, []).append(sequence)
     store = opened(here.settings)
     try:
         asked = Query(namespace=erasure.namespace, user=erasure.user or None, until_us=until_us + 1)

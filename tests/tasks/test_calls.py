@@ -162,6 +162,17 @@ def test_an_erasure_that_was_interrupted_is_finished_by_the_next(
     assert erased_in(here)[1] == 0
 
 
+def test_what_an_indexer_holds_just_then_is_forgotten_as_well(
+    here: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = indexed(here)
+    # As whoever looks before the other has committed: nothing is seen, and yet it comes.
+    monkeypatch.setattr("tasks.calls.every", lambda *_: [])
+    erase(here, ADA, Erasure(namespace="default", user="bob", why="asked"))
+    assert store.page(Query(text="text 4")) == []
+    store.close()
+
+
 def test_what_came_after_an_erasure_is_not_covered_by_it(here: House) -> None:
     vault, writer = (
         Vault(here.settings.calls_secrets),
