@@ -105,8 +105,8 @@ def _forget(here: House, erasure: Erasure, gone: Iterable[tuple[str, int]], unti
     """Let the call store forget what was erased: it was overwritten before, so none comes back.
 
     All that the erasure covers, and not only what is gone now: the one before may have been
-    interrupted here. And what is gone now also where the store does not show it: an indexer may have
-    read it just before, and `forget` waits for that one.
+    interrupted here. And what is gone now also where the store does not show it: an indexer may
+    have read it just before, and `forget` waits for that one.
     """
     calls: dict[str, list[int]] = {}
     for gateway, sequence in gone:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from infra.calls.checkpoints import Signer
 from infra.calls.lines import Payload
 from infra.calls.vault import Vault
 from infra.identity import Identity
@@ -51,6 +52,7 @@ def here(tmp_path: Path) -> Iterator[House]:
     settings = Settings(home=tmp_path)
     made = House(settings=settings, ledger=Ledger.open(settings.ledger))
     vault = Vault(settings.calls_secrets)
+    Signer(settings.calls_secrets)  # as a gateway does that starts
     writer = JournalWriter(settings.journal, "host/g1")
     write(writer, vault, "Miller was here, and Miller again")
     write(writer, vault, "nobody was here")
