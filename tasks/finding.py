@@ -57,6 +57,17 @@ class Accounted:
     approvals: tuple[Approval, ...] = ()
 
 
+def check_reader(by: Identity) -> None:
+    """Let nobody read the call record whose role does not allow it.
+
+    Raises:
+        Refused: naming the role and those that may.
+    """
+    if by.role not in READERS:
+        said = f"{by.name} is {by.role} and may not read the call record."
+        raise Refused(said, f"it takes {' or '.join(READERS)}")
+
+
 @contextmanager
 def reading(here: House, by: Identity) -> Iterator[Calls]:
     """Open the call store for a reader, with all that gateways have written until now.
@@ -65,9 +76,7 @@ def reading(here: House, by: Identity) -> Iterator[Calls]:
         Refused: `by` may not read the call record.
         Unavailable: the store cannot be opened.
     """
-    if by.role not in READERS:
-        said = f"{by.name} is {by.role} and may not read the call record."
-        raise Refused(said, f"it takes {' or '.join(READERS)}")
+    check_reader(by)
     store = opened(here.settings)
     try:
         indexer = Indexer(here.settings.journal, store, vault_of(here))

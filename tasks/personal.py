@@ -6,21 +6,19 @@ No answer waits for this: it reads what was recorded, in a process of its own.
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import msgspec
 
 from infra.callers.namespaces import Namespaces
 from infra.calls.erase import Found, payloads
 from infra.calls.lines import CallLine, Payload
+from infra.calls.terms import said_in
 from infra.calls.vault import Vault
 from infra.identity import Identity
 from infra.personal import Spot
 from release.callers import Capture
-from release.errors import Invalid, Refused
+from release.errors import Invalid
 from release.releases import Event
 from tasks.calls import Erasure, erase
-from tasks.finding import READERS
+from tasks.finding import check_reader
 from tasks.wiring import House
 
 INSPECTED = "calls-inspected"
@@ -77,9 +75,7 @@ def inspect(here: House, by: Identity, window: Window, find: Find) -> Inspection
         Refused: `by` may not read the call record.
         Unavailable: a secret cannot be read.
     """
-    if by.role not in READERS:
-        said = f"{by.name} is {by.role} and may not read the call record."
-        raise Refused(said, f"it takes {' or '.join(READERS)}")
+    check_reader(by)
     found, vault = Inspection(), Vault(here.settings.calls_secrets)
     for one in _redacted(here, window):
         try:
@@ -139,16 +135,4 @@ def _sealed(one: Found) -> str:
 
 def _texts(payload: Payload) -> Iterator[str]:
     yield from (one for one in payload.input if isinstance(one, str))
-    yield from _within(msgspec.json.decode(payload.output))
-
-
-def _within(plain: Any) -> Iterator[str]:
-    """Give every text of an answer, names of fields left out."""
-    if isinstance(plain, str):
-        yield plain
-    elif isinstance(plain, dict):
-        for one in plain.values():
-            yield from _within(one)
-    elif isinstance(plain, list):
-        for one in plain:
-            yield from _within(one)
+    yield from said_in(bytes(payload.output))

@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 from psycopg import errors, sql
 
-from infra.calls.numbers import number_of
+from infra.calls.limits import DAY_US
+from infra.calls.numbers import MOST_NUMBER, number_of
 from infra.calls.query import COLUMNS, NUMBERS, USUAL
 from release.errors import Invalid, Unavailable
 
@@ -23,7 +24,6 @@ VERSION = 1
 LOCK = 0x511B_CA11
 """Key of the advisory lock that makes writers queue."""
 
-DAY_US = 86_400 * 1_000_000
 _DAYS = 47_482
 """Days from 1970 to 2099; calls that claim to be later lie in one table."""
 
@@ -101,7 +101,7 @@ def make(db: psycopg.Connection) -> None:
                 _run(db, _EXTENSION, schema=sql.Identifier(SCHEMA))
                 _look_into(db)
                 db.execute(_TABLES.encode())
-                _add(db, _LATER, number_of(_DAYS * DAY_US), 2**63 - 1)
+                _add(db, _LATER, number_of(_DAYS * DAY_US), MOST_NUMBER - 1)
                 version = VERSION
     if version != VERSION:
         said = f"The call store is of version {version}, not {VERSION}."
@@ -146,7 +146,7 @@ def days(db: psycopg.Connection, below: int | None, since_us: int | None) -> lis
 def end_of(day: str) -> int:
     """Give the number that all calls of a day are below."""
     if day == _LATER:
-        return 2**63 - 1
+        return MOST_NUMBER - 1
     began = datetime.strptime(day, "day_%Y%m%d").replace(tzinfo=UTC)
     return number_of(((began - _EPOCH).days + 1) * DAY_US)
 

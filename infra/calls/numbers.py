@@ -12,6 +12,10 @@ LATEST_US: int = 2 ** (63 - TIES) - 2**29
 numbers and those behind it, 2⁴⁰ of them."""
 
 
+MOST_NUMBER: int = 2**63
+"""No number of a call is as large: no store could hold it."""
+
+
 def number_of(at_us: int) -> int:
     """Give the least number of a call that arrived at this microsecond."""
     moment: int = min(max(at_us, 0), LATEST_US)

@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 
 from infra.calls.lines import CallLine, read_call
+from infra.calls.numbers import MOST_NUMBER
 from infra.calls.terms import folded, is_short, is_wide
 from release.errors import Invalid
 
 MOST = 1_000
 """Calls of one page."""
-
-MOST_NUMBER = 2**63
-"""No number of a call is as large: no store could hold it."""
 
 COLUMNS = (
     "id",

@@ -8,12 +8,10 @@ import msgspec
 
 from infra.calls.chain import CALL
 from infra.calls.lines import CallLine, Entry, read_call
+from infra.calls.numbers import MOST_NUMBER
 
 MOST_READ = 4 * 2**20
 """Bytes that one reading takes from one gateway; a longer line is read all the same."""
-
-MOST = 2**63
-"""No number of a call is as large: the store could not hold it."""
 
 _entry = msgspec.json.Decoder(Entry).decode
 
@@ -221,7 +219,10 @@ def _found(line: bytes, gateway: str, segment: int, offset: int) -> Found | None
     try:
         entry = _entry(line)
         call = read_call(entry.call)
-        if any(isinstance(one, int) and abs(one) >= MOST for one in msgspec.structs.astuple(call)):
+        if any(
+            isinstance(one, int) and abs(one) >= MOST_NUMBER
+            for one in msgspec.structs.astuple(call)
+        ):
             return None
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None

@@ -10,7 +10,8 @@ import msgspec
 import psycopg
 import pytest
 
-from infra.calls.days import DAY_US, SCHEMA
+from infra.calls.days import SCHEMA
+from infra.calls.limits import DAY_US
 from infra.calls.lines import Payload
 from infra.calls.postgres import PostgresCalls
 from infra.calls.query import Query
