@@ -56,13 +56,13 @@ def opened(settings: Settings) -> Calls:
 
     Raises:
         Invalid: `SLIPWAY_CALLS_URL` names none.
-        Unavailable: it cannot be opened.
+        Unavailable: it cannot be opened, or the signing key was lost.
     """
     url = settings.calls_url.get_secret_value()
     if not url:
         return CallStore(settings.call_store)
     # Hosts may be called alike, and with them their gateways; no two have the same key.
-    home = Signer(settings.calls_secrets).public.hex()[:16]
+    home = Signer(settings.calls_secrets, settings.journal).public.hex()[:16]
     return PostgresCalls(url, home)
 
 

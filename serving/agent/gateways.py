@@ -15,6 +15,7 @@ from infra.calls.checkpoints import Signer
 from infra.processes import Process, Records, alive, ask_to_end, running, start, stop
 from infra.settings import Settings, inherited_by_serving
 from release.callers import Recording
+from release.errors import SlipwayError
 from release.releases import GatewayStatus
 from serving.agent.places import Places
 from serving.agent.ports import held
@@ -183,7 +184,7 @@ class Gateways:
 
     def _sum_up(self) -> None:
         """Sum up in the journals what gateways that were killed could not, and sign it."""
-        signer = Signer(self._settings.calls_secrets)
+        signer = self._signer()
         writing = {one.name.removeprefix(PREFIX) for one in self._old}
         writing |= {one.name for one in self._mine}
         for path in self._settings.journal.glob("*/"):
@@ -191,6 +192,13 @@ class Gateways:
             ours = re.fullmatch(rf"{re.escape(self._agent)}_(g\d+)", path.name)
             if ours is not None and (name := ours[1]) not in writing:
                 sum_up(JournalWriter(self._settings.journal, f"{self._agent}/{name}"), signer)
+
+    def _signer(self) -> Signer | None:
+        """Give who signs; None where its key is lost: gateways say so, no agent stops for it."""
+        try:
+            return Signer(self._settings.calls_secrets, self._settings.journal)
+        except SlipwayError:
+            return None
 
     def _start(self, name: str, place: int) -> Process:
         fd = self._socket.fileno()

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from infra.calls.checkpoints import newest
+from infra.calls.stores import opened
 from infra.ledger import Change, Ledger
 from infra.processes import Process, Records, alive, start, stop
 from infra.settings import Settings, inherited
-from release.errors import Conflict, Unsafe
+from release.errors import Conflict, Unavailable, Unsafe
 from release.releases import Desired
 from release.routes import Route, Routes, Serving
 from release.variants import Variant
@@ -26,6 +29,7 @@ from serving.agent.replica import HUNG_SECONDS, LINGER_SECONDS, Care, Replica, f
 from serving.agent.replicas import Replicas, Wanted
 from serving.agent.silence import LONGEST_GAP, Silence
 from serving.gateway.snapshot import Snapshot
+from serving.journal import JournalWriter
 from serving.replica.messages import Load, Status
 from tests.fakes.wire_replica import variant
 
@@ -296,6 +300,31 @@ def test_journals_of_others_are_left_alone(settings: Settings) -> None:
     gateways.stop()
     assert list(theirs.iterdir()) == []
     assert (ours / "00000001.jsonl").exists()
+
+
+def test_a_signing_key_that_was_lost_stops_no_agent_and_is_not_made_anew(
+    settings: Settings,
+) -> None:
+    ours = settings.journal / "web_g7"
+    places = Places.under(settings.run)
+    JournalWriter(settings.journal, "web/g7").close()
+    Gateways(settings, places, "web").stop()
+    signed = newest(ours)
+    assert signed is not None, "what a killed gateway left is signed"
+    (settings.calls_secrets / "signing").unlink()
+    Gateways(settings, places, "web").stop()
+    assert not (settings.calls_secrets / "signing").exists()
+    assert newest(ours) == signed
+
+
+def test_the_shared_call_store_makes_no_lost_key_anew(settings: Settings) -> None:
+    Gateways(settings, Places.under(settings.run), "web").stop()
+    (settings.journal / "web_g7").mkdir(parents=True)
+    (settings.journal / "web_g7" / "checkpoints").touch()
+    (settings.calls_secrets / "signing").unlink()
+    shared = Settings(home=settings.home, calls_url=SecretStr("postgresql://127.0.0.1:1/calls"))
+    with pytest.raises(Unavailable, match="signing is gone"):
+        opened(shared)
 
 
 @pytest.fixture
