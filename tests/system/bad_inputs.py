@@ -115,7 +115,7 @@ def _set_suite(path: Path, where: str) -> None:
 FLOORS: Mapping[str, str] = {
     "floor-not-toml": "[approval\n",
     "floor-unknown-table": "[plan]\nbake_seconds = 1\n",
-    "floor-unknown-key": '[approval]\nroles = ["admin"]\n',
+    "floor-unknown-key": '[approval]\npeople = ["ada"]\n',
     "floor-text-for-count": '[approval]\ncount = "two"\n',
     "floor-unknown-metric": '[[gates]]\nmetric = "bleu"\nat_least = 0.1\n',
     "floor-not-utf8": "\udcff",
