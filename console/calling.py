@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -14,6 +15,8 @@ from rich.table import Table
 from console.people import actor
 from infra.callers.keys import Key, Keys, NewKey
 from infra.callers.namespaces import DEFAULT, Namespaces
+from infra.callers.pepper import split
+from infra.callers.snapshot import CallersSnapshot
 from infra.calls.limits import MB, weigh
 from release.callers import Quota, Recording
 from release.errors import Invalid, NotFound
@@ -21,6 +24,8 @@ from release.policy import Releasing
 from tasks.wiring import House, house
 
 DAY = 86_400
+KNOWN_SECONDS = 2.0
+LOOK_SECONDS = 0.1
 Noun = TypeVar("Noun", Recording, Releasing)
 
 
@@ -38,7 +43,23 @@ def make_key(
     expires = time.time() + days * DAY if days else 0.0
     quota = Quota(requests=requests, tokens=tokens)
     new = NewKey(name=name, scopes=tuple(scopes), quota=quota, expires=expires, **who)
-    sys.stdout.write(f"{_keys(here).create(new, by=actor(here))}\n")
+    key = _keys(here).create(new, by=actor(here))
+    sys.stdout.write(f"{key}\n")
+    sys.stdout.flush()
+    _until_known(here.settings.run, split(key)[0])
+
+
+def _until_known(run: Path, id: str) -> None:  # noqa: A002 - the key's own field is called so
+    """Wait until gateways of this host know a key: a script calls with it in its next line.
+
+    Not for long, since no agent may be running, and not at all where none ever was.
+    """
+    deadline = time.monotonic() + KNOWN_SECONDS
+    while (known := CallersSnapshot.load(run)) is not None and time.monotonic() < deadline:
+        # They look for a new snapshot many times a second.
+        time.sleep(LOOK_SECONDS)
+        if id in known.keys:
+            return
 
 
 def revoke(id: str) -> None:  # noqa: A002 - the key's own field is called so

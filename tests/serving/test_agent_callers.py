@@ -19,6 +19,7 @@ import httpx
 import psutil
 import pytest
 
+from console.calling import _until_known
 from infra.callers import issuers as fetching
 from infra.callers.house import house_key, keep_house_key
 from infra.callers.issuers import KeySets, public_keys, read_issuers
@@ -71,6 +72,10 @@ def test_running_gateways_follow_keys_within_a_second_and_outlive_the_ledger(hos
     _within(1.5, host, key, 200)
     other = keys.create(NEW, by=ada)
     _within(1.5, host, other, 200)
+    for _ in range(5):
+        fresh = keys.create(NEW, by=ada)
+        _until_known(host.settings.run, fresh.split("_")[1])
+        assert {host.ask(key=fresh).status_code for _ in range(6)} == {200}, "as a script asks"
     keys.revoke(other.split("_")[1], by=ada)
     # Twelve answers of either gateway in a row take their time as well.
     _within(1.5, host, other, 401)
