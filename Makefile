@@ -31,11 +31,11 @@ test: $(READY) ## Run the tests
 	@$(MAKE) --no-print-directory -j2 --output-sync=target test-parts test-processes
 
 test-parts: $(READY)
-	$(BIN)/python -m pytest tests --ignore tests/serving --ignore-glob 'tests/system/test_[!b]*'
+	$(BIN)/python -m pytest tests --ignore tests/serving --ignore tests/system
 
 # Whole processes, which look at the clock: one after the other.
 test-processes: $(READY)
-	$(BIN)/python -m pytest tests/serving tests/system --ignore tests/system/test_bad_inputs.py
+	$(BIN)/python -m pytest tests/serving tests/system
 
 test-faults: $(READY) ## Run the slow proofs, minutes each; SAMPLE=1 runs one of them
 	$(BIN)/python -m pytest tests/faults $(if $(SAMPLE),-m sample)
