@@ -2,7 +2,7 @@
 
 A gateway that records nothing of payloads is measured by turns with one that seals all of them, and
 one that also waits for the disk. Each figure is a ratio of medians of rounds that alternate. What
-it costs to find calls again is measured by `finding`.
+it costs to find calls again is measured by `finding` and `shared`.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -12,7 +12,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from release.routes import Route
-from tests.bench import finding
+from tests.bench import finding, shared
 from tests.bench.artefacts import NULL
 from tests.bench.asking import Run, Target
 from tests.bench.cores import ENGINE, FRONT, on
@@ -93,6 +93,7 @@ ROWS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "recording": _recording,
     "indexing": finding.indexing,
     "search": finding.searching,
+    "shared": shared.sharing,
 }
 """Row to what measures it."""
 

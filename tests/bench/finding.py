@@ -19,6 +19,7 @@ from infra.calls.lines import CallLine, Payload
 from infra.calls.query import Query
 from infra.calls.segments import Found, Place
 from infra.calls.sqlite import CallStore
+from infra.calls.stores import Calls
 from infra.calls.tables import VERSION
 from infra.calls.vault import Vault
 from serving.journal import JournalWriter
@@ -129,14 +130,19 @@ def _million() -> Path:
     for old in path.parent.glob(f"{aside.name}*"):
         old.unlink()
     store = CallStore(aside)
-    for first in range(1, CALLS + 1, BATCH):
-        _add(store, range(first, min(CALLS + 1, first + BATCH)))
+    fill(store)
     store.close()
     aside.rename(path)
     return path
 
 
-def _add(store: CallStore, numbers: Sequence[int]) -> None:
+def fill(store: Calls) -> None:
+    """Fold a million calls into a store, batch by batch."""
+    for first in range(1, CALLS + 1, BATCH):
+        _add(store, range(first, min(CALLS + 1, first + BATCH)))
+
+
+def _add(store: Calls, numbers: Sequence[int]) -> None:
     def some(_places: object) -> tuple[list[Folded], list[Place]]:
         return [(_found(number), _payload(number)) for number in numbers], []
 
@@ -152,28 +158,38 @@ def _found(number: int) -> Found:
 def searching() -> Iterator[Figure]:
     """Search a million calls, and within an hour and a namespace of them."""
     store = CallStore(_million())
-    chance = random.Random(7)
-    ways: list[tuple[str, Makes]] = [("", dict), (".hour", lambda: _hour(chance))]
     try:
-        for name, asked, goal in _asked(chance):
-            for where, narrowed in ways:
-                # The median is warm either way; what is cold shows in the most.
-                times = sorted(
-                    _milliseconds(store, Query(**make(), **narrowed()))
-                    for make in asked
-                    for _ in range(ASKED)
-                )
-                within = ", within an hour and a namespace" if where else ""
-                yield Figure(
-                    id=f"calls.search.{name}{where}",
-                    what=f"ms of a search by {name} among {CALLS:,} calls{within}, p95 "
-                    f"(median {_of(times, 0.5):.2g}, most {times[-1]:.3g})",
-                    value=_of(times, 0.95),
-                    better="lower",
-                    goal=goal,
-                )
+        yield from timed(store, "calls.search")
     finally:
         store.close()
+
+
+def timed(store: Calls, named: str) -> Iterator[Figure]:
+    """Time searches of every kind in a store of a million calls.
+
+    Args:
+        store: filled by `fill`.
+        named: what the figures' ids begin with.
+    """
+    chance = random.Random(7)
+    ways: list[tuple[str, Makes]] = [("", dict), (".hour", lambda: _hour(chance))]
+    for name, asked, goal in _asked(chance):
+        for where, narrowed in ways:
+            # The median is warm either way; what is cold shows in the most.
+            times = sorted(
+                _milliseconds(store, Query(**make(), **narrowed()))
+                for make in asked
+                for _ in range(ASKED)
+            )
+            within = ", within an hour and a namespace" if where else ""
+            yield Figure(
+                id=f"{named}.{name}{where}",
+                what=f"ms of a search by {name} among {CALLS:,} calls{within}, p95 "
+                f"(median {_of(times, 0.5):.2g}, most {times[-1]:.3g})",
+                value=_of(times, 0.95),
+                better="lower",
+                goal=goal,
+            )
 
 
 def _asked(chance: random.Random) -> list[tuple[str, list[Makes], float]]:
@@ -211,7 +227,7 @@ def _of(times: Sequence[float], share: float) -> float:
     return times[min(len(times) - 1, int(share * len(times)))]
 
 
-def _milliseconds(store: CallStore, query: Query) -> float:
+def _milliseconds(store: Calls, query: Query) -> float:
     began = perf_counter()
     store.page(query)
     return (perf_counter() - began) * 1e3

@@ -9,8 +9,9 @@ from infra.calls.query import Query
 from infra.calls.sqlite import CallStore
 from infra.calls.vault import Vault
 from tests.bench import __main__ as bench
-from tests.bench import calls, finding
+from tests.bench import calls, finding, shared
 from tests.bench.figures import Figure
+from tests.infra import postgres
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +28,15 @@ def test_searches_are_timed_by_kind_and_within_an_hour() -> None:
     assert [one.id for one in found] == wanted
     assert [one.goal for one in found] == [20, 20, 200, 200, 500, 500]
     assert all(one.value is not None and one.value > 0 for one in found)
+
+
+def test_the_shared_store_is_timed_alike() -> None:
+    postgres.skip_without()
+    folding, *found = shared.sharing()
+    names = ["id", "text", "two-characters"]
+    wanted = [f"calls.shared.{name}{where}" for name in names for where in ("", ".hour")]
+    assert [one.id for one in found] == wanted
+    assert folding.value is not None and folding.value > 0
 
 
 def test_what_is_searched_for_is_there() -> None:

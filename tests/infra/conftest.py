@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from infra.ledger import Ledger
-from infra.settings import inherited
 from tests.infra import postgres
 
 _numbers = count(1)
@@ -13,10 +12,7 @@ _numbers = count(1)
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    if not postgres.INSTALLED:
-        if inherited().get("CI") == "true":
-            pytest.fail("PostgreSQL must be installed where CI=true")
-        pytest.skip("PostgreSQL is not installed")
+    postgres.skip_without()
     with postgres.server() as url:
         yield url
 
