@@ -1,6 +1,6 @@
 # Slipway. `make demo` runs the main job, `make test` passes the tests; both set themselves up.
 .DEFAULT_GOAL := help
-.PHONY: help demo clients test test-parts test-processes test-faults bench bench-peers check format protocols lock clean
+.PHONY: help demo clients test test-parts test-serving test-system test-faults bench bench-peers check format protocols lock clean
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
@@ -28,14 +28,17 @@ $(CLIENTS): tests/clients/requirements.txt
 clients: $(CLIENTS) ## Install the clients that tests/serving/test_clients.py asks with
 
 test: $(READY) ## Run the tests
-	@$(MAKE) --no-print-directory -j2 --output-sync=target test-parts test-processes
+	@$(MAKE) --no-print-directory -j2 --output-sync=target test-system test-serving test-parts
 
 test-parts: $(READY)
 	$(BIN)/python -m pytest tests --ignore tests/serving --ignore tests/system
 
 # Whole processes, which look at the clock: one after the other.
-test-processes: $(READY)
-	$(BIN)/python -m pytest tests/serving tests/system
+test-serving: $(READY)
+	$(BIN)/python -m pytest tests/serving
+
+test-system: $(READY)
+	$(BIN)/python -m pytest tests/system
 
 test-faults: $(READY) ## Run the slow proofs, minutes each; SAMPLE=1 runs one of them
 	$(BIN)/python -m pytest tests/faults $(if $(SAMPLE),-m sample)

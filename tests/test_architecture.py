@@ -43,6 +43,14 @@ def test_every_package_says_what_it_is_for(package: str) -> None:
     assert 5 <= len(readme.splitlines()) <= 60
 
 
+@pytest.mark.parametrize("folder", [*PACKAGES, "infra/calls"])
+def test_a_folder_s_page_names_each_of_its_modules(folder: str) -> None:
+    named = (ROOT / folder / "README.md").read_text(encoding="utf-8")
+    paths = (ROOT / folder).glob("*.py")
+    modules = [path.stem for path in paths if not path.stem.startswith("_")]
+    assert [one for one in modules if f"`{one}`" not in named] == []
+
+
 HOMES = {
     "prefect": {"flows", "tasks"},
     "mlflow": {"infra/registry"},
