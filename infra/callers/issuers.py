@@ -110,7 +110,9 @@ class KeySets:
         self._folder = folder
         self._lock = threading.Lock()
         self._issuers: tuple[IssuerEntry, ...] = ()
-        self._due: dict[str, float] = {}
+        self._due: dict[Path, float] = {}
+        """When keys are fetched next, by where they are kept: issuers may share an address."""
+
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
@@ -149,20 +151,22 @@ class KeySets:
             with self._lock:
                 issuers = self._issuers
             for one in issuers:
-                if not self._closing.is_set() and time.monotonic() >= self._due.get(one.jwks, 0.0):
+                due = self._due.get(self._path(one), 0.0)
+                if not self._closing.is_set() and time.monotonic() >= due:
                     self.refresh(one)
 
     def refresh(self, issuer: IssuerEntry) -> bool:
         """Fetch the keys of an issuer; where that fails the old ones stay, and it is said why."""
+        path = self._path(issuer)
         try:
             content = fetched(issuer.jwks)
             public_keys(content)
-            write_atomic(self._path(issuer), content, mode=0o600)
+            write_atomic(path, content, mode=0o600)
         except (SlipwayError, OSError) as error:
             sys.stderr.write(f"agent: the keys of {issuer.issuer} stay as they were: {error}\n")
-            self._due[issuer.jwks] = time.monotonic() + min(AGAIN_SECONDS, issuer.refresh)
+            self._due[path] = time.monotonic() + min(AGAIN_SECONDS, issuer.refresh)
             return False
-        self._due[issuer.jwks] = time.monotonic() + issuer.refresh
+        self._due[path] = time.monotonic() + issuer.refresh
         return True
 
 

@@ -113,7 +113,7 @@ class CallersSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         """Read the file; None where there is none, or none that can be read."""
         try:
             return _decoder.decode((folder / NAME).read_bytes())
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return None
 
     def same(self, other: "CallersSnapshot") -> bool:

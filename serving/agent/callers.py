@@ -11,7 +11,7 @@ from infra.callers.issuers import KeySets, read_issuers
 from infra.callers.keys import note_used
 from infra.callers.pepper import known_pepper
 from infra.callers.reading import changes, contents
-from infra.callers.snapshot import NAME, CallersSnapshot, IssuerEntry
+from infra.callers.snapshot import NAME, CallersSnapshot
 from infra.ledger import Ledger
 from infra.settings import Settings
 from release.errors import SlipwayError
@@ -51,7 +51,8 @@ class CallersKeeper:
         self._hosts_at = -HOSTS_SECONDS
         self._contents: CallersSnapshot | None = None
         self._changes = -1
-        self._issuers: list[IssuerEntry] = []
+        self._issuers = list(known.issuers) if known else []
+        self._sets.watch(self._issuers)
         self._mark: tuple[int, ...] | None = None
         self._told: dict[str, float] = {}
         self._tell_at = time.monotonic() + USED_SECONDS
@@ -105,9 +106,10 @@ class CallersKeeper:
         mark = _mark(path)
         if mark == self._mark:
             return
-        self._mark = mark
         self._issuers = read_issuers(path)
         self._sets.watch(self._issuers)
+        # Only now: what could not be read is said again and again, until somebody has mended it.
+        self._mark = mark
 
     def _publish(self) -> None:
         known = self._known

@@ -31,6 +31,9 @@ DRAIN_SECONDS = 12.0
 HUNG_SECONDS = 15.0
 """A gateway that has not said how it is for so long is killed and started anew."""
 
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
+"""Seconds before a gateway is started in the place of one that ended before it said anything."""
+
 PREFIX = "gateway-"
 
 
@@ -50,6 +53,15 @@ class _Gateway:
     silence: Silence = field(default_factory=Silence)
     answers: bool = False
     """Whether it said last time how it is."""
+
+    spoke: bool = False
+    """Whether its process ever did."""
+
+    failed: int = 0
+    """Processes in a row that ended before they did."""
+
+    start_at: float = 0.0
+    """When the next may start, as `time.monotonic` tells it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +107,7 @@ class Gateways:
                 # Another takes its place at once; its name stays with its journal.
                 self._leaving.append(_Leaving(process=one.process, since=now))
                 self._mine[place] = _Gateway(name=self._free_name())
-            self._keep(self._mine[place], place)
+            self._keep(self._mine[place], place, now)
         if self._old and all(one.answers for one in self._mine):
             for process in self._old:
                 ask_to_end(process)
@@ -103,12 +115,19 @@ class Gateways:
             self._old = []
         self._leaving = [one for one in self._leaving if not self._gone(one, now)]
 
-    def _keep(self, one: _Gateway, place: int) -> None:
+    def _keep(self, one: _Gateway, place: int, now: float) -> None:
         if one.process is not None and one.silence.seconds > HUNG_SECONDS:
             stop([one.process], grace=0)
-        if one.process is None or not alive(one.process):
+        if one.process is not None and alive(one.process):
+            return
+        if one.process is not None and not one.spoke:
+            # The next may fare no better, and its log must not fill the disk.
+            one.failed += 1
+            one.start_at = now + min(FIRST_PAUSE * 2 ** (one.failed - 1), LONGEST_PAUSE)
+            one.process = None
+        if now >= one.start_at:
             one.process, one.silence = self._start(one.name, place), Silence()
-            one.draining = one.answers = False
+            one.draining = one.answers = one.spoke = False
 
     def _gone(self, one: _Leaving, now: float) -> bool:
         if alive(one.process):
@@ -128,9 +147,10 @@ class Gateways:
             one.silence.asked(asked, answered=one.answers)
             if said is None:
                 continue
+            one.spoke, one.failed = True, 0
             now = time.time()
             one.draining = bool(said.get("draining"))
-            one.used = dict(said.get("callers", {}).get("used", {}))
+            one.used |= said.get("callers", {}).get("used", {})
             found = {entry["endpoint"]: entry for entry in said["endpoints"]}
             one.heard = {
                 endpoint: self._status(one.name, endpoint, found.get(endpoint, {}), now)

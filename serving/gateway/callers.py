@@ -28,6 +28,9 @@ from serving.gateway.refusing import Refusal
 if TYPE_CHECKING:
     from serving.gateway.tokens import Issuer
 
+SEEN_SECONDS, SAID_SECONDS = 2.0, 60.0
+"""How often it is summed up who was seen, and for how long each is told of."""
+
 MOST_KNOWN = 10_000
 """Proofs that are remembered, so that each is worked out once."""
 
@@ -67,6 +70,8 @@ class Callers:
         self._issuers: dict[str, Issuer] = {}
         self._recordings: dict[str, Recording] = {}
         self._used: dict[str, float] = {}
+        self._summed: dict[str, float] = {}
+        self._summed_at = -SEEN_SECONDS
 
     def look(self) -> bool:
         """Take the snapshot, if it is new: whoever is not in it any more is nobody at once."""
@@ -96,10 +101,17 @@ class Callers:
             "open": self._open,
             "number": current.number if current else 0,
             "broken": self._watch.broken,
-            "used": {
-                key: at for key, at in self._seen().items() if current and key in current.keys
-            },
+            "used": self._lately(current),
         }
+
+    def _lately(self, current: CallersSnapshot | None) -> dict[str, float]:
+        """Who with a key was seen here of late, each to when that was last."""
+        if time.monotonic() - self._summed_at >= SEEN_SECONDS:
+            since, keys = time.time() - SAID_SECONDS, current.keys if current else {}
+            seen = self._seen().items()
+            self._summed = {key: at for key, at in seen if at > since and key in keys}
+            self._summed_at = time.monotonic()
+        return self._summed
 
     def _seen(self) -> dict[str, float]:
         """Who was seen here, each to when that was last."""

@@ -33,6 +33,8 @@ from serving.journal import JournalWriter
 from serving.keeping import Keeper
 
 LOOK_SECONDS = 0.05
+TROUBLED_SECONDS = 1.0
+"""Instead, where a look failed: its log must not fill the disk."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,21 +76,31 @@ class Process:
     def follow(self) -> None:
         """Take the snapshots, if they are new."""
         self.callers.look()
+        self.follow_routes()
+
+    def follow_routes(self) -> None:
+        """Take the routes and replicas' addresses, if they are new."""
         if self.watch.look() and (current := self.watch.current):
             self.table.take(current.routes.routes)
             self.pool.follow(current.replicas)
 
     async def keep_following(self) -> None:
         """Look for ever; close windows of the journal as they come due."""
+        steps = (self.callers.look, self.follow_routes, self.keeper.tick, self.unproven.tick)
         while True:
-            try:
-                self.follow()
-                self.keeper.tick()
-                self.unproven.tick()
-            except Exception as error:  # the routes at hand are served on, whatever this was
-                sys.stderr.write(f"gateway: could not look for new routes: {error!r}\n")
-                await asyncio.sleep(1)
-            await asyncio.sleep(LOOK_SECONDS)
+            # Each by itself: whatever hinders one must not keep the others from their work.
+            done = [_tried(one) for one in steps]
+            await asyncio.sleep(LOOK_SECONDS if all(done) else TROUBLED_SECONDS)
+
+
+def _tried(step: Callable[[], object]) -> bool:
+    """Do a step; where it fails, say so. What was at hand before is served on."""
+    try:
+        step()
+    except Exception as error:  # whatever it was
+        sys.stderr.write(f"gateway: {step.__qualname__} failed: {error!r}\n")
+        return False
+    return True
 
 
 @dataclass(slots=True)

@@ -10,7 +10,10 @@ from serving.gateway.quotas import Window
 from serving.gateway.refusing import Refusal
 
 MOST_ASKED = 256
-"""Endpoints for which a proof remembers what it may do."""
+"""Endpoints for which a proof remembers what it may do,"""
+
+LONGEST_ASKED = 200
+"""with no longer name: most that are asked for so are none."""
 
 
 class Pass:
@@ -38,7 +41,7 @@ class Pass:
         known = self._may.get((endpoint, action))
         if known is None:
             known = self._grant.may(owner_of(self._owners, endpoint), endpoint, action)
-            if len(self._may) < MOST_ASKED:
+            if len(self._may) < MOST_ASKED and len(endpoint) <= LONGEST_ASKED:
                 self._may[endpoint, action] = known
         return known
 
@@ -49,9 +52,12 @@ class Pass:
             Refusal: with status 403, naming the scope that is missing.
         """
         if not self.may(endpoint, action):
-            lacks = f"{owner_of(self._owners, endpoint)}/{endpoint[:80]}:{action}"
+            # Whose an endpoint is, and that there is one, is told to whoever may see it.
+            seen = self.may(endpoint, Action.READ)
+            owner = owner_of(self._owners, endpoint) if seen else "NAMESPACE"
             said = f"This caller may not {action} {endpoint[:80]!r}."
-            raise Refusal(403, said, f"it lacks the scope {lacks}")
+            lacks = f"it lacks the scope {owner}/{endpoint[:80]}:{action}"
+            raise Refusal(403, said, lacks if seen else f"{lacks}, of the namespace that owns it")
 
     def need_all(self, action: Action) -> None:
         """Refuse whoever may not do this with every endpoint.

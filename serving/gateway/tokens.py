@@ -106,7 +106,7 @@ def peeked(token: str) -> tuple[Mapping[str, Any], str]:
         found = extract_compact(token.encode())
         claims = msgspec.json.decode(found.payload)
         header = found.headers()
-    except (JoseError, ValueError, msgspec.MsgspecError, UnicodeError) as error:
+    except (JoseError, ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise unbelieved("it cannot be read") from error
     issuer = claims.get("iss") if isinstance(claims, dict) else None
     return header, issuer if isinstance(issuer, str) else ""

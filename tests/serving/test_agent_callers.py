@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -316,6 +316,50 @@ def test_keys_of_an_issuer_are_fetched_beside_and_the_last_good_ones_stay(
     # An agent that starts while the issuer is away knows them as well.
     keeper = kept.enter_context(closing(CallersKeeper(settings)))
     assert known() == ["two"]
+
+
+def test_issuers_that_share_an_address_each_have_its_keys(tmp_path: Path) -> None:
+    (tmp_path / "jwks.json").write_bytes(Login("one").jwks())
+    jwks = str(tmp_path / "jwks.json")
+    both = [Login("one").entry(issuer=f"https://login.example/{n}", jwks=jwks) for n in "ab"]
+    with closing(KeySets(tmp_path / "kept")) as sets:
+        sets.watch(both)
+        until(lambda: all(sets.of(one) for one in both), 10)
+
+
+def test_an_agent_that_starts_beside_a_broken_file_of_issuers_believes_whom_it_did(
+    home: tuple[Settings, Ledger], kept: ExitStack
+) -> None:
+    settings, ledger = home
+    (settings.home / "jwks.json").write_bytes(Login("one").jwks())
+    issuers_file(settings, str(settings.home / "jwks.json"))
+
+    def believed(keeper: CallersKeeper) -> list[str]:
+        with suppress(Invalid):
+            keeper.keep(ledger)
+        found = CallersSnapshot.load(settings.run)
+        return [one.issuer for one in found.issuers if one.keys] if found else []
+
+    first = kept.enter_context(closing(CallersKeeper(settings)))
+    until(lambda: believed(first) == [ISSUER], 10)
+    settings.issuers_file.write_text("[[issuer]]\n broken")
+    again = kept.enter_context(closing(CallersKeeper(settings)))
+    for _ in range(2):
+        with pytest.raises(Invalid, match="cannot be read"):
+            again.keep(ledger)
+        assert believed(again) == [ISSUER]
+    settings.issuers_file.unlink()
+    assert believed(again) == []
+
+
+def test_a_file_of_callers_that_is_no_text_changes_nobody(tmp_path: Path) -> None:
+    CallersSnapshot(number=1, owners={"docs": "shop"}).save(tmp_path)
+    watch = CallersWatch(tmp_path)
+    assert watch.look()
+    path = tmp_path / NAME
+    path.write_bytes(path.read_bytes().replace(b"shop", b"sh\xffp"))
+    assert not watch.look() and watch.broken == 1
+    assert watch.current is not None and watch.current.owners == {"docs": "shop"}
 
 
 def test_keys_that_are_no_public_keys_are_left_out() -> None:

@@ -366,9 +366,12 @@ def test_refusals_have_the_shape_of_their_protocol_and_name_what_is_missing() ->
         assert none.status_code == 401
         assert none.headers["www-authenticate"] == 'Bearer realm="slipway"'
         other = await client.post("/predict/docs-b", json={"text": "x"}, headers=bearer(key))
-        assert other.status_code == 403 and "bank/docs-b:infer" in other.json()["error"]
+        assert other.status_code == 403 and "NAMESPACE/docs-b:infer" in other.json()["error"]
+        # Neither whose it is nor that it is there is told to who may not see it.
         lost = await client.post("/predict/nowhere", json={"text": "x"}, headers=bearer(key))
-        assert lost.status_code == 403 and "docs-b" not in lost.text
+        assert lost.text.replace("nowhere", "docs-b") == other.text
+        seen = await client.post("/predict/plain", json={"text": "x"}, headers=bearer(key))
+        assert seen.status_code == 403 and "default/plain:infer" in seen.json()["error"]
         asked = {"model": "docs-b", "input": "x"}
         for proof, status, code in (
             ("", 401, "invalid_api_key"),
@@ -382,7 +385,7 @@ def test_refusals_have_the_shape_of_their_protocol_and_name_what_is_missing() ->
         trailing = dict(found.value.trailing_metadata())
         assert trailing["www-authenticate"] == 'Bearer realm="slipway"'
 
-    with_closed(work, one_key("shop/*:infer"))
+    with_closed(work, one_key("shop/*:infer", "default/plain:read"))
 
 
 def test_what_is_served_is_told_only_as_far_as_a_caller_may_see() -> None:
@@ -679,6 +682,27 @@ def test_a_namespace_says_what_is_recorded_of_its_endpoints() -> None:
         assert callers.recording("nowhere") == callers.recording("default")
 
     with_closed(work, one_key("default/*:infer"))
+
+
+def test_who_was_seen_is_told_for_a_minute_and_summed_up_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = {}
+    proofs = []
+    for name in ("anna", "bobb"):
+        proof, entries[name] = a_key(tmp_path, name, "default/*:infer")
+        proofs.append(Headers([(b"x-api-key", proof.encode())]))
+    CallersSnapshot(number=1, keys=entries).save(tmp_path)
+    here = Callers(tmp_path, tmp_path / "pepper")
+    assert here.look() and here.as_json()["used"] == {}
+    monkeypatch.setattr("serving.gateway.callers.SEEN_SECONDS", 0.0)
+    for one in proofs:
+        here.prove(one)
+    here.prove(proofs[0]).used -= 61.0
+    assert list(here.as_json()["used"]) == ["bobb"]  # type: ignore[call-overload]
+    monkeypatch.setattr("serving.gateway.callers.SEEN_SECONDS", 60.0)
+    here.prove(proofs[0])
+    assert list(here.as_json()["used"]) == ["bobb"]  # type: ignore[call-overload]
 
 
 def test_a_key_that_was_seen_before_costs_little() -> None:

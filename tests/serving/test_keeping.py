@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from release.errors import Conflict, Unavailable, Unsafe
 from release.releases import Desired
 from release.routes import Route, Routes, Serving
 from release.variants import Variant
-from serving.agent.gateways import Gateways
+from serving.agent.gateways import FIRST_PAUSE, Gateways
 from serving.agent.main import Agent
 from serving.agent.places import Places
 from serving.agent.ports import held
@@ -32,6 +33,7 @@ from serving.gateway.snapshot import Snapshot
 from serving.journal import JournalWriter
 from serving.replica.messages import Load, Status
 from tests.fakes.wire_replica import variant
+from tests.serving.tier import until
 
 IDLE = "import time; time.sleep(60)"
 Idle = Callable[..., Process]
@@ -315,6 +317,41 @@ def test_a_signing_key_that_was_lost_stops_no_agent_and_is_not_made_anew(
     Gateways(settings, places, "web").stop()
     assert not (settings.calls_secrets / "signing").exists()
     assert newest(ours) == signed
+
+
+def _ended(process: Process) -> bool:
+    return not alive(process)
+
+
+def test_a_gateway_that_ends_before_it_says_anything_is_started_later_each_time(
+    settings: Settings,
+) -> None:
+    """One whose signing key is lost ends at once; one that had served is started at once."""
+    places = Places.under(settings.run)
+    JournalWriter(settings.journal, "web/g7").close()
+    Gateways(settings, places, "web").stop()
+    (settings.calls_secrets / "signing").unlink()
+    gateways, pauses = Gateways(settings, places, "web"), []
+    (one,) = gateways._mine
+    try:
+        for _ in range(2):
+            gateways.keep()
+            ended = one.process
+            assert ended is not None
+            until(partial(_ended, ended), 30)
+            gateways.keep()
+            assert one.process is None
+            pauses.append(one.start_at - time.monotonic())
+            one.start_at = 0.0
+        assert pauses == pytest.approx([FIRST_PAUSE, 2 * FIRST_PAUSE], abs=0.2)
+        gateways.keep()
+        one.spoke, served = True, one.process
+        assert served is not None
+        until(lambda: not alive(served), 30)
+        gateways.keep()
+        assert one.process is not None and one.process.pid != served.pid
+    finally:
+        gateways.stop()
 
 
 def test_the_shared_call_store_makes_no_lost_key_anew(settings: Settings) -> None:

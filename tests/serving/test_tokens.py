@@ -61,6 +61,10 @@ def _by_hand(header: Mapping[str, Any], signature: Callable[[bytes], bytes]) -> 
     return f"{signed}.{_b64(signature(signed.encode()))}"
 
 
+def _deep(header: bytes, claims: bytes) -> str:
+    return f"{_b64(header)}.{_b64(claims)}.{_b64(b'x')}"
+
+
 def _hmac(key: bytes) -> Callable[[bytes], bytes]:
     return lambda signed: hmac.digest(key, signed, "sha256")
 
@@ -120,6 +124,8 @@ TRAPS: dict[str, Callable[[], str]] = {
     "only dots": lambda: "..",
     "no json": lambda: f"{_b64(b'{')}.{_b64(b'{}')}.{_b64(b'x')}",
     "list of claims": lambda: f"{_b64(b'{}')}.{_b64(b'[1]')}.{_b64(b'x')}",
+    "claims without a bottom": lambda: _deep(b'{"alg":"RS256"}', b"[" * 3_000),
+    "header without a bottom": lambda: _deep(b"[" * 3_000, b"{}"),
     "latin": lambda: "ü.ü.ü",
 }
 

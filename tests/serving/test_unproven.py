@@ -1,9 +1,14 @@
 """Calls that prove nobody: no count is lost where the record takes no line for a while."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from release.routes import Routes
+from serving.gateway.callers import Callers
+from serving.gateway.main import Process
+from serving.gateway.snapshot import Snapshot, Watch
 from serving.gateway.unproven import SECONDS, Unproven
 from serving.journal import JournalWriter, NoRoom
 from serving.keeping import Keeper
@@ -35,6 +40,34 @@ def test_what_finds_no_room_is_told_with_what_comes_after(
     assert (told["refused"], told["unproven"]) == (4, {"docs": 3, "": 1})
     unproven.tick(now=later + 2 * SECONDS)
     unproven.tell()
+    assert len(refused_in(tmp_path)) == 1
+    keeper.writer.close()
+
+
+class Hindered(Callers):
+    """Looks at callers as they might lie some day: whatever it is, it fails."""
+
+    def look(self) -> bool:
+        raise ValueError("as it might")
+
+
+def test_what_hinders_one_look_hinders_no_other(keeper: Keeper, tmp_path: Path) -> None:
+    unproven = Unproven(keeper)
+    Snapshot(routes=Routes(number=7, routes={})).save(tmp_path)
+    watch = Watch(tmp_path)
+    process = Process(
+        name="g1", watch=watch, keeper=keeper, unproven=unproven, callers=Hindered(tmp_path)
+    )
+    unproven.count("docs")
+    unproven._since = 1.0
+
+    async def once() -> None:
+        following = asyncio.create_task(process.keep_following())
+        await asyncio.sleep(0)
+        following.cancel()
+
+    asyncio.run(once())
+    assert watch.current is not None and watch.current.routes.number == 7
     assert len(refused_in(tmp_path)) == 1
     keeper.writer.close()
 
