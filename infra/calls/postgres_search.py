@@ -14,7 +14,7 @@ from psycopg import errors, sql
 from infra.calls import days
 from infra.calls.numbers import number_of
 from infra.calls.query import EQUAL, USUAL, Hit, Query, hit_of
-from infra.calls.terms import column, folded, is_short, pairs
+from infra.calls.terms import column, folded, is_short, is_wide, pairs
 
 FEW = 2_000
 """Calls that are looked at one by one before it is decided how to go on."""
@@ -159,7 +159,7 @@ def _containing(text: str) -> Iterator[tuple[str, Sequence[object]]]:
     if words := [one for one in words if len(one) > 1] or words:
         # Trigrams of such scripts are known to databases of some locales only; pairs to all.
         yield "words @> %s", [words]
-    if term and not is_short(term):
+    if term and not (is_short(term) and is_wide(term)):
         yield r"text like %s escape '\'", [f"%{_escaped(term)}%"]
 
 

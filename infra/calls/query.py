@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from infra.calls.lines import CallLine, read_call
 from infra.calls.numbers import MOST_NUMBER
-from infra.calls.terms import folded, is_short, is_wide
+from infra.calls.terms import folded, has_wide, is_short
 from release.errors import Invalid
 
 MOST = 1_000
@@ -90,9 +90,9 @@ class Query:
             _check(name, getattr(self, name))
         _check("text", self.text)
         term = folded(self.text)
-        if self.text and is_short(term) and not is_wide(term):
+        if self.text and is_short(term) and not has_wide(term):
             said = f"{self.text[:20]!r} is too short to be searched for."
-            hint = "three characters at least, or one of a script such as Chinese"
+            hint = "three characters at least, or one among them of a script such as Chinese"
             raise Invalid(said, hint)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from infra.calls.numbers import number_of
 from infra.calls.query import EQUAL, USUAL, Hit, Query, hit_of
-from infra.calls.terms import folded, is_short
+from infra.calls.terms import folded, is_short, is_wide, pairs
 
 Select = Callable[[str, Sequence[object]], list[tuple[object, ...]]]
 """Runs a statement with its values."""
@@ -30,14 +30,21 @@ def page(select: Select, query: Query) -> list[Hit]:
         values.append(folded(query.text))
     else:
         # The index is walked backwards and left with the page, however frequent the text is.
-        index, term = _indexed(query.text)
+        term = folded(query.text)
+        index, asked = _indexed(term)
         table, newest = (
             f"{index} cross join calls on calls.number = {index}.rowid",
             f"{index}.rowid",
         )
         wheres = [one.replace("calls.number ", f"{newest} ") for one in wheres]
         wheres.append(f"{index} match ?")
-        values.append(term)
+        values.append(asked)
+        if is_short(term) and not is_wide(term):
+            # Its wide characters lead to calls that may have the others elsewhere.
+            wheres.append(
+                "exists (select 1 from texts where rowid = words.rowid and instr(text, ?))"
+            )
+            values.append(term)
     where = f" where {' and '.join(wheres)}" if wheres else ""
     rows = select(
         "select calls.number, gateway, segment, offset, line"  # noqa: S608
@@ -77,8 +84,9 @@ def _conditions(query: Query) -> tuple[list[str], list[object]]:
     return wheres, values
 
 
-def _indexed(text: str) -> tuple[str, str]:
-    """Name the index that finds a text, and the text as the index is asked."""
-    term = folded(text)
+def _indexed(term: str) -> tuple[str, str]:
+    """Name the index that finds a folded term, and the term as the index is asked."""
+    if is_short(term):
+        return "words", f'"{pairs(term).split()[0] if not is_wide(term) else term}"'
     quoted = re.sub('"', '""', term)
-    return ("words" if is_short(term) else "texts"), f'"{quoted}"'
+    return "texts", f'"{quoted}"'

@@ -57,6 +57,11 @@ def is_wide(term: str) -> bool:
     return bool(term) and _RUN.fullmatch(term) is not None
 
 
+def has_wide(term: str) -> bool:
+    """Whether a folded term has a wide character, by which it is found however short it is."""
+    return _RUN.search(term) is not None
+
+
 def said_in(answer: bytes) -> list[str]:
     """Give the texts of an answer in its JSON, such as labels and what was generated, in order.
 

@@ -1,7 +1,8 @@
 """Bring a database to today's schema. Alembic is imported only where there is work for it."""
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -25,12 +26,23 @@ def upgrade(database: Database) -> None:
     """
     if database.is_sqlite:
         database.path.parent.mkdir(parents=True, exist_ok=True)
+        _own(database)
     with database.read() as connection:
         if _stands(connection, database) == HEAD:
             return
     with _alone(database), database.write() as connection:
         if _stands(connection, database) != HEAD:
             _run(connection)
+
+
+def _own(database: Database) -> None:
+    """Make a file that only its owner may read: it says what people searched for.
+
+    What SQLite lays beside it has the same mode.
+    """
+    # What keeps it from being made, SQLite says next, as it does of one that is there.
+    with suppress(OSError):
+        os.close(os.open(database.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _stands(connection: sa.Connection, database: Database) -> str:

@@ -114,6 +114,11 @@ def test_a_call_is_found_by_what_was_asked_and_answered(world: World) -> None:
         "单在": ["g1-2"],
         "的订单在": ["g1-2"],
         "丢": ["g1-2"],
+        "？数": ["g1-2"],
+        "里?": ["g1-2"],
+        "！数": [],
+        "丢了": [],
+        "了a": [],
         "物流": ["g1-2"],
         "abc": ["g1-3"],
         "replica is gone": ["g1-3"],
@@ -242,7 +247,9 @@ def test_a_search_is_the_same_as_looking_at_every_call(world: World) -> None:
         world.write(text, user=chance.choice("xyz"))
     world.indexer.fold()
     for _ in range(200):
-        term = "".join(chance.choices("abc 数据库", k=chance.randint(3, 4)))
+        term = "".join(chance.choices("abc 数据库", k=chance.randint(1, 4)))
+        if len(term) < 3 and not set(term) & set("数据库"):
+            continue
         wide = "".join(chance.choices("数据库", k=2))
         for one in (term, wide):
             expected = [n + 1 for n, text in enumerate(texts) if one in text][::-1][:50]

@@ -1,5 +1,7 @@
 """Opening a ledger: its schema, its speed, its errors."""
 
+import os
+import stat
 import subprocess
 import sys
 import threading
@@ -55,6 +57,20 @@ def test_a_ledger_of_before_is_brought_along(url: str) -> None:
     ledger.observe([], rows, "a")
     assert ledger.replicas("docs") == rows
     ledger.close()
+
+
+def test_a_file_of_a_ledger_is_its_owner_s_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        ledger = Ledger.open(f"sqlite:///{tmp_path / 'home' / 'ledger.db'}")
+        ledger.note(an_event())
+        files = [path for path in (tmp_path / "home").iterdir() if "-" in path.name]
+        files.append(tmp_path / "home" / "ledger.db")
+        assert len(files) > 1, "what lies beside it as long as it is open"
+        assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+        ledger.close()
+    finally:
+        os.umask(before)
 
 
 def test_a_ledger_survives_being_closed(url: str) -> None:
