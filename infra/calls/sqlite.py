@@ -79,8 +79,11 @@ class CallStore:
 
     def places(self) -> dict[str, Place]:
         """How far each gateway's segments have been folded."""
-        rows = self._db.execute("select gateway, segment, offset from places")
-        return {one: Place(gateway=one, segment=segment, offset=at) for one, segment, at in rows}
+        rows = self.select("select gateway, segment, offset from places", [])
+        return {
+            str(one): Place(gateway=str(one), segment=int(str(segment)), offset=int(str(at)))
+            for one, segment, at in rows
+        }
 
     def fold(
         self, read: Callable[[Mapping[str, Place]], tuple[Sequence[Folded], Sequence[Place]]]
