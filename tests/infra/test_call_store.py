@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import msgspec
@@ -519,6 +520,33 @@ def test_what_is_too_old_is_dropped_by_namespace(world: World) -> None:
     assert world.indexer.sweep(10 * day * SECOND, limits, lambda _: None) == 2
     assert world.found("words") == ["g1-3", "g1-2"]
     assert world.store.namespaces() == ["default", "keeps"]
+
+
+def test_whoever_writes_need_not_wait_until_all_is_dropped(
+    on_sqlite: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.calls.sqlite.DROPPED", 2)
+    monkeypatch.setattr("infra.calls.sqlite.BETWEEN_SECONDS", 0.3)
+    for _ in range(10):
+        on_sqlite.write("old words")
+    on_sqlite.write("other words", namespace="keeps")
+    on_sqlite.indexer.fold()
+    gone = list[int]()
+
+    def drop() -> None:
+        store = CallStore(on_sqlite.root / "calls.db")
+        gone.append(store.drop("default", 99 * SECOND))
+        store.close()
+
+    dropping = Thread(target=drop)
+    dropping.start()
+    _until(lambda: len(on_sqlite.found()) < 11)
+    on_sqlite.write("new words", at=100.0)
+    assert on_sqlite.indexer.fold() == 1
+    there = on_sqlite.found()
+    assert there[0] == "g1-12" and "g1-10" in there, "the oldest go first, and not all at once"
+    dropping.join()
+    assert gone == [10] and on_sqlite.found("words") == ["g1-12", "g1-11"]
 
 
 def test_only_its_owner_may_read_the_store(on_sqlite: World) -> None:
