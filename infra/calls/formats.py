@@ -88,19 +88,23 @@ def ecs(call: Exported) -> dict[str, Any]:
 
 def otlp(calls: Sequence[Exported]) -> dict[str, Any]:
     """Give calls as the body of one OTLP/HTTP logs request."""
+    return logs([record(call) for call in calls])
+
+
+def logs(records: Sequence[object]) -> dict[str, Any]:
+    """Give records as the body of one OTLP/HTTP logs request."""
     return {
         "resourceLogs": [
             {
                 "resource": {"attributes": _attributes({"service.name": "slipway"})},
-                "scopeLogs": [
-                    {"scope": {"name": "slipway.calls"}, "logRecords": [_record(c) for c in calls]}
-                ],
+                "scopeLogs": [{"scope": {"name": "slipway.calls"}, "logRecords": list(records)}],
             }
         ]
     }
 
 
-def _record(call: Exported) -> dict[str, Any]:
+def record(call: Exported) -> dict[str, Any]:
+    """Give a call as a record of OTLP."""
     line, failed = call.line, call.line.outcome != "ok"
     told = {
         "event.id": call.id,
