@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from console.people import actor
+from console.wording import cell
 from infra.callers.keys import Key, Keys, NewKey
 from infra.callers.namespaces import DEFAULT, Namespaces
 from infra.callers.pepper import split
@@ -83,9 +85,10 @@ def show_keys(*, as_json: bool) -> None:
     for one in found:
         made = one.made
         limits = [f"{n} {what}" for what, n in asdict(made.quota).items() if n]
-        words = (one.id, made.name, made.namespace, made.user, "\n".join(made.scopes))
         table.add_row(
-            *(*words, ", ".join(limits) or "–", _day(made.expires, "never")),
+            *map(cell, (one.id, made.name, made.namespace, made.user)),
+            Text("\n").join(map(cell, made.scopes)),
+            *(", ".join(limits) or "–", _day(made.expires, "never")),
             *(_day(one.used_at, "never"), "revoked" if one.revoked_at else ""),
         )
     Console().print(table)
@@ -153,7 +156,7 @@ def show_namespaces(*, as_json: bool) -> None:
         most = f" of {one['most_mb']}" if one["most_mb"] else ""
         kept = (str(one["days"]), f"{one['bytes'] / MB:.1f}{most}")
         by = one["policy"] or "its own", ", ".join(one["roles"]) or "by policy"
-        table.add_row(*words, *kept, owns, *by)
+        table.add_row(*map(cell, (*words, *kept, owns, *by)))
     Console().print(table)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from infra.calls.formats import Exported, ecs, otlp
+from infra.calls.formats import Exported, ecs, otlp, record
 from infra.calls.lines import Payload
 from infra.calls.shipping import BATCH, Shipper
 from release.errors import Invalid, Refused, Unavailable
@@ -181,6 +181,25 @@ def test_logs_are_sent_as_otlp_and_what_is_rejected_is_said() -> None:
 def test_a_gateway_that_counts_from_1_again_takes_no_id_that_was_given_before() -> None:
     first, again = calls(1)[0], Exported(gateway="g1", line=a_call(1, at=7.5))
     assert first.id == calls(1)[0].id != again.id
+
+
+@pytest.mark.parametrize(
+    ("at_us", "iso", "nanoseconds"),
+    [
+        (2**63 - 1, "9999-12-31T23:59:59.000000Z", "9223372036854775807"),
+        (253_402_300_799 * 10**6 + 7, "9999-12-31T23:59:59.000000Z", "9223372036854775807"),
+        (-(2**62), "1970-01-01T00:00:00.000000Z", "0"),
+    ],
+)
+def test_a_moment_that_no_calendar_has_is_told_as_the_nearest(
+    at_us: int, iso: str, nanoseconds: str
+) -> None:
+    line = msgspec.structs.replace(a_call(1, total_us=2**62), at_us=at_us)
+    far = Exported(gateway="g1", line=line)
+    assert (ecs(far)["@timestamp"], ecs(far)["event"]["duration"]) == (iso, 2**63 - 1)
+    told = record(far)
+    assert told["timeUnixNano"] == nanoseconds
+    assert {"key": "event.duration", "value": {"intValue": str(2**63 - 1)}} in told["attributes"]
 
 
 def test_a_document_has_the_names_of_the_common_schema() -> None:

@@ -229,11 +229,25 @@ def test_pages_join_without_a_gap(
 
 @pytest.mark.parametrize(
     ("wrong", "says"),
-    [({"text": "ab"}, "'ab' is too short"), ({"most": 0}, "1 to 1000 calls, not 0")],
+    [
+        ({"text": "ab"}, "'ab' is too short"),
+        ({"most": 0}, "1 to 1000 calls, not 0"),
+        ({"below": 2**63}, "No call has the number 9223372036854775808"),
+        ({"below": -1}, "No call has the number -1"),
+    ],
 )
 def test_what_cannot_be_searched_is_said(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(Invalid, match=says):
         Query(**wrong)
+
+
+def test_any_number_and_any_moment_may_be_asked_for(world: World) -> None:
+    world.write("the same words")
+    world.indexer.fold()
+    for few in ({"below": 2**63 - 1}, {"since_us": -(10**30)}, {"until_us": 10**30}):
+        assert world.found("the same", **few) == world.found(**few) == ["g1-1"]
+    for none in ({"below": 0}, {"since_us": 10**30}, {"until_us": -(10**30)}):
+        assert world.found("the same", **none) == world.found(**none) == []
 
 
 def test_a_search_is_the_same_as_looking_at_every_call(world: World) -> None:
