@@ -97,10 +97,9 @@ def show_keys(*, as_json: bool) -> None:
 def make_namespace(name: str, asked: Mapping[str, Any], releasing: Mapping[str, Any]) -> None:
     """Make a namespace."""
     here = house()
-    releases = _changed(Releasing(), releasing)
-    _namespaces(here).create(name, _changed(here.settings.recording, asked), by=actor(here))
-    if releases != Releasing():
-        _namespaces(here).release_by(name, releases, by=actor(here))
+    recording = _changed(here.settings.recording, asked)
+    releases = _changed(Releasing(), releasing) if _says(releasing) else None
+    _namespaces(here).create(name, recording, releases, by=actor(here))
     sys.stdout.write(f"{name} is there\n")
 
 
@@ -114,11 +113,13 @@ def change_namespace(name: str, asked: Mapping[str, Any], releasing: Mapping[str
     known = _namespaces(here).list().get(name)
     if known is None:
         raise NotFound(f"There is no namespace {name[:80]!r}.", "see slipway namespaces list")
-    releases = _namespaces(here).releasing().get(name, Releasing())
+    recording = releases = None
     if _says(releasing):
-        _namespaces(here).release_by(name, _changed(releases, releasing), by=actor(here))
+        was = _namespaces(here).releasing().get(name, Releasing())
+        releases = _changed(was, releasing)
     if _says(asked) or not _says(releasing):
-        _namespaces(here).set(name, _changed(known, asked), by=actor(here))
+        recording = _changed(known, asked)
+    _namespaces(here).set(name, recording, releases, by=actor(here))
     sys.stdout.write(f"{name} is set\n")
 
 

@@ -244,10 +244,14 @@ def test_what_cannot_be_searched_is_said(wrong: dict[str, Any], says: str) -> No
 def test_any_number_and_any_moment_may_be_asked_for(world: World) -> None:
     world.write("the same words")
     world.indexer.fold()
-    for few in ({"below": 2**63 - 1}, {"since_us": -(10**30)}, {"until_us": 10**30}):
-        assert world.found("the same", **few) == world.found(**few) == ["g1-1"]
-    for none in ({"below": 0}, {"since_us": 10**30}, {"until_us": -(10**30)}):
-        assert world.found("the same", **none) == world.found(**none) == []
+    far = 10**30
+    asked: list[tuple[dict[str, Any], list[str]]] = [
+        *(({"below": 2**63 - 1}, ["g1-1"]), ({"below": 0}, [])),
+        *(({"since_us": -far}, ["g1-1"]), ({"since_us": far}, [])),
+        *(({"until_us": far}, ["g1-1"]), ({"until_us": -far}, [])),
+    ]
+    for one, found in asked:
+        assert world.found("the same", **one) == world.found(**one) == found, one
 
 
 def test_a_search_is_the_same_as_looking_at_every_call(world: World) -> None:
