@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,8 @@ def test_a_key_is_shown_once_and_its_secret_kept_nowhere(
         ]
     assert not any(secret in row for row in rows)
     (found,) = keys.list()
-    assert (found.id, found.made, found.made_by, found.used_at) == (id_, new, "ada", 0)
+    assert (found.id, found.made_by, found.used_at) == (id_, "ada", 0)
+    assert asdict(found.made) == asdict(new)
     entry = contents(ledger).keys[id_]
     assert entry.secret == hashed(PEPPER, secret) != hashed(b"q" * 32, secret)
     assert (entry.user, entry.tenant, entry.requests, entry.tokens) == ("ann", "acme", 10, 1_000)
@@ -131,6 +133,20 @@ def test_a_key_needs_a_namespace_that_is_there_and_a_time_to_come(
         keys.create(NewKey(name="app", scopes=NEW.scopes, namespace="shop"), by=ada)
     with pytest.raises(Invalid, match="expired already"):
         keys.create(NewKey(name="app", scopes=NEW.scopes, expires=1.0), by=ada)
+
+
+def test_a_scope_of_a_later_version_costs_no_other_key_its_place(
+    keys: Keys, ledger: Ledger, ada: Identity
+) -> None:
+    mine, later = (split(keys.create(NEW, by=ada))[0] for _ in range(2))
+    row = schema.keys.update().where(schema.keys.c.id == later)
+    with ledger.database.write() as connection:
+        connection.execute(row.values(scopes=["default/*:train"]))
+    told = {one.id: one.made.scopes for one in keys.list()}
+    assert told == {mine: NEW.scopes, later: ("default/*:train",)}
+    assert keys.good(mine, NEW.scopes) and not keys.good(later, NEW.scopes)
+    keys.revoke(later, by=ada)
+    assert not keys.good(later)
 
 
 def test_namespaces_own_endpoints_and_say_what_is_recorded(ledger: Ledger, ada: Identity) -> None:
