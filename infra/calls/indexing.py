@@ -30,6 +30,9 @@ LOOK_SECONDS = 0.5
 PAUSE_SECONDS = 5.0
 """After a failure."""
 
+LONGEST_PAUSE = 600.0
+"""After a chore that failed again and again: a part that is away may take long to say so."""
+
 SWEEP_SECONDS = 600.0
 """How often it is looked for what is too old, or too much."""
 
@@ -156,17 +159,22 @@ class Chore:
     due: float
     """When next, as `time.monotonic` tells it."""
 
+    pause: float = PAUSE_SECONDS
+    """Until it is tried again, should it fail now."""
+
     def look(self, now: float, say: Callable[[str], None]) -> None:
-        """Do it if it is due; one that fails says so, and is due again soon."""
+        """Do it if it is due; one that fails says so, and is due again soon, then less soon."""
         if now < self.due:
             return
         try:
             self.work()
         except (SlipwayError, OSError) as error:
             say(str(error))
-            self.due = now + PAUSE_SECONDS
+            self.due = now + self.pause
+            self.pause = min(2 * self.pause, LONGEST_PAUSE)
         else:
             self.due = now + self.every
+            self.pause = PAUSE_SECONDS
 
 
 def turn(indexer: Indexer, chores: Iterable[Chore], now: float) -> float:

@@ -330,6 +330,25 @@ def test_a_chore_that_fails_costs_neither_folding_nor_other_chores(world: World)
     assert done == [0, 12] and said == ["The ledger is away."] * 2, "at 0, and at 8 once more"
 
 
+def test_a_chore_is_tried_again_less_and_less_often_until_it_succeeds() -> None:
+    tried, said, away = list[int](), list[str](), [True]
+
+    def work() -> None:
+        tried.append(now)
+        if away[0]:
+            raise OSError("It is away.")
+
+    chore = Chore(100, work, 0)
+    for now in range(2_000):
+        chore.look(now, said.append)
+    assert tried == [0, 5, 15, 35, 75, 155, 315, 635, 1235, 1835] and len(said) == 10
+    away[0] = False
+    for now in range(2_000, 2_700):
+        away[0] = now > 2_600
+        chore.look(now, said.append)
+    assert tried[10:] == [2435, 2535, 2635, 2640, 2650, 2670]
+
+
 def test_a_store_that_is_away_costs_no_chore_its_turn(on_sqlite: World) -> None:
     done, said = list[str](), list[str]()
     on_sqlite.indexer.say = said.append
