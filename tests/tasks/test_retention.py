@@ -1,5 +1,6 @@
 """Segments go once all in them is past its days and in the store; the rest is proven as before."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -12,7 +13,7 @@ from infra.calls.discarding import Discarding
 from infra.calls.indexing import Indexer, _sweep, note_removal
 from infra.calls.limits import DAY_US, Limits, weigh
 from infra.calls.query import Query
-from infra.calls.retention import REMOVED, Outlived, outlived
+from infra.calls.retention import REMOVED, Outlived, outlived, remove
 from infra.calls.sqlite import CallStore
 from infra.calls.vault import Vault
 from infra.identity import Identities
@@ -25,6 +26,7 @@ from serving.journal import JournalWriter
 from serving.windows import read_windows
 from tasks.calls import verify
 from tasks.wiring import House
+from tests.fakes.call_lines import a_call
 from tests.fakes.journals import AT, a_journal, write_call
 
 KEEP = Recording(days=50)
@@ -213,3 +215,32 @@ def test_a_removal_that_was_cut_short_is_lawful_and_done_again(
     (proof,) = verify(here)
     assert proof.faults == [] and left(here) == [5, 6]
     assert indexer.store.page(Query()) == []
+
+
+def test_segments_of_calls_that_count_nothing_go_as_well(
+    here: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.journal.SEGMENT_BYTES", 2_000)
+    monkeypatch.setattr("serving.journal.WINDOW_SECONDS", -1)
+    writer = JournalWriter(here.settings.journal, "host/g2")
+    for number in range(1, 41):
+        writer.write(a_call(number, at=AT, digest="sha256:a" if number == 1 else ""))
+        if writer.due(time.time()):
+            writer.close_window()
+    writer.close()
+    kept = left(here, "host_g2")
+    found = outlived(writer.place, kept[-1], {"default": LATER_US}.__getitem__)
+    assert len(kept) > 5 and found is not None
+    # But for the one with the last window.
+    assert [int(one.stem) for one in found.paths] == kept[:-2]
+    remove(found, partial(note_removal, here.ledger, AT))
+    writer = JournalWriter(here.settings.journal, "host/g2")
+    writer.write(a_call(41, at=AT, digest="sha256:a"))
+    writer.close()
+    windows = [
+        one for one in read_windows(here.settings.journal, {})[0] if one.gateway == "host_g2"
+    ]
+    numbers = [one.number for one in windows]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert [len(one.tallies) for one in windows] == [0] * (len(windows) - 1) + [1]
+    assert [one.faults for one in verify(here)] == [[], []]
