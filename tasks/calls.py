@@ -130,7 +130,7 @@ def verify(here: House, anchors: Path | None = None) -> list[Proof]:
         anchors: a file of anchors from elsewhere, one as JSON a line, to hold them against as well.
 
     Raises:
-        Unavailable: a secret cannot be read.
+        Unavailable: a secret, or a file of anchors, cannot be read.
         Invalid: there are no anchors in the file.
     """
     return proofs(here, anchors)

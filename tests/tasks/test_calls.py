@@ -300,6 +300,8 @@ def test_gateways_that_only_a_file_of_anchors_knows_are_missed_if_they_are_of_th
     given.write_text("nothing\n")
     with pytest.raises(Invalid, match="There is no anchor in"):
         verify(here, given)
+    with pytest.raises(Unavailable, match=r"The anchors in .* cannot be read: Is a directory"):
+        verify(here, here.settings.root)
 
 
 def test_an_anchor_from_elsewhere_is_held_against_the_journal(here: House) -> None:
