@@ -226,7 +226,8 @@ def inherited_by_serving() -> dict[str, str]:
     """Environment for gateways and replicas, which need no secret of ours and get none."""
     secrets = {
         *("SLIPWAY_TOKEN", "SLIPWAY_LEDGER_URL", "SLIPWAY_REGISTRY_URI"),
-        *("SLIPWAY_CALLS_URL", "SLIPWAY_EXPORT_AUTHORIZATION", "SLIPWAY_ANCHORS_AUTHORIZATION"),
+        *("SLIPWAY_CALLS_URL", "SLIPWAY_EXPORT_AUTHORIZATION"),
+        *("SLIPWAY_ANCHORS", "SLIPWAY_ANCHORS_AUTHORIZATION"),
     }
     # A replica has one thread that tokenises; more would take cores from those that compute.
     alone = {"TOKENIZERS_PARALLELISM": "false"}

@@ -227,9 +227,10 @@ def test_the_last_before_a_silence_is_not_left_out_of_a_file(
     assert Anchored.load(home.settings.run) is None and home.gauges() == ""
 
 
-def test_serving_is_not_told_what_proves_us(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLIPWAY_ANCHORS_AUTHORIZATION", "Bearer abc")
-    assert "SLIPWAY_ANCHORS_AUTHORIZATION" not in inherited_by_serving()
+@pytest.mark.parametrize("name", ["SLIPWAY_ANCHORS_AUTHORIZATION", "SLIPWAY_ANCHORS"])
+def test_serving_is_not_told_what_proves_us(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "http://user:secret@host/anchors")
+    assert name not in inherited_by_serving()
 
 
 def test_a_url_that_is_none_is_told(tmp_path: Path) -> None:
