@@ -39,7 +39,7 @@ class Erasure:
     user: str = ""
     """Or all of this user's."""
 
-    calls: tuple[str, ...] = ()
+    calls: frozenset[str] = frozenset()
     """Or these calls' alone, each as `gateway/sequence`."""
 
     def __post_init__(self) -> None:
@@ -178,7 +178,7 @@ def _note(
         "namespace": erasure.namespace,
         "what": erasure.what,
         "why": erasure.why,
-        **({"calls": list(erasure.calls)} if erasure.calls else {}),
+        **({"calls": sorted(erasure.calls)} if erasure.calls else {}),
     }
     here.ledger.note(
         Event(

@@ -192,7 +192,8 @@ def test_what_came_after_an_erasure_is_not_covered_by_it(here: House) -> None:
 
 
 def test_calls_can_be_erased_one_by_one(here: House) -> None:
-    erasure = Erasure(namespace="default", why="a name", calls=("host_g1/3", "host_g1/4", "x/5"))
+    named = frozenset({"host_g1/3", "host_g1/4", "x/5"})
+    erasure = Erasure(namespace="default", why="a name", calls=named)
     assert erase(here, ADA, erasure) == [("host_g1", 3), ("host_g1", 4)]
     assert erased_in(here) == (2, 0)
 
