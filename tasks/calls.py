@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from infra.callers.namespaces import Namespaces
 from infra.calls.erase import ERASED, ERASING, Found, overwrite, payloads
 from infra.calls.limits import DAY_US
 from infra.calls.lines import CallLine
@@ -19,6 +20,9 @@ from tasks.proving import proofs
 from tasks.wiring import House
 
 __all__ = ["ERASED", "ERASING", "Erasure", "erase", "verify"]
+
+MOST_NAMED = 20
+"""Namespaces that a hint names."""
 
 _Call = tuple[str, int, int]
 """Gateway, sequence and moment of a call: a gateway that began anew has counted from 1 again."""
@@ -76,13 +80,15 @@ def erase(here: House, by: Identity, erasure: Erasure) -> list[tuple[str, int]]:
     Raises:
         Refused: `by` is no admin.
         Invalid: the day is none, or is not over.
-        NotFound: the day never had payloads.
+        NotFound: the day never had payloads, or nobody knows the namespace.
     """
     if by.role != "admin":
         raise Refused(f"{by.name} is {by.role} and may not erase payloads.", "it takes an admin")
     vault = Vault(here.settings.calls_secrets)
     if erasure.day:
         _check_day(here, vault, erasure)
+    else:
+        _check_namespace(here, vault, erasure.namespace)
     now = here.clock()
     _note(here, by, erasure, ERASING, "is erasing", now)
     found = _payloads(here, erasure, int(now * 1e6))
@@ -151,6 +157,22 @@ def verify(here: House, anchors: Path | None = None) -> list[Proof]:
         Invalid: there are no anchors in the file.
     """
     return proofs(here, anchors)
+
+
+def _check_namespace(here: House, vault: Vault, namespace: str) -> None:
+    """Refuse a namespace that neither the ledger nor any key nor the call store knows."""
+    known = {*Namespaces(here.ledger, here.settings.recording).list()}
+    known |= {name for name, _ in vault.days()}
+    if namespace in known:
+        return
+    store = opened(here.settings)
+    try:
+        known.update(store.namespaces())
+    finally:
+        store.close()
+    if namespace not in known:
+        hint = f"there are: {', '.join(sorted(known)[:MOST_NAMED])}"
+        raise NotFound(f"There is no namespace {namespace!r}.", hint)
 
 
 def _check_day(here: House, vault: Vault, erasure: Erasure) -> None:

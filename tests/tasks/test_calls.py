@@ -97,6 +97,23 @@ def test_who_may_erase_and_what(here: House) -> None:
     assert here.ledger.events(kinds=(ERASING,)) == []
 
 
+def test_a_namespace_that_nobody_knows_is_told(here: House) -> None:
+    with pytest.raises(NotFound, match=r"no namespace 'defualt'.*there are: default\)"):
+        erase(here, ADA, Erasure(namespace="defualt", user="bob", why="he asked"))
+    assert here.ledger.events(kinds=(ERASING,)) == []
+    # Known by its keys alone, as one that was taken away is.
+    writer = JournalWriter(here.settings.journal, "host/g1")
+    write_call(writer, Vault(here.settings.calls_secrets), user="bob", namespace="gone")
+    writer.close()
+    assert erase(here, ADA, Erasure(namespace="gone", user="bob", why="x")) == [("host_g1", 31)]
+    # By what is searched alone: its keys are gone.
+    store = CallStore(here.settings.call_store)
+    Indexer(here.settings.journal, store, Vault(here.settings.calls_secrets)).fold()
+    store.close()
+    Vault(here.settings.calls_secrets).destroy("gone", DAY)
+    assert erase(here, ADA, Erasure(namespace="gone", user="bob", why="x")) == []
+
+
 def test_an_agent_anchors_its_own_gateways_and_tells_one_that_went_back(
     here: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
