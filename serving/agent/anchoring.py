@@ -1,10 +1,11 @@
 """Carries checkpoints of this host's journals to where their folder's owner cannot reach."""
 
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from infra.calls.checkpoints import Checkpoint, append_line, is_of, newest
+from infra.calls.checkpoints import Checkpoint, append_line, genuine, is_of, newest, public_key
 from infra.calls.trail import Trail
 from infra.ledger import Ledger
 from infra.settings import Settings
@@ -74,6 +75,8 @@ class Anchoring:
         for place in sorted(self._settings.journal.glob("*/")):
             if not is_of(self._agent, place.name) or (found := newest(place)) is None:
                 continue
+            if found.gateway != place.name:
+                continue  # no word on this journal; slipway calls verify tells it
             for keep in (partial(self._keep, ledger, found), partial(self._file, found, now)):
                 try:
                     keep()
@@ -109,10 +112,22 @@ class Anchoring:
         self._trails[found.gateway] = trail
 
     def _set_out(self, ledger: Ledger, found: Checkpoint) -> Trail:
-        """Begin to walk at the newest that the ledger has, which may well be this one."""
+        """Begin to walk at the newest that the ledger has, which may well be this one.
+
+        Raises:
+            Conflict: another home has signed that.
+        """
         known = ledger.newest_anchor(found.gateway)
         if known is None:
             ledger.anchor(found)
+        elif not genuine(known, public_key(self._settings.calls_secrets)):
+            with suppress(Conflict):
+                self._anchor(ledger, found, None)
+            raise Conflict(
+                f"What the ledger has as the newest anchor of {found.gateway}, another home has "
+                "signed.",
+                "hosts that share a ledger need names of their own: see hostname",
+            )
         trail = Trail(self._settings.journal / found.gateway, known or found)
         self._trails[found.gateway] = trail
         return trail

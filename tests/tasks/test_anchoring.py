@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from infra.calls.chain import CALL, EPOCH, call_line, linked, other_line, taken_apart
-from infra.calls.checkpoints import FILE, Checkpoint, Signer
+from infra.calls.checkpoints import FILE, Checkpoint, Signer, append
 from infra.calls.segments import paths_in
 from infra.calls.trail import Trail
 from infra.calls.vault import Vault
@@ -211,3 +211,36 @@ def test_the_ledger_never_replaces_what_is_older_than_its_newest(host: Host) -> 
     # One that goes on, by a clock that was put back.
     host.ledger.anchor(forged, after=newest)
     assert host.anchors() == [10, 50]
+
+
+def test_hosts_that_share_a_ledger_need_names_of_their_own(host: Host, tmp_path: Path) -> None:
+    host.write()
+    host.keep()
+    alike = Host(tmp_path / "another home")
+    alike.ledger.close()
+    alike.ledger = host.ledger
+    for _ in range(2):
+        alike.write()
+        with pytest.raises(Conflict, match="of host_g1, another home has signed.*names of their"):
+            alike.keep()
+    assert host.anchors() == [10] and host.faults() == []
+    host.an_hour_passes()
+    with pytest.raises(Conflict, match="another home has signed"):
+        alike.keep()
+    # It lies beside that of before, and both are told.
+    assert host.anchors() == [10, 20]
+    assert "no checkpoint that was signed with this key" in host.faults()[0]
+    alike.writer.close()
+
+
+def test_a_checkpoint_of_another_gateway_is_anchored_for_nobody(host: Host) -> None:
+    chain = host.writer.mark().chain
+    forged = host.signer.checkpoint(gateway="web9_g1", segment=1, sequence=9, chain=chain)
+    append(host.writer.place, forged)
+    host.keep()
+    assert host.ledger.anchored() == {}
+    strange = msgspec.json.encode(host.write()).replace(b'"chain":"', b'"chain":"no hex')
+    with (host.writer.place / FILE).open("ab") as file:
+        file.write(strange + b"\n")
+    host.keep()
+    assert host.anchors() == [10]
