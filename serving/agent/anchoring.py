@@ -81,7 +81,8 @@ class Anchoring:
                 try:
                     keep()
                 except Exception as error:  # whatever one has, the others are anchored
-                    failed = error
+                    if not isinstance(failed, Conflict):
+                        failed = error
         if failed is not None:
             raise failed
 

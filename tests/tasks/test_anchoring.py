@@ -123,10 +123,14 @@ def test_in_another_hour_it_is_anchored_beside_what_accuses_it(host: Host) -> No
     host.rewrite()
     host.write()
     host.an_hour_passes()
+    # A file that cannot be written is trouble as well, and a lesser one.
+    host.settings = Settings(home=host.settings.home, anchors=str(host.settings.home))
+    host.agent = Anchoring(host.settings, "host")
     with pytest.raises(Conflict, match="does not go on from call 10"):
         host.keep()
     host.write()
-    host.keep()
+    with pytest.raises(Unavailable, match="cannot be added to"):
+        host.keep()
     assert host.anchors() == [10, 30]
     assert "call 10 is not there" in host.faults()[0]
 
