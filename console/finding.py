@@ -103,12 +103,13 @@ def who(query: Query) -> None:
     here = house()
     found = finding.account(here, actor(here), query)
     line = found.line
-    what = f"{line.model}@{line.version}/{line.variant}" if line.version else "nothing"
-    said = [
-        f"call {line.id} to {line.endpoint} at {_at(line)}: {what} answered, as {line.arm}",
-        f"content {line.digest or 'none'}, routes {line.generation}",
-        *_behind(found),
-    ]
+    call = f"call {line.id} to {line.endpoint or 'no endpoint'} at {_at(line)}"
+    if line.digest:
+        what = f"{line.model}@{line.version}/{line.variant}"
+        content = f"content {line.digest}, routes {line.generation}"
+        said = [f"{call}: {what} answered, as {line.arm}", content, *_behind(found)]
+    else:
+        said = [f"{call}: nothing answered, it was {line.outcome} ({line.status})"]
     sys.stdout.write("".join(f"{tame(one)}\n" for one in said))
 
 
@@ -148,6 +149,8 @@ def replay(query: Query, out: Path) -> bool:
     here = house()
     taken = taking.replay(here, actor(here), query, out)
     said = f"{taken.calls} texts are in {out}; {taken.without} calls had none to replay"
+    if taken.redacted:
+        said += f", {taken.redacted} texts are not as they were asked: something was taken out"
     sys.stdout.write(f"{said}\n")
     sys.stdout.write("their label is what was answered then: see slipway suite\n")
     return _readable(taken.unreadable)

@@ -5,7 +5,7 @@ payload that is not what was sealed costs its call the payload, and nothing else
 """
 
 import csv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -21,7 +21,9 @@ from infra.calls.shipping import Shipper, named
 from infra.calls.stores import every
 from infra.calls.vault import Vault
 from infra.identity import Identity
+from release.callers import Capture
 from release.errors import Invalid
+from release.redaction import lacks_something
 from tasks.finding import Shown, note, reading, shown, vault_of
 from tasks.wiring import House
 
@@ -42,6 +44,9 @@ class Taken:
 
     without: int = 0
     """Of a suite: calls that had no text to replay."""
+
+    redacted: int = 0
+    """Of a suite: texts that are left out, for something was taken out of them."""
 
 
 @dataclass(slots=True)
@@ -124,30 +129,48 @@ def replay(here: House, by: Identity, query: Query, out: Path) -> Taken:
     """Write recorded texts, each once, as a table that `slipway suite` takes.
 
     The label is what was answered then: it says whether a candidate would answer the same, and not
-    whether that is right.
+    whether that is right. A text out of which personal data was taken is another one, and left out.
 
     Raises:
         Refused: `by` may not read the call record.
-        Invalid: the file is there already.
+        Invalid: the file is there already, or calls of several endpoints match.
     """
     # What is known of a text is enough to know it again: there may be more of them than memory.
-    known = set[bytes]()
+    known, endpoints, redacted = set[bytes](), set[str](), 0
     reader, without = _Reader(here, vault_of(here)), 0
     with reading(here, by) as store, fresh(out) as file:
         note(here, by, REPLAYING, f"is taking recorded texts to {out.name}", query, to=out.name)
         table = csv.writer(_Utf8(file=file))
         table.writerow(("text", "label"))
-        for _, found in reader.read(every(store, query)):
+        for hit, found in reader.read(every(store, query)):
             said = _labelled(found.payload)
             without += not said
+            _check_one(endpoints, hit, said)
             for text, label in said:
+                if hit.line.capture == Capture.REDACTED and lacks_something(text):
+                    redacted += 1
+                    continue
                 which = blake2b(text.encode(), digest_size=16).digest()
                 if which not in known:
                     known.add(which)
                     table.writerow((text, label))
     what = f"took {len(known)} recorded texts for a suite to {out.name}"
     note(here, by, REPLAYED, what, query, to=out.name, texts=len(known))
-    return Taken(calls=len(known), unreadable=reader.unreadable, without=without)
+    unreadable = reader.unreadable
+    return Taken(calls=len(known), unreadable=unreadable, without=without, redacted=redacted)
+
+
+def _check_one(endpoints: set[str], hit: Hit, said: Sequence[object]) -> None:
+    """Refuse texts of a second endpoint: a suite is of one model's labels.
+
+    Raises:
+        Invalid: naming both.
+    """
+    if said:
+        endpoints.add(hit.line.endpoint)
+    if len(endpoints) > 1:
+        both = " and ".join(sorted(endpoints))
+        raise Invalid(f"Calls of {both} match, and a suite is of one.", "give --endpoint")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

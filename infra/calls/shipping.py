@@ -104,6 +104,12 @@ class Shipper:
     sent: int = field(default=0, init=False)
     """Calls that were taken."""
 
+    refused: int = field(default=0, init=False)
+    """Calls that are not taken, however often they are sent."""
+
+    _why: str = field(default="", init=False)
+    """Why the first of these was not."""
+
     _where: str = field(default="", init=False)
     """Its address as it may be told."""
 
@@ -119,10 +125,12 @@ class Shipper:
 
         Raises:
             Unavailable: it cannot be reached, or is too busy for too long.
-            Refused: it does not take a call; says which, and why.
+            Refused: it does not take some calls, and was sent the others all the same; says which
+                the first was, and why. At once where it takes none of a batch.
         """
         for batch in _packed(calls, _document):
             left: Sequence[_Packed] = batch
+            before = self.refused
             for turn in range(TRIES):
                 left = self._bulk(left)
                 if not left:
@@ -131,6 +139,18 @@ class Shipper:
             if left:
                 said = f"{self._where} is too busy for {len(left)} of {len(batch)} calls."
                 raise Unavailable(said, "export again: what is there is not sent twice")
+            if self.refused - before == len(batch):
+                break
+        self._tell_refused()
+
+    def _refuse(self, many: int, why: str) -> None:
+        self._why = self._why or why
+        self.refused += many
+
+    def _tell_refused(self) -> None:
+        if self.refused:
+            said = f"{self._where} does not take {self.refused} calls, and took {self.sent}."
+            raise Refused(said, f"the first of them, {self._why}")
 
     def _bulk(self, calls: Sequence[_Packed]) -> list[_Packed]:
         """Send one batch; gives those that are to be sent again."""
@@ -139,17 +159,15 @@ class Shipper:
         items = [list(one.values()) for one in self._read(content, _Taken).items]
         if [len(one) for one in items] != [1] * len(calls):
             raise self._strange(content)
-        again, refused = list[_Packed](), ""
+        again = list[_Packed]()
         # Each call has an answer of its own: a request that succeeds may have taken none.
         for call, (item,) in zip(calls, items, strict=True):
             if item.status in _LATER:
                 again.append(call)
             elif 200 <= item.status < 300 or item.status == _THERE:
                 self.sent += 1
-            elif not refused:
-                refused = f"{call.request}: {_why(item)}"
-        if refused:
-            raise Refused(f"{self._where} does not take the call {refused}.")
+            else:
+                self._refuse(1, f"{call.request}: {_why(item)}")
         return again
 
     def otlp(self, calls: Iterable[Exported]) -> None:
@@ -157,7 +175,8 @@ class Shipper:
 
         Raises:
             Unavailable: it cannot be reached, or is too busy for too long.
-            Refused: it does not take some of them.
+            Refused: it does not take some of them, and was sent the others all the same. At once
+                where it takes none of a batch.
         """
         for batch in _packed(calls, lambda call: _encode(record(call))):
             body = _encode(logs([msgspec.Raw(one.body) for one in batch]))
@@ -169,7 +188,10 @@ class Shipper:
             self.sent += len(batch) - refused
             if refused:
                 why = partial.error_message or "it does not say why"
-                raise Refused(f"{self._where} refuses {refused} of {len(batch)} calls: {why}.")
+                self._refuse(refused, f"from {batch[0].request} on: {why[:200]}")
+            if refused == len(batch):
+                break
+        self._tell_refused()
 
     def _read(self, content: bytes, kind: type[_Answer]) -> _Answer:
         try:

@@ -44,12 +44,27 @@ def test_who_stays_busy_is_given_up_and_said() -> None:
             shipper.bulk(calls(3))
 
 
-def test_a_call_that_is_not_taken_is_named_with_the_reason() -> None:
-    with (
-        receiving(Receiver(bad="r2")) as shipper,
-        pytest.raises(Refused, match="does not take the call r2: no such field"),
-    ):
-        shipper.bulk(calls(3))
+def test_a_call_that_is_not_taken_is_named_and_the_others_are_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("infra.calls.shipping.BATCH", 2)
+    receiver = Receiver(bad="r2")
+    with receiving(receiver) as shipper:
+        with pytest.raises(Refused, match="does not take 1 calls, and took 4") as caught:
+            shipper.bulk(calls(5))
+        assert "the first of them, r2: no such field" in str(caught.value)
+    assert len(receiver.kept) == 4 and len(receiver.asked) == 3
+
+
+def test_who_takes_none_of_a_batch_is_sent_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.calls.shipping.BATCH", 1)
+    receiver = Receiver(bad="r2", rejected=1)
+    with receiving(receiver) as shipper, pytest.raises(Refused, match="1 calls, and took 1"):
+        shipper.bulk(calls(5))
+    assert len(receiver.asked) == 2
+    with receiving(receiver) as shipper, pytest.raises(Refused, match="1 calls, and took 0"):
+        shipper.otlp(calls(5))
+    assert len(receiver.logs) == 1
 
 
 @pytest.mark.parametrize(
@@ -110,7 +125,7 @@ def test_what_was_taken_of_a_batch_is_counted_and_the_rest_said(error: str, why:
     says = f'{{"items":[{items},{{"create":{{"status":409}}}}]}}'.encode()
     with receiving(Receiver(says=says)) as shipper, pytest.raises(Refused) as caught:
         shipper.bulk(calls(3))
-    assert shipper.sent == 2 and f"does not take the call r2: {why}." in str(caught.value)
+    assert shipper.sent == 2 and f"the first of them, r2: {why}" in str(caught.value)
 
 
 def test_a_request_is_bounded_in_bytes_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +182,7 @@ def test_logs_are_sent_as_otlp_and_what_is_rejected_is_said() -> None:
         shipper.otlp(calls(3))
         assert shipper.sent == 3 and receiver.asked == ["/calls/v1/logs"] * 2
         receiver.rejected = 2
-        with pytest.raises(Refused, match="refuses 2 of 3 calls: too old"):
+        with pytest.raises(Refused, match="does not take 2 calls, and took 4.*too old"):
             shipper.otlp(calls(3))
     (scope,) = receiver.logs[0]["resourceLogs"][0]["scopeLogs"]
     record = scope["logRecords"][0]

@@ -184,6 +184,11 @@ def test_who_released_and_approved_an_answer_is_one_question(here: House, journa
     assert account(here, AUDITOR, Query(text="nobody released")).release is None
     with pytest.raises(NotFound, match="No such call is recorded"):
         account(here, AUDITOR, Query(text="never asked"))
+    # Nobody hides who answers by being refused.
+    journal.write("refused", "x", outcome="refused", status=403, endpoint="docs-router")
+    found = account(here, AUDITOR, Query(endpoint="docs-router", most=1))
+    assert found.line.digest == "sha256:other"
+    assert account(here, AUDITOR, Query(text="refused")).line.status == 403
 
 
 def test_the_routes_that_a_call_went_by_tell_whose_release_it_met(

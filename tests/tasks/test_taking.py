@@ -124,7 +124,7 @@ def test_what_was_sent_before_it_failed_is_recorded(
     monkeypatch.setattr("infra.calls.shipping.BATCH", 2)
     for number in range(3):
         journal.write(f"text {number}", "x")
-    with receiving(Receiver(bad="r1")) as shipper, pytest.raises(Refused, match="the call r1"):
+    with receiving(Receiver(bad="r1")) as shipper, pytest.raises(Refused, match="them, r1"):
         ship(here, AUDITOR, Query(), shipper.to, Form.ECS)
     assert told(here)[-1].startswith("uma sent 2 calls to http://127")
 
@@ -202,6 +202,21 @@ def test_a_file_is_there_once_it_is_whole(
     assert out.read_text() == "somebody else's"
     with pytest.raises(Invalid, match="cannot be made: No such file"):
         take(here, AUDITOR, Query(), tmp_path / "nowhere" / "taken")
+
+
+def test_a_suite_is_of_one_endpoint_and_of_texts_that_are_whole(
+    here: House, journal: Journal, tmp_path: Path
+) -> None:
+    for text in ("from [email]", "as it came"):
+        journal.write(text, "x", capture="redacted")
+    journal.write("about [email]", "x")
+    journal.write("of another", "y", endpoint="docs-other")
+    out = tmp_path / "suite.csv"
+    with pytest.raises(Invalid, match=r"docs-other and tiny match.*give --endpoint"):
+        replay(here, AUDITOR, Query(), out)
+    assert not out.exists()
+    assert replay(here, AUDITOR, Query(endpoint="tiny"), out) == Taken(calls=2, redacted=1)
+    assert "as it came" in out.read_text() and "about [email]" in out.read_text()
 
 
 def test_texts_are_not_held_until_all_are_read(
