@@ -122,9 +122,7 @@ class Keeper:
             return
         self._probed_at = now
         try:
-            if self._untold:
-                self.writer.write_refused(self._untold, self._since)
-                self._untold = 0
+            self._tell_refused()
             if self.writer.due(time.time()):
                 self.writer.close_window()
                 self._dirty.set()
@@ -136,6 +134,11 @@ class Keeper:
             self._dirty.set()
         if self._signer and self._unchecked() and now - self._checked_at >= CHECKPOINT_SECONDS:
             self._dirty.set()
+
+    def _tell_refused(self) -> None:
+        if self._untold:
+            self.writer.write_refused(self._untold, self._since)
+            self._untold = 0
 
     async def run(self) -> None:
         """Take groups to the disk for ever."""
@@ -150,9 +153,10 @@ class Keeper:
     async def close(self) -> None:
         """Take everything to the disk, and close; `run` must have ended."""
         with suppress(NoRoom):
-            if self._untold:
-                self.writer.write_refused(self._untold, self._since)
+            self._tell_refused()
             self.writer.close_window()
+        if self._untold:
+            sys.stderr.write(f"gateway: no line tells of {self._untold} calls that were refused\n")
         self._checked_at = 0.0
         await self._settle()
         self.writer.close()

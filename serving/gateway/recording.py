@@ -1,6 +1,5 @@
 """What of a call is recorded: its line, and its payload as its namespace wants it."""
 
-import asyncio
 import time
 import zlib
 from collections.abc import Awaitable, Callable
@@ -19,15 +18,12 @@ from serving.gateway.calling import Call
 from serving.gateway.payloads import payload_of
 from serving.gateway.refusing import Failure, Refusal, status_of
 from serving.gateway.unproven import Unproven
-from serving.journal import NoRoom
+from serving.gateway.writing import Writing
 from serving.keeping import Keeper
 from serving.replica.messages import Answer
 
 Policy = Callable[[str], tuple[str, Recording]]
 """Gives of an endpoint the namespace that owns it, and what that wants recorded."""
-
-POLL_SECONDS = 0.02
-"""How often a call that waits for room looks again."""
 
 MOST_ERROR = 500
 """Characters of why a call was not answered."""
@@ -69,6 +65,7 @@ class CallRecorder:
         self._keeper = keeper
         self._vault = vault
         self._policy = policy
+        self._writing = Writing(keeper)
 
     async def admit(self, endpoint: str, until: float) -> None:
         """Refuse a call that could not be recorded, before anything is computed for it.
@@ -79,9 +76,9 @@ class CallRecorder:
         if not self._keeper.trouble:
             return
         if self._policy(endpoint)[1].when_full is WhenFull.BLOCK:
-            await self._room(until)
+            await self._writing.room(until)
         if said := self._keeper.trouble:
-            raise self._refusal(said)
+            raise self._writing.refusal(said)
 
     def note(
         self,
@@ -106,7 +103,7 @@ class CallRecorder:
         try:
             kept = self._sealed(namespace, recording, call, answer, at)
         except SlipwayError as error:
-            raise self._refusal(str(error)) from error
+            raise self._writing.refusal(str(error)) from error
 
         def write() -> Awaitable[None] | None:
             line = CallLine(
@@ -142,7 +139,12 @@ class CallRecorder:
             )
             return self._keeper.keep(line, kept.sealed, strict=recording.strict)
 
-        return self._write(write, recording, until)
+        return self._writing.write(write, recording, until)
+
+    async def close(self) -> None:
+        """Write down what waits still; the keeper must still run."""
+        await self._writing.close()
+        self.unproven.tell()
 
     async def refused(
         self,
@@ -201,55 +203,10 @@ class CallRecorder:
             return self._keeper.keep(line, strict=recording.strict)
 
         try:
-            if (settled := self._write(write, recording, 0.0)) is not None:
+            if (settled := self._writing.write(write, recording, 0.0)) is not None:
                 await settled
         except Refusal:
             return
-
-    def _write(
-        self, write: Callable[[], Awaitable[None] | None], recording: Recording, until: float
-    ) -> Awaitable[None] | None:
-        try:
-            settled = write()
-        except NoRoom as error:
-            if recording.when_full is WhenFull.BLOCK and until > time.monotonic():
-                return self._later(write, until)
-            raise self._refusal(str(error)) from error
-        except (UnicodeEncodeError, ValueError) as error:
-            raise self._refusal(f"The call cannot be written down: {error}.") from error
-        return None if settled is None else self._settled(settled)
-
-    async def _later(self, write: Callable[[], Awaitable[None] | None], until: float) -> None:
-        while True:
-            await self._room(until)
-            try:
-                settled = write()
-            except NoRoom as error:
-                if time.monotonic() >= until:
-                    raise self._refusal(str(error)) from error
-                continue
-            if settled is not None:
-                await self._settled(settled)
-            return
-
-    async def _room(self, until: float) -> None:
-        while self._keeper.trouble and time.monotonic() < until:
-            await asyncio.sleep(POLL_SECONDS)
-
-    async def _settled(self, settled: Awaitable[None]) -> None:
-        try:
-            await settled
-        except NoRoom as error:
-            # It has its line, but nobody can say whether that would survive a power loss.
-            refusal = Refusal(503, str(error), retry=1)
-            refusal.recorded = True
-            raise refusal from error
-
-    def _refusal(self, said: str) -> Refusal:
-        self._keeper.refuse()
-        refusal = Refusal(503, said, "every call is recorded or refused", retry=1)
-        refusal.recorded = True
-        return refusal
 
     def _sealed(
         self, namespace: str, recording: Recording, call: Call, answer: Answer | None, at: float

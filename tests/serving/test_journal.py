@@ -199,6 +199,18 @@ def test_a_full_disk_refuses_counts_tells_and_goes_on(
     assert found.faults == [] and (found.last, found.signed) == (2, 2)
 
 
+def test_a_gateway_that_ends_on_a_full_disk_says_what_no_line_tells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writer = JournalWriter(tmp_path / "journal", "host/g1")
+    keeper = Keeper(writer)
+    keeper.keep(a_call(1))
+    with full((writer.place / "00000001.jsonl").stat().st_size):
+        keeper.refuse()
+        asyncio.run(keeper.close())
+    assert "no line tells of 1 calls that were refused" in capsys.readouterr().err
+
+
 def test_a_disk_that_does_not_answer_is_as_good_as_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
