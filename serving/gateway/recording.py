@@ -1,12 +1,7 @@
 """What of a call is recorded: its line, and its payload as its namespace wants it."""
 
 import time
-import zlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from hashlib import sha256
-
-import msgspec
 
 from infra.calls.lines import CallLine, Share
 from infra.calls.vault import Vault
@@ -15,8 +10,8 @@ from release.errors import SlipwayError
 from release.routes import Route
 from release.variants import Variant
 from serving.gateway.calling import Call
-from serving.gateway.payloads import payload_of
 from serving.gateway.refusing import Failure, Refusal, status_of
+from serving.gateway.sealing import NOTHING, Asked, Sealed, Sealing
 from serving.gateway.unproven import Unproven
 from serving.gateway.writing import Writing
 from serving.keeping import Keeper
@@ -28,25 +23,10 @@ Policy = Callable[[str], tuple[str, Recording]]
 MOST_ERROR = 500
 """Characters of why a call was not answered."""
 
-_encode = msgspec.json.Encoder().encode
-
 
 def everywhere(recording: Recording) -> Policy:
     """Record every endpoint alike, for the namespace `default`."""
     return lambda _endpoint: ("default", recording)
-
-
-@dataclass(frozen=True, slots=True)
-class _Sealed:
-    """What is kept of a payload."""
-
-    capture: str = "none"
-    commitment: str = ""
-    key: str = ""
-    sealed: bytes = b""
-
-
-_NONE = _Sealed()
 
 
 class CallRecorder:
@@ -63,8 +43,8 @@ class CallRecorder:
         """Counts calls that proved nobody."""
 
         self._keeper = keeper
-        self._vault = vault
         self._policy = policy
+        self._sealing = Sealing(vault)
         self._writing = Writing(keeper)
 
     async def admit(self, endpoint: str, until: float) -> None:
@@ -100,12 +80,8 @@ class CallRecorder:
         good = isinstance(outcome, Answer)
         answer = outcome if isinstance(outcome, Answer) else None
         failure = None if isinstance(outcome, Answer) else outcome
-        try:
-            kept = self._sealed(namespace, recording, call, answer, at)
-        except SlipwayError as error:
-            raise self._writing.refusal(str(error)) from error
 
-        def write() -> Awaitable[None] | None:
+        def write(kept: Sealed) -> Awaitable[None] | None:
             line = CallLine(
                 arm=_part(call, route, arm),
                 at_us=int(at * 1e6),
@@ -139,10 +115,20 @@ class CallRecorder:
             )
             return self._keeper.keep(line, kept.sealed, strict=recording.strict)
 
-        return self._writing.write(write, recording, until)
+        if recording.capture is Capture.NONE:
+            return self._writing.write(lambda: write(NOTHING), recording, until)
+        asked = Asked(namespace=namespace, recording=recording, call=call, answer=answer, at=at)
+        try:
+            kept = self._sealing.at_once(asked)
+        except SlipwayError as error:
+            raise self._writing.refusal(str(error)) from error
+        if kept is None:
+            return self._writing.beside(self._in_turns(asked, write, until))
+        return self._writing.write(lambda: write(kept), recording, until)
 
     async def close(self) -> None:
         """Write down what waits still; the keeper must still run."""
+        self._sealing.end()
         await self._writing.close()
         self.unproven.tell()
 
@@ -208,16 +194,16 @@ class CallRecorder:
         except Refusal:
             return
 
-    def _sealed(
-        self, namespace: str, recording: Recording, call: Call, answer: Answer | None, at: float
-    ) -> _Sealed:
-        if recording.capture is Capture.NONE or not _sampled(call.id, recording.sample):
-            return _NONE
-        capture, payload = payload_of(recording.capture, call, answer)
-        plain = _encode(payload)
-        commitment = sha256(plain).hexdigest()
-        key, sealed = self._vault.seal(namespace, at, plain, commitment)
-        return _Sealed(capture.value, commitment, key, sealed)
+    async def _in_turns(
+        self, asked: Asked, write: Callable[[Sealed], Awaitable[None] | None], until: float
+    ) -> None:
+        try:
+            kept = await self._sealing.in_turns(asked, until)
+        except SlipwayError as error:
+            raise self._writing.refusal(str(error)) from error
+        held = self._writing.write(lambda: write(kept), asked.recording, until)
+        if held is not None:
+            await held
 
 
 def _part(call: Call, route: Route, arm: Variant) -> str:
@@ -225,7 +211,3 @@ def _part(call: Call, route: Route, arm: Variant) -> str:
     if call.version is not None:
         return "pinned"
     return "canary" if arm == route.canary and arm != route.stable else "champion"
-
-
-def _sampled(id: str, part: float) -> bool:  # noqa: A002 - the line's own field is called so
-    return part >= 1 or zlib.crc32(id.encode()) < part * 2**32

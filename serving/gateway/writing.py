@@ -7,7 +7,7 @@ those that could have none, whether anybody still waits for it or not.
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
 from release.callers import Recording, WhenFull
@@ -48,7 +48,7 @@ class Writing:
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
         self._late: set[asyncio.Task[None]] = set()
-        """Calls that wait for room."""
+        """Calls that wait for room, or for their payload to be sealed."""
 
         self._ends = math.inf
         """Monotonic moment after which none waits any longer."""
@@ -71,7 +71,7 @@ class Writing:
             settled = self._written(write)
         except NoRoom as error:
             if recording.when_full is WhenFull.BLOCK and until > time.monotonic():
-                return self._beside(self._later(write, until, str(error)))
+                return self.beside(self._later(write, until, str(error)))
             raise self.refusal(str(error)) from error
         return None if settled is None else Held(lambda: _settled(settled))
 
@@ -96,7 +96,7 @@ class Writing:
         self._ends = time.monotonic() + ENDING_SECONDS
         await asyncio.gather(*self._late, return_exceptions=True)
 
-    def _beside(self, work: Awaitable[None]) -> Held:
+    def beside(self, work: Coroutine[Any, Any, None]) -> Held:
         """Do something in a task of its own, which nobody who hangs up stops."""
         task = asyncio.ensure_future(work)
         self._late.add(task)

@@ -1,0 +1,70 @@
+"""Payloads that take long to redact: nobody else waits for them, and none is lost over it."""
+
+import asyncio
+import time
+from contextlib import suppress
+
+import pytest
+
+from release.callers import Capture
+from serving.gateway.calling import Call
+from serving.gateway.dispatch import Dispatcher
+from tests.fakes.wire_replica import Stand, standing, variant
+from tests.serving.test_recording import entries
+
+LONG = ["ann@example.com " + "1 " * 49_000] * 5
+LEFT = ["[email] " + "1 " * 49_000] * 5
+
+
+async def longest_pause(work: asyncio.Task[object]) -> float:
+    """Give the most processor time, in seconds, that went by without anybody else's turn."""
+    longest, before = 0.0, time.thread_time()
+    while not work.done():
+        await asyncio.sleep(0)
+        now = time.thread_time()
+        longest, before = max(longest, now - before), now
+    return longest
+
+
+def asked(stand: Stand, texts: list[str], deadline_ms: float | None = None) -> asyncio.Task[object]:
+    dispatcher = Dispatcher(stand.pool, stand.recorder, stand.metrics)
+    call = Call(id="x", key="x", texts=texts, deadline_ms=deadline_ms)
+    return asyncio.ensure_future(dispatcher.answer(stand.table.endpoints["tiny"], call))
+
+
+def test_a_long_text_keeps_nobody_else_waiting() -> None:
+    async def whole() -> None:
+        async with standing(capture=Capture.REDACTED) as stand:
+            await stand.serve(variant(1), deadline_ms=60_000)
+            tasks = [asked(stand, LONG) for _ in range(10)]
+            done = asyncio.ensure_future(asyncio.wait(tasks))
+            # Five times as much as one text takes; those of a call, or one of each, take more.
+            assert await longest_pause(done) < 0.08
+            # The model found them too long; they were asked all the same.
+            assert [str(one.exception())[:6] for one in tasks] == ["A text"] * 10
+            found = entries(stand)
+            assert [line.sequence for line, _ in found] == list(range(1, 11))
+            assert [line.capture for line, _ in found] == ["redacted"] * 10
+            assert all(payload is not None and payload.input == LEFT for _, payload in found)
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_what_is_not_redacted_in_time_is_hashed(*, ends: bool) -> None:
+    async def whole() -> None:
+        async with standing(capture=Capture.REDACTED) as stand:
+            await stand.serve(variant(1))
+            task = asked(stand, LONG, deadline_ms=60_000 if ends else 20)
+            while not stand.replicas[variant(1).digest].asked:
+                await asyncio.sleep(0.001)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            await stand.recorder.close() if ends else await asyncio.sleep(0.5)
+            ((line, payload),) = entries(stand)
+            assert line.capture == "hash" and payload is not None
+            assert len(payload.input) == 5 and payload.input != LONG
+            assert line.outcome in ("too_long", "abandoned")
+
+    asyncio.run(whole())
