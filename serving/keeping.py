@@ -9,7 +9,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -171,27 +171,18 @@ class Keeper:
         self._writing_since = time.monotonic()
         work = asyncio.get_running_loop().run_in_executor(self._thread, self._to_disk, last)
         try:
-            await asyncio.shield(work)
+            await asyncio.wait([work])
         except asyncio.CancelledError:
-            await work
+            await asyncio.wait([work])
             raise
-        except OSError as error:
-            self._unsafe = f"The call record cannot be taken to the disk: {error.strerror}."
-            self._dirty.set()
-        else:
-            self._unsafe = ""
         finally:
             self._writing_since = None
-            self._tell(waiting)
-
-    def _tell(self, waiting: Sequence[asyncio.Future[None]]) -> None:
-        for one in waiting:
-            if one.done():
-                continue
+            before, self._unsafe = self._unsafe, _trouble_of(work)
             if self._unsafe:
-                one.set_exception(NoRoom(self._unsafe))
-            else:
-                one.set_result(None)
+                self._dirty.set()
+                if not before:
+                    sys.stderr.write(f"gateway: {self._unsafe}\n")
+            _tell(waiting, self._unsafe)
 
     def _to_disk(self, last: Mark) -> None:
         """Run by the thread."""
@@ -220,6 +211,30 @@ class Keeper:
             sys.stderr.write(f"gateway: {error}\n")
         self._trouble = str(error)
         self._probed_at = time.monotonic()
+
+
+def _trouble_of(work: asyncio.Future[None]) -> str:
+    """Say why a group is not known to be on the disk; empty where it is there.
+
+    Whatever went wrong: a group that nobody knows of is none that was taken.
+    """
+    if not work.done() or work.cancelled():
+        return "The gateway ended before the call record was on the disk."
+    if (error := work.exception()) is None:
+        return ""
+    why = error.strerror if isinstance(error, OSError) else repr(error)
+    return f"The call record cannot be taken to the disk: {why}."
+
+
+def _tell(waiting: Iterable[asyncio.Future[None]], why: str) -> None:
+    for one in waiting:
+        if one.done():
+            continue  # Its client waits no longer.
+        if why:
+            one.set_exception(NoRoom(why))
+            one.exception()  # Known now, though its client may just have left.
+        else:
+            one.set_result(None)
 
 
 def sum_up(writer: JournalWriter, signer: Signer | None) -> None:

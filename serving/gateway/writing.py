@@ -24,6 +24,10 @@ POLL_SECONDS = 0.02
 ENDING_SECONDS = 2 * PROBE_SECONDS
 """For how long a process that ends still waits for room: a disk that has some was tried by then."""
 
+LEAST_SECONDS = 0.1
+"""For how long the disk is waited for in any case, where the line of a call must be there: what was
+computed by its deadline is not refused for the few milliseconds that a group takes."""
+
 
 class Held:
     """What must end before a client is answered, and may be dropped where nobody is any more."""
@@ -73,7 +77,7 @@ class Writing:
             if recording.when_full is WhenFull.BLOCK and until > time.monotonic():
                 return self.beside(self._later(write, until, str(error)))
             raise self.refusal(str(error)) from error
-        return None if settled is None else Held(lambda: _settled(settled))
+        return None if settled is None else Held(lambda: _settled(settled, until))
 
     async def room(self, until: float) -> None:
         """Wait for room; a client that does not wait so long is counted among those refused."""
@@ -120,7 +124,7 @@ class Writing:
                 why = str(error)
                 continue
             if settled is not None:
-                await _settled(settled)
+                await _settled(settled, until)
             return
         raise self.refusal(why)
 
@@ -131,11 +135,13 @@ class Writing:
             raise self.refusal(f"The call cannot be written down: {error}.") from error
 
 
-async def _settled(settled: Awaitable[None]) -> None:
+async def _settled(settled: Awaitable[None], until: float) -> None:
     try:
-        await settled
-    except NoRoom as error:
+        async with asyncio.timeout(max(until - time.monotonic(), LEAST_SECONDS)):
+            await settled
+    except (NoRoom, TimeoutError) as error:
         # It has its line, but nobody can say whether that would survive a power loss.
-        refusal = Refusal(503, str(error), retry=1)
+        said = str(error) or "The disk of the call record has not taken the call's line in time."
+        refusal = Refusal(503, said, retry=1)
         refusal.recorded = True
         raise refusal from error

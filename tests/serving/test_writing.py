@@ -1,6 +1,8 @@
 """Lines that wait for room: who hangs up meanwhile has its line, or is counted, all the same."""
 
 import asyncio
+import os
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -13,6 +15,7 @@ from release.callers import Recording, WhenFull
 from serving.gateway.calling import Call, Reply
 from serving.gateway.dispatch import Dispatcher
 from serving.gateway.recording import CallRecorder, everywhere
+from serving.gateway.refusing import Refusal
 from serving.journal import NoRoom
 from serving.keeping import Keeper
 from tests.fakes.wire_replica import Stand, standing, variant
@@ -149,3 +152,28 @@ def test_who_hangs_up_from_a_strict_model_leaves_nothing_behind() -> None:
         assert [one.outcome for one in stand.records] == ["abandoned"]
 
     with_disk(work, Recording(strict=True), slow=5.0)
+
+
+def test_a_strict_call_waits_for_the_disk_until_its_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    goes_on = threading.Event()
+    monkeypatch.setattr(os, "fdatasync", lambda _file: goes_on.wait(10))
+
+    async def work(stand: Stand, keeper: Filling) -> None:
+        running = asyncio.ensure_future(keeper.run())
+        started = time.monotonic()
+        with pytest.raises(Refusal, match="in time") as refused:
+            await asked(stand, deadline_ms=500)
+        assert 0.4 < time.monotonic() - started < 3
+        assert (refused.value.status, refused.value.recorded) == (503, True)
+        # It has its line, and is not counted among those that could have none.
+        assert ([one.outcome for one in stand.records], keeper.refused) == (["ok"], 0)
+        # What was refused anyway waits no longer for its line.
+        body = {"text": 7}
+        assert (await stand.client.post("/predict/tiny", json=body, timeout=3)).status_code == 400
+        goes_on.set()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    with_disk(work, Recording(strict=True), slow=0.1)
