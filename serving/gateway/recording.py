@@ -7,6 +7,7 @@ from infra.calls.lines import CallLine, Share
 from infra.calls.vault import Vault
 from release.callers import OPEN, Caller, Capture, Recording, WhenFull
 from release.errors import SlipwayError
+from release.redaction import redacted
 from release.routes import Route
 from release.variants import Variant
 from serving.gateway.calling import Call
@@ -22,6 +23,12 @@ Policy = Callable[[str], tuple[str, Recording]]
 
 MOST_ERROR = 500
 """Characters of why a call was not answered."""
+
+LOOKED_AT = 2_000
+"""Characters of it that personal data is looked for in."""
+
+MAY_BE_CUT = 256
+"""Of these the last may be half of something that is not recognised any more."""
 
 
 def everywhere(recording: Recording) -> Policy:
@@ -92,7 +99,7 @@ class CallRecorder:
                 counted=counted,
                 digest=arm.digest,
                 endpoint=route.endpoint,
-                error=(failure.message if failure else why)[:MOST_ERROR],
+                error=_said(failure.message if failure else why),
                 generation=route.generation,
                 id=call.id,
                 items=len(call.texts) or len(call.ids),
@@ -175,7 +182,7 @@ class CallRecorder:
                 at_us=int((time.time() - took) * 1e6),
                 caller=caller.id,
                 endpoint=named,
-                error=str(error)[:MOST_ERROR],
+                error=_said(str(error)),
                 id=id,
                 namespace=namespace,
                 outcome="refused",
@@ -211,3 +218,11 @@ def _part(call: Call, route: Route, arm: Variant) -> str:
     if call.version is not None:
         return "pinned"
     return "canary" if arm == route.canary and arm != route.stable else "champion"
+
+
+def _said(why: str) -> str:
+    """Give why a call was not answered as it can be kept for ever, whoever's words it holds."""
+    if not why:
+        return why
+    found = redacted(why[:LOOKED_AT])
+    return (found if len(why) <= LOOKED_AT else found[:-MAY_BE_CUT])[:MOST_ERROR]

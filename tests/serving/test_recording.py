@@ -12,7 +12,7 @@ import pytest
 from infra.calls.lines import CallLine, Entry, Payload
 from infra.calls.vault import Vault
 from release.callers import Capture, Recording, WhenFull
-from serving.gateway.recording import CallRecorder, everywhere
+from serving.gateway.recording import CallRecorder, _said, everywhere
 from serving.journal import NoRoom
 from serving.keeping import Keeper
 from serving.replica.messages import Kind
@@ -120,6 +120,41 @@ def test_a_call_that_is_refused_beforehand_has_its_line(
         assert line.error
 
     with_stand(work, Capture.FULL)
+
+
+@pytest.mark.parametrize("capture", [Capture.NONE, Capture.FULL])
+@pytest.mark.parametrize("where", ["field", "input", "output", "deadline", "long"])
+def test_what_went_wrong_is_told_without_a_clients_personal_data(
+    where: str, capture: Capture
+) -> None:
+    said = "ann@example.com 13812345678"
+    tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}
+    bodies: dict[str, dict[str, object]] = {
+        "field": {"text": "a", said: 1},
+        "long": {"text": "a", "x" * 1_800 + f"{said} " * 200: 1},
+        "input": {"inputs": [{"name": said, "shape": [1], "datatype": "FP32", "data": [1]}]},
+        "output": {"inputs": [tensor], "outputs": [{"name": said}]},
+        "deadline": {"text": "a"},
+    }
+    body = bodies[where]
+    headers = {"x-slipway-deadline-ms": said} if where == "deadline" else {}
+
+    async def work(stand: Stand) -> None:
+        path = "/v2/models/tiny/infer" if "inputs" in body else "/predict/tiny"
+        answer = await stand.client.post(path, json=body, headers=headers)
+        assert answer.status_code == 400 and "ann@example.com" in answer.text
+        ((line, _),) = entries(stand)
+        assert "ann" not in line.error and "138" not in line.error
+        assert where == "long" or "[email] [phone]" in line.error
+
+    with_stand(work, capture)
+
+
+@pytest.mark.parametrize("before", range(0, 38, 3))
+def test_what_an_error_is_cut_through_is_left_out(before: int) -> None:
+    # So many addresses that all that is looked at is short enough once they are taken out.
+    why = "x" * before + " " + "ann.elizabeth.smith@mail.example.com, " * 100
+    assert set(_said(why)) <= set("x [email],")
 
 
 def test_whoever_only_tries_addresses_fills_no_disk() -> None:
