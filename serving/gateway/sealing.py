@@ -6,8 +6,8 @@ better: it would hold the interpreter for as long, and keep the loop waiting at 
 """
 
 import asyncio
+import secrets
 import time
-import zlib
 from hashlib import sha256
 
 import msgspec
@@ -67,7 +67,7 @@ class Sealing:
             SlipwayError: it cannot be sealed.
         """
         call = asked.call
-        if not _sampled(call.id, asked.recording.sample):
+        if not _sampled(asked.recording.sample):
             return NOTHING
         capture = capture_of(asked.recording.capture, call, asked.answer)
         if capture is not Capture.REDACTED:
@@ -106,5 +106,6 @@ class Sealing:
         return Sealed(capture=capture.value, commitment=commitment, key=key, sealed=sealed)
 
 
-def _sampled(id: str, part: float) -> bool:  # noqa: A002 - the line's own field is called so
-    return part >= 1 or zlib.crc32(id.encode()) < part * 2**32
+def _sampled(part: float) -> bool:
+    """Draw by lot: nothing that a client sends may decide whether its payload is kept."""
+    return part >= 1 or secrets.randbits(32) < part * 2**32
