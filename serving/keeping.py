@@ -9,7 +9,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from infra.calls.checkpoints import Checkpoint, Signer, append, newest
 from infra.calls.lines import CallLine
 from serving.journal import JournalWriter, Mark, NoRoom
+from serving.syncing import Syncing
 
 GROUP_SECONDS = 0.04
 """How long a line waits for others before it goes to the disk; that itself may take 10 ms more."""
@@ -62,9 +63,8 @@ class Keeper:
         self._checked: Mark | None = None
         self._checked_at = 0.0
         self._waiting: list[asyncio.Future[None]] = []
-        self._owed: list[Mark] = []
-        """Ends of segments that are not on the disk yet."""
-
+        writer.hold()
+        self._syncing = Syncing(writer.place, self._check)
         self._dirty, self._urgent = asyncio.Event(), asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
 
@@ -166,10 +166,9 @@ class Keeper:
         self._dirty.clear()
         self._urgent.clear()
         waiting, self._waiting = self._waiting, []
-        *ended, last = self.writer.marks()
-        self._owed += ended
+        marks = self.writer.marks()
         self._writing_since = time.monotonic()
-        work = asyncio.get_running_loop().run_in_executor(self._thread, self._to_disk, last)
+        work = asyncio.get_running_loop().run_in_executor(self._thread, self._to_disk, marks)
         try:
             await asyncio.wait([work])
         except asyncio.CancelledError:
@@ -184,15 +183,10 @@ class Keeper:
                     sys.stderr.write(f"gateway: {self._unsafe}\n")
             _tell(waiting, self._unsafe)
 
-    def _to_disk(self, last: Mark) -> None:
+    def _to_disk(self, marks: Sequence[Mark]) -> None:
         """Run by the thread."""
-        while self._owed:
-            ended = self._owed[0]
-            os.fdatasync(ended.file)
-            self._check(ended)
-            os.close(ended.file)
-            del self._owed[0]
-        os.fdatasync(last.file)
+        self._syncing.take(marks)
+        last = marks[-1]
         if time.monotonic() - self._checked_at >= CHECKPOINT_SECONDS and last != self._checked:
             self._check(last)
             self._checked_at = time.monotonic()
