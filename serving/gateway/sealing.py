@@ -13,10 +13,12 @@ from hashlib import sha256
 import msgspec
 
 from infra.calls.vault import Vault
-from release.callers import Capture, Recording
+from release.callers import Capture, Recording, WhenFull
+from release.errors import Unavailable
 from release.redaction import redacted
 from serving.gateway.calling import Call
 from serving.gateway.payloads import capture_of, payload_of
+from serving.keeping import PROBE_SECONDS
 from serving.replica.messages import Answer
 
 AT_ONCE = 10_000
@@ -57,7 +59,7 @@ class Sealing:
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
-        self._turn = asyncio.Lock()
+        self._turn, self._beginning = asyncio.Lock(), asyncio.Lock()
         self._ending = False
 
     def at_once(self, asked: Asked) -> Sealed | None:
@@ -69,6 +71,8 @@ class Sealing:
         call = asked.call
         if not _sampled(asked.recording.sample):
             return NOTHING
+        if not self._vault.begun(asked.namespace, asked.at):
+            return None
         capture = capture_of(asked.recording.capture, call, asked.answer)
         if capture is not Capture.REDACTED:
             return self._sealed(asked, capture, call.texts)
@@ -77,7 +81,10 @@ class Sealing:
         return self._sealed(asked, capture, [redacted(one) for one in call.texts])
 
     async def in_turns(self, asked: Asked, until: float) -> Sealed:
-        """Seal a payload that takes turns; what is not redacted in time is hashed instead.
+        """Seal a payload that takes turns, or that is the first of its namespace's day.
+
+        The day's key is made beside the loop, which waits for no disk, and where a namespace lets
+        its calls wait, it is tried until there is one. What is not redacted in time is hashed.
 
         Args:
             asked: the call.
@@ -86,6 +93,10 @@ class Sealing:
         Raises:
             SlipwayError: it cannot be sealed.
         """
+        await self._begin(asked, until)
+        capture = capture_of(asked.recording.capture, asked.call, asked.answer)
+        if capture is not Capture.REDACTED:
+            return self._sealed(asked, capture, asked.call.texts)
         texts = []
         for one in asked.call.texts:
             async with self._turn:
@@ -98,6 +109,19 @@ class Sealing:
     def end(self) -> None:
         """Redact nothing more in turns: this process ends."""
         self._ending = True
+
+    async def _begin(self, asked: Asked, until: float) -> None:
+        while True:
+            async with self._beginning:
+                if self._vault.begun(asked.namespace, asked.at):
+                    return
+                try:
+                    await asyncio.to_thread(self._vault.begin, asked.namespace, asked.at)
+                except Unavailable:
+                    waits = asked.recording.when_full is WhenFull.BLOCK and not self._ending
+                    if not waits or time.monotonic() >= until:
+                        raise
+            await asyncio.sleep(PROBE_SECONDS)
 
     def _sealed(self, asked: Asked, capture: Capture, texts: list[str]) -> Sealed:
         plain = _encode(payload_of(capture, asked.call, asked.answer, texts))

@@ -1,6 +1,8 @@
 """Payloads that take long to redact: nobody else waits for them, and none is lost over it."""
 
 import asyncio
+import os
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -9,9 +11,11 @@ from typing import Any
 import pytest
 
 from infra.calls.vault import Vault
-from release.callers import Capture, Recording
+from release.callers import Capture, Recording, WhenFull
 from serving.gateway.calling import Call
 from serving.gateway.dispatch import Dispatcher
+from serving.gateway.recording import CallRecorder, everywhere
+from serving.gateway.refusing import Refusal
 from serving.gateway.sealing import Asked, Sealing
 from tests.fakes.wire_replica import Stand, standing, variant
 from tests.serving.test_recording import entries
@@ -86,5 +90,48 @@ def test_what_is_not_redacted_in_time_is_hashed(*, ends: bool) -> None:
             ((line, payload),) = entries(stand)
             assert line.capture == "hash" and payload is not None
             assert len(payload.input) == 5 and payload.input != LONG
+
+    asyncio.run(whole())
+
+
+def test_a_days_key_is_made_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    synced_by: list[int] = []
+    real = os.fsync
+
+    def fsync(file: int) -> None:
+        synced_by.append(threading.get_ident())
+        real(file)
+
+    async def whole() -> None:
+        async with standing(capture=Capture.FULL) as stand:
+            await stand.serve(variant(1))
+            monkeypatch.setattr(os, "fsync", fsync)
+            answers = await asyncio.gather(*(asked(stand, ["alpha"]) for _ in range(20)))
+            assert len(answers) == len(entries(stand)) == 20
+            assert synced_by and threading.get_ident() not in synced_by
+            # One for the master key and one for the day's, with their folders.
+            assert len(synced_by) == 4
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize("when", list(WhenFull))
+def test_a_key_that_cannot_be_made_is_waited_for_where_calls_wait(when: WhenFull) -> None:
+    async def whole() -> None:
+        async with standing() as stand:
+            await stand.serve(variant(1))
+            place = stand.folder / "kept"
+            place.write_text("in the way")
+            recording = Recording(capture=Capture.FULL, when_full=when)
+            keeper = stand.recorder._keeper
+            stand.record(CallRecorder(keeper, Vault(place / "secrets"), everywhere(recording)))
+            task = asked(stand, ["alpha"])
+            await asyncio.sleep(0.3)
+            assert task.done() == (when is WhenFull.REFUSE)
+            place.unlink()
+            await asyncio.wait([task])
+            refused = isinstance(task.exception(), Refusal)
+            assert refused == (when is WhenFull.REFUSE)
+            assert (len(stand.records), keeper.refused) == (int(not refused), int(refused))
 
     asyncio.run(whole())

@@ -114,6 +114,9 @@ def test_a_writer_holds_what_it_has_written_where_it_lies(
         held[mark.segment] = content + b"".join(mark.fresh)
     assert held == {int(path.stem): path.read_bytes() for path in writer.place.glob("*.jsonl")}
     assert len(held) == 2
+    for mark in marks:
+        if mark.ended:
+            os.close(mark.file)
     writer.close()
 
 
