@@ -11,11 +11,15 @@ Source: https://lwn.net/Articles/752063/ ("PostgreSQL's fsync() surprise").
 
 import errno
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from infra.calls.vault import SHORTEST
 from infra.files import sync_folder
 from serving.journal import Mark, path_of
+
+_ERASED = re.compile(rb"-{%d,}" % SHORTEST)
 
 
 class Syncing:
@@ -75,10 +79,13 @@ class Syncing:
 
 
 def _write_anew(path: Path, marks: list[Mark]) -> None:
-    file = os.open(path, os.O_WRONLY)
+    """Write what was written up to these marks once more, without what was erased meanwhile."""
+    file = os.open(path, os.O_RDWR)
     try:
         for mark in marks:
-            lines = b"".join(mark.fresh)
+            lines = bytearray().join(mark.fresh)
+            for gone in _ERASED.finditer(os.pread(file, len(lines), mark.begins)):
+                lines[gone.start() : gone.end()] = gone[0]
             if os.pwrite(file, lines, mark.begins) < len(lines):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fdatasync(file)

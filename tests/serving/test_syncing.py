@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from infra.calls.checkpoints import Signer
+from infra.calls.erase import overwrite, payloads
 from infra.calls.proofs import Known
+from infra.calls.vault import Vault
 from infra.calls.verify import beside, prove, segments_in
 from serving import journal, keeping
 from serving.journal import JournalWriter
 from serving.keeping import Keeper
 from tests.fakes.call_lines import a_call
+from tests.fakes.journals import write_call
 from tests.serving.test_journal import full
 
 real_fdatasync, real_fsync, real_close = os.fdatasync, os.fsync, os.close
@@ -87,6 +90,28 @@ def test_what_a_failed_sync_dropped_is_written_anew_before_it_is_signed(
     known = Known(beside=beside(writer.place), public=signer.public)
     proof = prove(writer.place.name, segments_in(writer.place), known)
     assert (proof.faults, proof.last, proof.signed) == ([], before + 6, before + 6)
+
+
+def test_what_was_erased_meanwhile_is_not_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_file: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    vault, writer = Vault(tmp_path / "secrets"), JournalWriter(tmp_path / "journal", "host/g1")
+    keeper = Keeper(writer)
+    for user in ("ann", "bob"):
+        write_call(writer, vault, user=user)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fdatasync", fails)
+        asyncio.run(keeper._settle())
+    anns = (one for one in payloads(tmp_path / "journal", "default") if one.call.user == "ann")
+    assert len(list(overwrite(anns))) == 1
+    asyncio.run(keeper.close())
+    left = [one.call.user for one in payloads(tmp_path / "journal", "default")]
+    assert left == ["bob"] and not keeper.trouble
+    proof = prove("host_g1", segments_in(writer.place), Known())
+    assert (proof.faults, proof.erased) == ([], 1)
 
 
 def test_a_writer_holds_what_it_has_written_where_it_lies(
