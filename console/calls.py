@@ -159,7 +159,10 @@ def erase(
     day: Annotated[str, typer.Option(help="All of this day's, such as 2026-11-26, in UTC.")] = "",
     user: Annotated[str, typer.Option(help="All of this user's.")] = "",
 ) -> None:
-    """Erase what was asked and answered, of a day or of a user; that it was stays provable."""
+    """Erase what was asked and answered, of a day or of a user; that it was stays provable.
+
+    A user's calls that are under way are waited for, and erased too; later ones are kept.
+    """
     from console.people import actor
     from tasks.calls import Erasure
     from tasks.calls import erase as act

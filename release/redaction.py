@@ -7,12 +7,15 @@ repeats are possessive or bounded, or can begin at one place of a run only.
 
 import re
 from collections.abc import Callable, Iterator
-from ipaddress import AddressValueError, IPv6Address
+from itertools import accumulate, compress
 
 EMAIL, PHONE, CARD, ID, IP, KEY = "[email]", "[phone]", "[card]", "[id]", "[ip]", "[key]"
 
 LONGEST_CARD, SHORTEST_CARD = 19, 13
 """Digits."""
+
+_APART = f" {'0' * (LONGEST_CARD + 1)} "
+"""Keeps runs of digits apart that are looked at together: a group longer than any card."""
 
 _HAS_WIDE = re.compile("[０-９Ａ-Ｚａ-ｚ＠．＋－＿％]")
 _WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if _HAS_WIDE.match(chr(code))}
@@ -41,9 +44,12 @@ _EMAIL = re.compile(
 )
 _ID = re.compile(r"(?<![0-9A-Za-z])[1-9][0-9]{16}[0-9Xx](?![0-9A-Za-z])")
 _DIGITS = re.compile(r"(?<![0-9])[0-9](?:[ -]?[0-9])++")
-_GROUP = re.compile(r"[0-9]++")
 _IPV4 = re.compile(r"(?<![0-9.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9]|\.[0-9])")
 _IPV6 = re.compile(r"(?<![0-9A-Za-z:.])[0-9A-Fa-f:]{3,45}+(?:(?:\.[0-9]{1,3}){3})?(?![0-9A-Za-z])")
+_GROUPS = 8
+_SOME_GROUPS = re.compile("[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4})*+")
+_BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_BYTES = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}")
 _PHONES = re.compile(
     r"(?<![0-9+])(?:"
     r"(?:\+?86[ -]?)?1[3-9][0-9](?:[ -]?[0-9]{4}){2}"
@@ -54,7 +60,15 @@ _PHONES = re.compile(
 
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _LAST = "10X98765432"
-_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+_ONCE = bytes.maketrans(b"0123456789", bytes(range(10)))
+_DOUBLED = bytes.maketrans(b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
+_IS_DIGIT = bytes(chr(code).isdigit() for code in range(128)).ljust(256, b"\0")
+_IS_BETWEEN = bytes(not one for one in _IS_DIGIT)
+_NO_END, _NO_BEGIN = (bytes.maketrans(b"\0\1", bytes((mark, 0))) for mark in (0xF0, 0xE0))
+"""What marks a place that is no boundary of a group, unlike any sum and unlike each other."""
+
+_BIT_WHERE_SAME = [bytes((1 << bit,)).ljust(256, b"\0") for bit in range(8)]
+_MARKED = re.compile(rb"[^\0]")
 
 
 def lacks_something(text: str) -> bool:
@@ -92,8 +106,7 @@ def _without_numbers(text: str) -> str:
     if _HAS_NUMBER.search(text) is None:
         return text
     text = _ID.sub(_checked(_is_id, ID), text)
-    text = _DIGITS.sub(_without_cards, text)
-    return _PHONES.sub(PHONE, text)
+    return _PHONES.sub(PHONE, _without_cards(text))
 
 
 def _checked(good: Callable[[str], bool], placeholder: str) -> Callable[[re.Match[str]], str]:
@@ -115,49 +128,94 @@ def _is_ipv4(text: str) -> bool:
 
 
 def _is_ipv6(text: str) -> bool:
-    try:
-        IPv6Address(text)
-    except AddressValueError:
-        return False
-    return True
+    """Check for eight groups, or fewer around one `::`; an IPv4 address may stand for the last two.
+
+    Source: RFC 4291, 2.2.
+    """
+    if "." in text:
+        text, _, last = text.rpartition(":")
+        if _BYTES.fullmatch(last) is None:
+            return False
+        text += ":0:0"
+    before, gap, after = text.partition("::")
+    parts = [one for one in (before, after) if one]
+    count = sum(one.count(":") + 1 for one in parts)
+    enough = count < _GROUPS if gap else count == _GROUPS
+    return enough and all(map(_SOME_GROUPS.fullmatch, parts))
 
 
-def _without_cards(run: re.Match[str]) -> str:
-    """Replace the cards in a run of digits, which other numbers may stand right beside."""
-    text, done, parts = run[0], 0, list[str]()
-    for start, end in _cards(text):
-        if start >= done:
-            parts += [text[done:start], CARD]
-            done = end
+def _without_cards(text: str) -> str:
+    """Replace the cards in runs of digits, which other numbers may stand right beside."""
+    runs = [one for one in _DIGITS.finditer(text) if one.end() - one.start() >= SHORTEST_CARD]
+    if not runs:
+        return text
+    done, parts, lies = 0, list[str](), 0
+    found = _cards(_APART.join(one[0] for one in runs))
+    card = next(found, None)
+    for run in runs:
+        moved = run.start() - lies
+        lies += len(run[0]) + len(_APART)
+        while card is not None and card[0] < lies:
+            parts += [text[done : card[0] + moved], CARD]
+            done, card = card[1] + moved, next(found, None)
     return "".join([*parts, text[done:]])
 
 
 def _cards(run: str) -> Iterator[tuple[int, int]]:
-    """Find what may be a card: whole groups of digits, 13 to 19 of them, with Luhn's check."""
-    groups = [found.span() for found in _GROUP.finditer(run)]
-    for first, (start, _) in enumerate(groups):
-        if end := _card_end(run, groups, first):
-            yield start, end
-
-
-def _card_end(run: str, groups: list[tuple[int, int]], first: int) -> int:
-    """Give where the longest card ends that begins with a group of digits; 0 where none does.
+    """Find cards in a run of digits: whole groups of them, 13 to 19 digits, with Luhn's check.
 
     Every second digit counts double, from the last but one: which these are is known only at the
-    end, so both sums are kept.
+    end, so both sums are kept. What lies between two places is the difference of the sums up to
+    them; for each length those of all places are compared at once, as one long number each, which
+    is 0 in the bytes where they are the same.
 
     Source: ISO/IEC 7812-1.
+
+    Yields:
+        Where each begins and ends, the longest of those that begin first.
     """
-    count, sums, found = 0, [0, 0], 0
-    for number in range(first, min(first + LONGEST_CARD, len(groups))):
-        begin, end = groups[number]
-        if count + end - begin > LONGEST_CARD:
-            break
-        for one in run[begin:end]:
-            digit = ord(one) - 48
-            sums[count % 2] += _DOUBLED[digit]
-            sums[1 - count % 2] += digit
-            count += 1
-        if count >= SHORTEST_CARD and sums[count % 2] % 10 == 0:
-            found = end
-    return found
+    text = run.encode()
+    digits = text.translate(_IS_DIGIT)
+    places = list(compress(range(len(text)), digits))
+    bounds = b"\1" + bytes(compress(text[1:].translate(_IS_BETWEEN) + b"\1", digits))
+    same, other = _sums(text.translate(None, b" -"))
+    ends = _or(same, bounds.translate(_NO_END))
+    begins = [_or(one, bounds.translate(_NO_BEGIN)) for one in (same, other)]
+    lengths = 0
+    for bit, n in enumerate(range(SHORTEST_CARD, LONGEST_CARD + 1)):
+        differ = _xor(begins[n % 2], ends[n:])
+        lengths |= int.from_bytes(differ.translate(_BIT_WHERE_SAME[bit]), "little")
+    marks, at = lengths.to_bytes(len(ends), "little"), 0
+    while card := _MARKED.search(marks, at):
+        # The longest, from here.
+        at = card.start() + SHORTEST_CARD - 1 + card[0][0].bit_length()
+        yield places[card.start()], places[at - 1] + 1
+
+
+def _sums(digits: bytes) -> tuple[bytes, bytes]:
+    """Give Luhn's sums of all digits before each place, and before none, modulo 10.
+
+    Returns:
+        Those that a card has which ends an even number of digits from there, or begins there; and
+        those of one that ends an odd number away.
+    """
+    doubled, once = digits.translate(_DOUBLED), digits.translate(_ONCE)
+    found = []
+    for first in (0, 1):
+        values = bytearray(once)
+        values[first::2] = doubled[first::2]
+        found.append(bytearray(one % 10 for one in accumulate(values, initial=0)))
+    even, odd = found
+    even[1::2], odd[1::2] = odd[1::2], even[1::2]
+    return bytes(even), bytes(odd)
+
+
+def _or(one: bytes, other: bytes) -> bytes:
+    joined = int.from_bytes(one, "little") | int.from_bytes(other, "little")
+    return joined.to_bytes(len(one), "little")
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    """Give what differs, up to the end of the shorter, the other."""
+    joined = int.from_bytes(one[: len(other)], "little") ^ int.from_bytes(other, "little")
+    return joined.to_bytes(len(other), "little")

@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -50,6 +50,12 @@ class Mark:
     ended: bool = False
     """Whether the segment is complete: its file is to be closed."""
 
+    begins: int = field(default=0, compare=False)
+    """Where in the segment lies what was written since the mark before."""
+
+    fresh: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
+    """All of that, where the writer holds it."""
+
 
 class JournalWriter:
     """One gateway's journal; there is one writer of a name at a time.
@@ -66,6 +72,11 @@ class JournalWriter:
         self._opened = time.time()
         self._torn = False
         self._ended: list[Mark] = []
+        self._holds = False
+        self._fresh: list[bytes] = []
+        self._begins = 0
+        """Where in the segment `_fresh` lies."""
+
         left = left_in(self.place)
         for at, endpoint, counted in left.counted:
             self._opened = min(self._opened, at)
@@ -78,6 +89,17 @@ class JournalWriter:
         if self._tallies:
             with suppress(NoRoom):
                 self.close_window()
+
+    def hold(self) -> None:
+        """Hold what is written from here on, and the segments that are open, until `marks`.
+
+        Raises:
+            OSError: one of them cannot be read.
+        """
+        self._holds, self._begins, self._fresh = True, 0, [self._content(self._segment)]
+        self._ended = [
+            replace(one, begins=0, fresh=(self._content(one.segment),)) for one in self._ended
+        ]
 
     def write(self, line: CallLine, sealed: bytes = b"") -> None:
         """Append a call, whose sequence must be the next.
@@ -144,7 +166,7 @@ class JournalWriter:
     def marks(self) -> list[Mark]:
         """Say how far it came, and at which segments' ends; each end is given once."""
         ended, self._ended = self._ended, []
-        return [*ended, self.mark()]
+        return [*ended, self._given_away()]
 
     def close(self) -> None:
         """Close the window and the files, all of it on the disk."""
@@ -165,13 +187,22 @@ class JournalWriter:
             ended=ended,
         )
 
+    def _content(self, segment: int) -> bytes:
+        return path_of(self.place, segment).read_bytes()
+
+    def _given_away(self, *, ended: bool = False) -> Mark:
+        begins, fresh = self._begins, tuple(self._fresh)
+        self._begins, self._fresh = self._size, []
+        return replace(self.mark(ended=ended), begins=begins, fresh=fresh)
+
     def _rotate(self) -> None:
         """Go on in the next segment; where that cannot be begun, in this one."""
-        before, size = self.mark(ended=True), self._size
+        size, before = self._size, self._given_away(ended=True)
         try:
             self._file = self._begin(self._segment + 1)
         except OSError:
             self._segment, self._file, self._size = before.segment, before.file, size
+            self._begins, self._fresh = before.begins, list(before.fresh)
             return
         self._ended.append(before)
 
@@ -191,9 +222,10 @@ class JournalWriter:
             _write_whole(file, line)
         except OSError:
             os.close(file)
-            self._path(segment).unlink(missing_ok=True)
+            path_of(self.place, segment).unlink(missing_ok=True)
             raise
         self._segment, self._size, self._chain = segment, len(line), chain
+        self._begins, self._fresh = 0, [line] if self._holds else []
         return file
 
     def _append_other(self, body: bytes) -> None:
@@ -215,19 +247,25 @@ class JournalWriter:
                 self._mend()
             raise self._no_room("the disk is full")
         self._size += written
+        if self._holds:
+            self._fresh.append(data)
 
     def _mend(self) -> None:
         os.ftruncate(self._file, self._size)
         self._torn = False
 
     def _no_room(self, why: str) -> NoRoom:
-        return NoRoom(f"The call record at {self._path(self._segment)} takes no line: {why}.")
-
-    def _path(self, segment: int) -> Path:
-        return self.place / f"{segment:08d}.jsonl"
+        return NoRoom(
+            f"The call record at {path_of(self.place, self._segment)} takes no line: {why}."
+        )
 
     def _open(self, segment: int) -> int:
-        return os.open(self._path(segment), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        return os.open(path_of(self.place, segment), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+
+def path_of(place: Path, segment: int) -> Path:
+    """Name the file of a segment."""
+    return place / f"{segment:08d}.jsonl"
 
 
 def tally_of(share: Share) -> Tally:

@@ -9,7 +9,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from infra.calls.checkpoints import Checkpoint, Signer, append, newest
 from infra.calls.lines import CallLine
 from serving.journal import JournalWriter, Mark, NoRoom
+from serving.syncing import Syncing
 
 GROUP_SECONDS = 0.04
 """How long a line waits for others before it goes to the disk; that itself may take 10 ms more."""
@@ -62,9 +63,8 @@ class Keeper:
         self._checked: Mark | None = None
         self._checked_at = 0.0
         self._waiting: list[asyncio.Future[None]] = []
-        self._owed: list[Mark] = []
-        """Ends of segments that are not on the disk yet."""
-
+        writer.hold()
+        self._syncing = Syncing(writer.place, self._check)
         self._dirty, self._urgent = asyncio.Event(), asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
 
@@ -122,9 +122,7 @@ class Keeper:
             return
         self._probed_at = now
         try:
-            if self._untold:
-                self.writer.write_refused(self._untold, self._since)
-                self._untold = 0
+            self._tell_refused()
             if self.writer.due(time.time()):
                 self.writer.close_window()
                 self._dirty.set()
@@ -136,6 +134,11 @@ class Keeper:
             self._dirty.set()
         if self._signer and self._unchecked() and now - self._checked_at >= CHECKPOINT_SECONDS:
             self._dirty.set()
+
+    def _tell_refused(self) -> None:
+        if self._untold:
+            self.writer.write_refused(self._untold, self._since)
+            self._untold = 0
 
     async def run(self) -> None:
         """Take groups to the disk for ever."""
@@ -150,9 +153,10 @@ class Keeper:
     async def close(self) -> None:
         """Take everything to the disk, and close; `run` must have ended."""
         with suppress(NoRoom):
-            if self._untold:
-                self.writer.write_refused(self._untold, self._since)
+            self._tell_refused()
             self.writer.close_window()
+        if self._untold:
+            sys.stderr.write(f"gateway: no line tells of {self._untold} calls that were refused\n")
         self._checked_at = 0.0
         await self._settle()
         self.writer.close()
@@ -162,42 +166,27 @@ class Keeper:
         self._dirty.clear()
         self._urgent.clear()
         waiting, self._waiting = self._waiting, []
-        *ended, last = self.writer.marks()
-        self._owed += ended
+        marks = self.writer.marks()
         self._writing_since = time.monotonic()
-        work = asyncio.get_running_loop().run_in_executor(self._thread, self._to_disk, last)
+        work = asyncio.get_running_loop().run_in_executor(self._thread, self._to_disk, marks)
         try:
-            await asyncio.shield(work)
+            await asyncio.wait([work])
         except asyncio.CancelledError:
-            await work
+            await asyncio.wait([work])
             raise
-        except OSError as error:
-            self._unsafe = f"The call record cannot be taken to the disk: {error.strerror}."
-            self._dirty.set()
-        else:
-            self._unsafe = ""
         finally:
             self._writing_since = None
-            self._tell(waiting)
-
-    def _tell(self, waiting: Sequence[asyncio.Future[None]]) -> None:
-        for one in waiting:
-            if one.done():
-                continue
+            before, self._unsafe = self._unsafe, _trouble_of(work)
             if self._unsafe:
-                one.set_exception(NoRoom(self._unsafe))
-            else:
-                one.set_result(None)
+                self._dirty.set()
+                if not before:
+                    sys.stderr.write(f"gateway: {self._unsafe}\n")
+            _tell(waiting, self._unsafe)
 
-    def _to_disk(self, last: Mark) -> None:
+    def _to_disk(self, marks: Sequence[Mark]) -> None:
         """Run by the thread."""
-        while self._owed:
-            ended = self._owed[0]
-            os.fdatasync(ended.file)
-            self._check(ended)
-            os.close(ended.file)
-            del self._owed[0]
-        os.fdatasync(last.file)
+        self._syncing.take(marks)
+        last = marks[-1]
         if time.monotonic() - self._checked_at >= CHECKPOINT_SECONDS and last != self._checked:
             self._check(last)
             self._checked_at = time.monotonic()
@@ -216,6 +205,30 @@ class Keeper:
             sys.stderr.write(f"gateway: {error}\n")
         self._trouble = str(error)
         self._probed_at = time.monotonic()
+
+
+def _trouble_of(work: asyncio.Future[None]) -> str:
+    """Say why a group is not known to be on the disk; empty where it is there.
+
+    Whatever went wrong: a group that nobody knows of is none that was taken.
+    """
+    if not work.done() or work.cancelled():
+        return "The gateway ended before the call record was on the disk."
+    if (error := work.exception()) is None:
+        return ""
+    why = error.strerror if isinstance(error, OSError) else repr(error)
+    return f"The call record cannot be taken to the disk: {why}."
+
+
+def _tell(waiting: Iterable[asyncio.Future[None]], why: str) -> None:
+    for one in waiting:
+        if one.done():
+            continue  # Its client waits no longer.
+        if why:
+            one.set_exception(NoRoom(why))
+            one.exception()  # Known now, though its client may just have left.
+        else:
+            one.set_result(None)
 
 
 def sum_up(writer: JournalWriter, signer: Signer | None) -> None:

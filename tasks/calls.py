@@ -1,6 +1,7 @@
 """The call record as people handle it: proven, and erased by right; erasures are recorded."""
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from infra.calls.vault import Vault, ends_us
 from infra.identity import Identity
 from release.errors import Invalid, NotFound, Refused
 from release.releases import Event
+from serving.gateway.snapshot import Snapshot
 from tasks.proving import proofs
 from tasks.wiring import House
 
@@ -29,6 +31,9 @@ _Call = tuple[str, int, int]
 
 GRACE = timedelta(minutes=5)
 """For so long after a day's end a call of it may still be under way."""
+
+WRITTEN_SECONDS = 1.0
+"""A call has its line so soon after its deadline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +73,21 @@ class Erasure:
         return call.user == self.user if self.user else call.key == f"{self.namespace}/{self.day}"
 
 
-def erase(here: House, by: Identity, erasure: Erasure) -> list[tuple[str, int]]:
+def erase(
+    here: House, by: Identity, erasure: Erasure, *, wait: Callable[[float], None] = time.sleep
+) -> list[tuple[str, int]]:
     """Erase payloads; one that was interrupted is finished by doing it again, and never harms.
 
     It is recorded before anything is touched, so that one that was interrupted is known. A user's
-    calls that arrive later are not covered: they are kept, until the next erasure.
+    calls that arrive later are not covered: they are kept, until the next erasure. Those that had
+    arrived are, also where they are written only now: once the longest of them must have ended, a
+    user's payloads are looked for again.
+
+    Args:
+        here: the house.
+        by: who erases.
+        erasure: what, and why.
+        wait: lets seconds go by.
 
     Returns:
         Gateway and sequence of every call whose payload is gone now and was not before.
@@ -93,19 +108,36 @@ def erase(here: House, by: Identity, erasure: Erasure) -> list[tuple[str, int]]:
     _note(here, by, erasure, ERASING, "is erasing", now)
     found = _payloads(here, erasure, int(now * 1e6))
     if not erasure.day:
-        gone = [_call(one) for one in overwrite(found)]
+        gone = _overwritten(found)
     elif vault.destroyed(erasure.namespace, erasure.day):
         gone = []
     else:
         gone = [_call(one) for one in found]
         vault.destroy(erasure.namespace, erasure.day)
     _forget(here, erasure, gone, int(now * 1e6))
+    if erasure.user and (seconds := _longest_call(here)):
+        wait(seconds)
+        later = _overwritten(_payloads(here, erasure, int(now * 1e6)))
+        _forget(here, erasure, later, int(now * 1e6))
+        gone += later
     _note(here, by, erasure, ERASED, "erased", here.clock(), len(gone))
     return [(gateway, sequence) for gateway, sequence, _ in gone]
 
 
 def _call(found: Found) -> _Call:
     return found.gateway, found.call.sequence, found.call.at_us
+
+
+def _overwritten(found: Iterable[Found]) -> list[_Call]:
+    return [_call(one) for one in overwrite(found)]
+
+
+def _longest_call(here: House) -> float:
+    """Give for how many seconds a call of this host may be under way; 0 where none is served."""
+    snapshot = Snapshot.load(here.settings.run)
+    routes = snapshot.routes.routes.values() if snapshot else ()
+    longest = max((one.guard.deadline_ms for one in routes), default=0)
+    return longest / 1e3 + WRITTEN_SECONDS if longest else 0.0
 
 
 def _payloads(here: House, erasure: Erasure, until_us: int) -> Iterator[Found]:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from infra.calls.secrets import kept
 from infra.calls.segments import paths_in
-from infra.files import write_atomic
+from infra.files import sync_folder, write_atomic
 from release.errors import Invalid
 
 FILE = "checkpoints"
@@ -158,6 +158,8 @@ def append_line(path: Path, checkpoint: Checkpoint) -> tuple[int, int]:
         os.fdatasync(handle)
     finally:
         os.close(handle)
+    if not before:
+        sync_folder(path.parent)
     return before, before + len(line)
 
 

@@ -51,8 +51,8 @@ class Vault:
         self._keys: dict[str, tuple[int, AESGCM]] = {}
         """Name to when its file was last changed, and the key: another process may destroy it."""
 
-        self._days: dict[str, tuple[int, str, AESGCM]] = {}
-        """Namespace to its day in use: number, name of the key, key."""
+        self._days: dict[tuple[str, int], tuple[str, AESGCM]] = {}
+        """Namespace and day in use, or the day before it, to name of the key, and key."""
 
     def seal(self, namespace: str, at: float, plain: bytes, commitment: str) -> tuple[str, bytes]:
         """Encrypt a payload.
@@ -71,13 +71,23 @@ class Vault:
             Invalid: the namespace is no name, or the day's key was destroyed.
         """
         day = int(at) // 86_400
-        using = self._days.get(namespace)
-        if using is None or using[0] != day:
-            using = self._begin(namespace, day)
-        _, name, key = using
+        name, key = self._days.get((namespace, day)) or self._begin(namespace, day)
         nonce = os.urandom(NONCE)
         sealed = nonce + key.encrypt(nonce, plain, commitment.encode())
         return name, binascii.b2a_base64(sealed, newline=False)
+
+    def begun(self, namespace: str, at: float) -> bool:
+        """Whether a payload can be sealed without a look at the disk."""
+        return (namespace, int(at) // 86_400) in self._days
+
+    def begin(self, namespace: str, at: float) -> None:
+        """Have the key ready that payloads of a day are sealed with; this may wait for the disk.
+
+        Raises:
+            Unavailable: there is no key and none can be made, or it was lost.
+            Invalid: the namespace is no name, or the day's key was destroyed.
+        """
+        self._begin(namespace, int(at) // 86_400)
 
     def open(self, line: CallLine, sealed: str) -> Payload | None:
         """Decrypt a call's payload; None where none was kept, or it was erased.
@@ -153,7 +163,7 @@ class Vault:
         sync_folder(path.parent)
         return True
 
-    def _begin(self, namespace: str, day: int) -> tuple[int, str, AESGCM]:
+    def _begin(self, namespace: str, day: int) -> tuple[str, AESGCM]:
         date = datetime.fromtimestamp(day * 86_400, UTC).date().isoformat()
         name = f"{namespace}/{date}"
         path = self._path(name)
@@ -164,8 +174,13 @@ class Vault:
         if key is None:
             raise Invalid(f"The key {name} was destroyed; nothing can be sealed with it.")
         self._note(name)
-        self._days[namespace] = (day, name, key)
-        return self._days[namespace]
+        others = {
+            one: used
+            for one, used in self._days.items()
+            if one[0] != namespace or one[1] >= day - 1
+        }
+        self._days = {**others, (namespace, day): (name, key)}
+        return name, key
 
     def _key(self, name: str) -> AESGCM | None:
         path = self._path(name)

@@ -89,7 +89,8 @@ class Recorder(Protocol):
             rule: by which the arm was chosen; see `release.routes.Rule`.
 
         Returns:
-            What must end before the client is answered; None where nothing must.
+            What must end before the client is answered; None where nothing must. It comes about
+            too where nobody waits for it any more.
 
         Raises:
             Refusal: with status 503: it could not be recorded, and may not be answered.

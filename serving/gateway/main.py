@@ -163,13 +163,13 @@ async def serve(given: argparse.Namespace, ending: Ending) -> None:
     try:
         await server.serve(sockets=[listening])
     finally:
+        await recorder.close()
         for one in beside:
             one.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
         local.close()
         given.status.unlink(missing_ok=True)
         process.pool.close()
-        recorder.unproven.tell()
         await keeper.close()
 
 

@@ -8,7 +8,6 @@ import msgspec
 
 from infra.calls.lines import Payload
 from release.callers import Capture
-from release.redaction import redacted
 from serving.gateway.calling import Call
 from serving.gateway.predict import found_rows
 from serving.replica.messages import Answer, Vectors
@@ -18,28 +17,32 @@ NOTHING = msgspec.Raw(b"null")
 _encode = msgspec.json.Encoder().encode
 
 
-def payload_of(capture: Capture, call: Call, answer: Answer | None) -> tuple[Capture, Payload]:
-    """Give what is sealed of a call, and which capture that is.
+def capture_of(wanted: Capture, call: Call, answer: Answer | None) -> Capture:
+    """Give how a payload can be kept: what token ids or embeddings tell no recogniser can find."""
+    if wanted is Capture.REDACTED and (call.ids or _is_vectors(answer)):
+        return Capture.HASH
+    return wanted
+
+
+def payload_of(capture: Capture, call: Call, answer: Answer | None, texts: list[str]) -> Payload:
+    """Give what is sealed of a call.
 
     Args:
-        capture: what is wanted, not `none`.
+        capture: how, not `none`.
         call: what was asked.
         answer: what was found; None where nothing was.
+        texts: that were asked; redacted, where that is how.
     """
     salt = os.urandom(16).hex()
-    if capture is Capture.REDACTED and (call.ids or _is_vectors(answer)):
-        # What token ids or embeddings tell of a person no recogniser can find.
-        capture = Capture.HASH
     if capture is Capture.REDACTED:
-        texts = [redacted(one) for one in call.texts]
-        return capture, Payload(input=texts, output=_output(answer, []), salt=salt)
-    output = _output(answer, call.texts)
+        return Payload(input=texts, output=_output(answer, []), salt=salt)
+    output = _output(answer, texts)
     if capture is Capture.FULL:
-        return capture, Payload(input=call.texts or call.ids, output=output, salt=salt)
-    hashes = [_hashed(salt, one.encode()) for one in call.texts]
+        return Payload(input=texts or call.ids, output=output, salt=salt)
+    hashes = [_hashed(salt, one.encode()) for one in texts]
     hashes += [_hashed(salt, _encode(one)) for one in call.ids]
     hashed = msgspec.Raw(_encode(_hashed(salt, bytes(output))))
-    return Capture.HASH, Payload(input=hashes, output=hashed, salt=salt)
+    return Payload(input=hashes, output=hashed, salt=salt)
 
 
 def _is_vectors(answer: Answer | None) -> bool:

@@ -1,56 +1,39 @@
 """What of a call is recorded: its line, and its payload as its namespace wants it."""
 
-import asyncio
 import time
-import zlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from hashlib import sha256
-
-import msgspec
 
 from infra.calls.lines import CallLine, Share
 from infra.calls.vault import Vault
 from release.callers import OPEN, Caller, Capture, Recording, WhenFull
 from release.errors import SlipwayError
+from release.redaction import redacted
 from release.routes import Route
 from release.variants import Variant
 from serving.gateway.calling import Call
-from serving.gateway.payloads import payload_of
 from serving.gateway.refusing import Failure, Refusal, status_of
+from serving.gateway.sealing import NOTHING, Asked, Sealed, Sealing
 from serving.gateway.unproven import Unproven
-from serving.journal import NoRoom
+from serving.gateway.writing import Writing
 from serving.keeping import Keeper
 from serving.replica.messages import Answer
 
 Policy = Callable[[str], tuple[str, Recording]]
 """Gives of an endpoint the namespace that owns it, and what that wants recorded."""
 
-POLL_SECONDS = 0.02
-"""How often a call that waits for room looks again."""
-
 MOST_ERROR = 500
 """Characters of why a call was not answered."""
 
-_encode = msgspec.json.Encoder().encode
+LOOKED_AT = 2_000
+"""Characters of it that personal data is looked for in."""
+
+MAY_BE_CUT = 256
+"""Of these the last may be half of something that is not recognised any more."""
 
 
 def everywhere(recording: Recording) -> Policy:
     """Record every endpoint alike, for the namespace `default`."""
     return lambda _endpoint: ("default", recording)
-
-
-@dataclass(frozen=True, slots=True)
-class _Sealed:
-    """What is kept of a payload."""
-
-    capture: str = "none"
-    commitment: str = ""
-    key: str = ""
-    sealed: bytes = b""
-
-
-_NONE = _Sealed()
 
 
 class CallRecorder:
@@ -67,8 +50,9 @@ class CallRecorder:
         """Counts calls that proved nobody."""
 
         self._keeper = keeper
-        self._vault = vault
         self._policy = policy
+        self._sealing = Sealing(vault)
+        self._writing = Writing(keeper)
 
     async def admit(self, endpoint: str, until: float) -> None:
         """Refuse a call that could not be recorded, before anything is computed for it.
@@ -79,9 +63,9 @@ class CallRecorder:
         if not self._keeper.trouble:
             return
         if self._policy(endpoint)[1].when_full is WhenFull.BLOCK:
-            await self._room(until)
+            await self._writing.room(until)
         if said := self._keeper.trouble:
-            raise self._refusal(said)
+            raise self._writing.refusal(said)
 
     def note(
         self,
@@ -103,12 +87,8 @@ class CallRecorder:
         good = isinstance(outcome, Answer)
         answer = outcome if isinstance(outcome, Answer) else None
         failure = None if isinstance(outcome, Answer) else outcome
-        try:
-            kept = self._sealed(namespace, recording, call, answer, at)
-        except SlipwayError as error:
-            raise self._refusal(str(error)) from error
 
-        def write() -> Awaitable[None] | None:
+        def write(kept: Sealed) -> Awaitable[None] | None:
             line = CallLine(
                 arm=_part(call, route, arm),
                 at_us=int(at * 1e6),
@@ -119,7 +99,7 @@ class CallRecorder:
                 counted=counted,
                 digest=arm.digest,
                 endpoint=route.endpoint,
-                error=(failure.message if failure else why)[:MOST_ERROR],
+                error=_said(failure.message if failure else why),
                 generation=route.generation,
                 id=call.id,
                 items=len(call.texts) or len(call.ids),
@@ -142,7 +122,22 @@ class CallRecorder:
             )
             return self._keeper.keep(line, kept.sealed, strict=recording.strict)
 
-        return self._write(write, recording, until)
+        if recording.capture is Capture.NONE:
+            return self._writing.write(lambda: write(NOTHING), recording, until)
+        asked = Asked(namespace=namespace, recording=recording, call=call, answer=answer, at=at)
+        try:
+            kept = self._sealing.at_once(asked)
+        except SlipwayError as error:
+            raise self._writing.refusal(str(error)) from error
+        if kept is None:
+            return self._writing.beside(self._in_turns(asked, write, until))
+        return self._writing.write(lambda: write(kept), recording, until)
+
+    async def close(self) -> None:
+        """Write down what waits still; the keeper must still run."""
+        self._sealing.end()
+        await self._writing.close()
+        self.unproven.tell()
 
     async def refused(
         self,
@@ -187,7 +182,7 @@ class CallRecorder:
                 at_us=int((time.time() - took) * 1e6),
                 caller=caller.id,
                 endpoint=named,
-                error=str(error)[:MOST_ERROR],
+                error=_said(str(error)),
                 id=id,
                 namespace=namespace,
                 outcome="refused",
@@ -201,66 +196,21 @@ class CallRecorder:
             return self._keeper.keep(line, strict=recording.strict)
 
         try:
-            if (settled := self._write(write, recording, 0.0)) is not None:
+            if (settled := self._writing.write(write, recording, 0.0)) is not None:
                 await settled
         except Refusal:
             return
 
-    def _write(
-        self, write: Callable[[], Awaitable[None] | None], recording: Recording, until: float
-    ) -> Awaitable[None] | None:
+    async def _in_turns(
+        self, asked: Asked, write: Callable[[Sealed], Awaitable[None] | None], until: float
+    ) -> None:
         try:
-            settled = write()
-        except NoRoom as error:
-            if recording.when_full is WhenFull.BLOCK and until > time.monotonic():
-                return self._later(write, until)
-            raise self._refusal(str(error)) from error
-        except (UnicodeEncodeError, ValueError) as error:
-            raise self._refusal(f"The call cannot be written down: {error}.") from error
-        return None if settled is None else self._settled(settled)
-
-    async def _later(self, write: Callable[[], Awaitable[None] | None], until: float) -> None:
-        while True:
-            await self._room(until)
-            try:
-                settled = write()
-            except NoRoom as error:
-                if time.monotonic() >= until:
-                    raise self._refusal(str(error)) from error
-                continue
-            if settled is not None:
-                await self._settled(settled)
-            return
-
-    async def _room(self, until: float) -> None:
-        while self._keeper.trouble and time.monotonic() < until:
-            await asyncio.sleep(POLL_SECONDS)
-
-    async def _settled(self, settled: Awaitable[None]) -> None:
-        try:
-            await settled
-        except NoRoom as error:
-            # It has its line, but nobody can say whether that would survive a power loss.
-            refusal = Refusal(503, str(error), retry=1)
-            refusal.recorded = True
-            raise refusal from error
-
-    def _refusal(self, said: str) -> Refusal:
-        self._keeper.refuse()
-        refusal = Refusal(503, said, "every call is recorded or refused", retry=1)
-        refusal.recorded = True
-        return refusal
-
-    def _sealed(
-        self, namespace: str, recording: Recording, call: Call, answer: Answer | None, at: float
-    ) -> _Sealed:
-        if recording.capture is Capture.NONE or not _sampled(call.id, recording.sample):
-            return _NONE
-        capture, payload = payload_of(recording.capture, call, answer)
-        plain = _encode(payload)
-        commitment = sha256(plain).hexdigest()
-        key, sealed = self._vault.seal(namespace, at, plain, commitment)
-        return _Sealed(capture.value, commitment, key, sealed)
+            kept = await self._sealing.in_turns(asked, until)
+        except SlipwayError as error:
+            raise self._writing.refusal(str(error)) from error
+        held = self._writing.write(lambda: write(kept), asked.recording, until)
+        if held is not None:
+            await held
 
 
 def _part(call: Call, route: Route, arm: Variant) -> str:
@@ -270,5 +220,9 @@ def _part(call: Call, route: Route, arm: Variant) -> str:
     return "canary" if arm == route.canary and arm != route.stable else "champion"
 
 
-def _sampled(id: str, part: float) -> bool:  # noqa: A002 - the line's own field is called so
-    return part >= 1 or zlib.crc32(id.encode()) < part * 2**32
+def _said(why: str) -> str:
+    """Give why a call was not answered as it can be kept for ever, whoever's words it holds."""
+    if not why:
+        return why
+    found = redacted(why[:LOOKED_AT])
+    return (found if len(why) <= LOOKED_AT else found[:-MAY_BE_CUT])[:MOST_ERROR]

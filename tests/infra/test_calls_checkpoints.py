@@ -44,6 +44,17 @@ def found_in(place: Path) -> list[int | None]:
     return [one.sequence if one else None for _, one in read(place / FILE)]
 
 
+def test_a_file_of_checkpoints_has_its_name_on_the_disk_once_it_is_begun(
+    tmp_path: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    append(tmp_path, a_checkpoint(signer, 1))
+    assert len(synced) == 1
+    append(tmp_path, a_checkpoint(signer, 2))
+    assert len(synced) == 1
+
+
 def test_what_finds_no_room_leaves_nothing_behind(tmp_path: Path, signer: Signer) -> None:
     append(tmp_path, a_checkpoint(signer, 1))
     size = (tmp_path / FILE).stat().st_size

@@ -87,6 +87,20 @@ def test_a_master_key_that_was_lost_is_not_made_anew(tmp_path: Path) -> None:
     assert sealed(Vault(tmp_path), at=3 * DAY), "nothing is lost with it any more"
 
 
+def test_calls_of_two_days_are_sealed_by_turns_and_older_keys_are_let_go(tmp_path: Path) -> None:
+    vault = Vault(tmp_path)
+    assert not vault.begun("default", 2 * DAY)
+    vault.begin("default", 2 * DAY)
+    vault.begin("other", 2 * DAY)
+    assert vault.begun("default", 2 * DAY)
+    vault.begin("default", 3 * DAY)
+    # One that came before midnight and is answered after it.
+    assert vault.begun("default", 2 * DAY) and vault.begun("default", 3 * DAY)
+    vault.begin("default", 6 * DAY)
+    assert [vault.begun("default", day * DAY) for day in (2, 3, 6)] == [False, False, True]
+    assert vault.begun("other", 2 * DAY)
+
+
 def test_a_days_key_that_was_lost_is_not_made_anew(tmp_path: Path) -> None:
     secrets, journals = tmp_path / "secrets", tmp_path / "journal"
     _, key, _ = sealed(Vault(secrets, journals))

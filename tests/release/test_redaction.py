@@ -1,9 +1,11 @@
 """What is taken out of texts, what is left, and that no text takes long."""
 
+import re
 import time
+from ipaddress import AddressValueError, IPv6Address
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from release.redaction import redacted
@@ -52,18 +54,97 @@ def test_any_text_can_be_redacted_and_gives_the_same_each_time(text: str) -> Non
     assert redacted(text) == redacted(text)
 
 
+def luhn(digits: str) -> bool:
+    doubled = (int(one) * 2 for one in digits[-2::-2])
+    once = (int(one) for one in digits[-1::-2])
+    return (sum(once) + sum(one // 10 + one % 10 for one in doubled)) % 10 == 0
+
+
+def without_cards(text: str) -> str:
+    """Take the longest card that begins first, again and again: what `redacted` must come to."""
+    at, left = 0, ""
+    while at < len(text):
+        begins = text[at].isdigit() and not text[at - 1 : at].isdigit()
+        found = 0
+        for end in range(at + 13, len(text) + 1) if begins else ():
+            part, after = text[at:end], text[end : end + 1]
+            digits = re.sub("[ -]", "", part)
+            whole = part[-1].isdigit() and not after.isdigit() and digits.isdigit()
+            apart = re.search("[ -]{2}", part) is None
+            if whole and apart and 13 <= len(digits) <= 19 and luhn(digits):
+                found = end
+        left += "[card]" if found else text[at]
+        at = found or at + 1
+    return left
+
+
+@settings(max_examples=300)
+@given(st.text(alphabet="000011112345678944 -", min_size=13, max_size=60))
+@example("4111 1111 1111 1111 4111111111111111-0")
+@example("00000000000000000000 0000000000000 0")
+def test_cards_are_what_a_slow_look_finds(text: str) -> None:
+    # Commas are in no phone, so that nothing else is found.
+    text = "12345 " * 2 + text
+    found = redacted(text)
+    if "[phone]" not in found and "[id]" not in found:
+        assert found == without_cards(text)
+
+
+GROUPS = st.lists(st.sampled_from(["0", "1f", "ABC", "ffff", "12345", ""]), max_size=8)
+
+
+@given(
+    GROUPS, GROUPS, st.sampled_from(["", "", ":1.2.3.4", "255.0.0.255", ":1.2.3.256", ":1.02.3.4"])
+)
+@example(["1", "2", "3", "4", "5", "6", "7"], [], "")
+@example(["1", "2", "3", "4", "5", "6", "7"], ["8"], "")
+@example([], ["ffff"], ":1.02.3.4")
+@example([], ["ffff"], ":1.2.3.4")
+@example(["1", "2", "3", "4", "5"], ["6"], ":1.2.3.4")
+def test_an_address_is_one_where_the_standard_library_knows_it(
+    before: list[str], after: list[str], last: str
+) -> None:
+    text = f"{':'.join(before)}::{':'.join(after)}{last}"
+    assume(3 <= len(text.rpartition(".")[0] or text) <= 45)
+    try:
+        known = bool(IPv6Address(text))
+    except AddressValueError:
+        known = False
+    assert (redacted(text) == "[ip]") == known
+
+
 @pytest.mark.parametrize(
     "part",
     [
-        *("1", "1 ", "1-", "4111 ", "1.", "1.1.1.", ":", "a:", "::", "+1", "(1", "+1 (", "0", "00"),
+        *(
+            "1",
+            "1 ",
+            "1-",
+            "0-0",
+            "12-34 ",
+            "000 ",
+            "4111 ",
+            "4111111111111111 x",
+            "::1 ",
+            "1.",
+            "1.1.1.",
+            ":",
+            "a:",
+            "::",
+            "+1",
+            "(1",
+            "+1 (",
+            "0",
+            "00",
+        ),
         *("a", "a@", "@a.", "a.", "a@a.", "a@a-", "eyJ", "eyJaaaaa.", "-----BEGIN A KEY-----"),
         *("ghp_a", "slw_a_", "slw_", "sk-", "AKIA", "xoxb-1", "_", "１", "＠", "中@中."),
     ],
 )
 def test_no_text_takes_longer_than_its_length_allows(part: str) -> None:
-    """A quarter of a mebibyte of what recognisers could choke on: quadratic ones take minutes."""
+    """A quarter of a mebibyte of what recognisers could choke on; a gateway waits meanwhile."""
     # What comes first wakes every recogniser.
     text = "@ :: 1.2.3.4 1234567 -----BEGIN " + part * (2**18 // len(part))
-    started = time.perf_counter()
+    started = time.thread_time()
     redacted(text)
-    assert time.perf_counter() - started < 10
+    assert time.thread_time() - started < 0.5

@@ -7,6 +7,7 @@ import resource
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -199,12 +200,22 @@ def test_a_full_disk_refuses_counts_tells_and_goes_on(
     assert found.faults == [] and (found.last, found.signed) == (2, 2)
 
 
+def test_a_gateway_that_ends_on_a_full_disk_says_what_no_line_tells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writer = JournalWriter(tmp_path / "journal", "host/g1")
+    keeper = Keeper(writer)
+    keeper.keep(a_call(1))
+    with full((writer.place / "00000001.jsonl").stat().st_size):
+        keeper.refuse()
+        asyncio.run(keeper.close())
+    assert "no line tells of 1 calls that were refused" in capsys.readouterr().err
+
+
 def test_a_disk_that_does_not_answer_is_as_good_as_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeping, "SLOW_SECONDS", 0.1)
-    import threading
-
     stuck = threading.Event()
     monkeypatch.setattr(os, "fdatasync", lambda _file: stuck.wait(10))
 
@@ -226,11 +237,17 @@ def test_a_disk_that_does_not_answer_is_as_good_as_full(
     asyncio.run(work())
 
 
+@pytest.mark.parametrize(
+    "error", [OSError(5, "Input/output error"), AttributeError("anything else")]
+)
 def test_a_disk_that_fails_refuses_whoever_waits_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
 ) -> None:
     def fails(_file: int) -> None:
-        raise OSError(5, "Input/output error")
+        raise error
 
     async def work() -> None:
         keeper = Keeper(JournalWriter(tmp_path / "journal", "host/g1"))
@@ -239,9 +256,12 @@ def test_a_disk_that_fails_refuses_whoever_waits_for_it(
             broken.setattr(os, "fdatasync", fails)
             settled = keeper.keep(a_call(1), strict=True)
             assert settled is not None
-            with pytest.raises(NoRoom, match="Input/output error"):
+            with pytest.raises(NoRoom, match=error.args[-1]):
                 await settled
             assert keeper.trouble
+            with pytest.raises(NoRoom, match=error.args[-1]):
+                keeper.keep(a_call(2), strict=True)
+            await asyncio.sleep(0.2)
         for _ in range(100):
             if not keeper.trouble:
                 break
@@ -250,6 +270,37 @@ def test_a_disk_that_fails_refuses_whoever_waits_for_it(
         assert again is not None
         await again
         running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await keeper.close()
+
+    asyncio.run(work())
+    assert capsys.readouterr().err.count(str(error.args[-1])) == 1
+
+
+def test_whoever_waits_while_a_gateway_ends_is_told_the_truth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def fails_late(_file: int) -> None:
+        begun.set()
+        goes_on.wait(10)
+        raise OSError(5, "Input/output error")
+
+    async def work() -> None:
+        keeper = Keeper(JournalWriter(tmp_path / "journal", "host/g1"))
+        running = asyncio.create_task(keeper.run())
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "fdatasync", fails_late)
+            settled = keeper.keep(a_call(1), strict=True)
+            assert settled is not None
+            while not begun.is_set():
+                await asyncio.sleep(0.01)
+            running.cancel()
+            await asyncio.sleep(0.05)
+            goes_on.set()
+            with pytest.raises(NoRoom, match="Input/output error"):
+                await settled
         await asyncio.gather(running, return_exceptions=True)
         await keeper.close()
 

@@ -23,12 +23,15 @@ from infra.processes import host_name
 from infra.settings import Settings
 from release.errors import Conflict, Invalid, NotFound, Refused, Unavailable
 from release.releases import Event
+from release.routes import Guard, Route, Routes
 from serving.agent import anchoring
 from serving.agent.anchoring import Anchoring
+from serving.gateway.snapshot import Snapshot
 from serving.journal import JournalWriter
 from tasks.calls import ERASED, ERASING, Erasure, erase, verify
 from tasks.wiring import House
 from tests.fakes.journals import AT, DAY, a_journal, write_call
+from tests.fakes.wire_replica import variant
 
 ADA = Identity(name="ada", role="admin")
 LATER = AT + 2 * 86_400
@@ -65,6 +68,36 @@ def test_a_users_payloads_are_erased_where_they_stand(here: House) -> None:
     told = [event for _, event in here.ledger.events(kinds=(ERASING, ERASED))]
     assert [one.kind for one in told] == [ERASING, ERASED] * 2
     assert told[1].sentence == "ada erased 10 payloads of default, user:bob: he asked"
+
+
+def test_a_users_call_that_was_under_way_is_erased_once_it_is_written(here: House) -> None:
+    arm = variant(1)
+    route = Route(endpoint="tiny", generation=1, stable=arm, guard=Guard(deadline_ms=4_000))
+    other = Route(endpoint="big", generation=1, stable=arm, guard=Guard(deadline_ms=7_000))
+    routes = Routes(number=1, routes={"tiny": route, "big": other})
+    Snapshot(routes=routes).save(here.settings.run)
+    writer = JournalWriter(here.settings.journal, "host/g1")
+    vault, waited = Vault(here.settings.calls_secrets), list[float]()
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        # The one arrived before the erasure and is written after it, the other arrives after it.
+        write_call(writer, vault, user="bob", at=LATER - 1)
+        write_call(writer, vault, user="bob", at=LATER + 1)
+        writer.close()
+
+    gone = erase(here, ADA, Erasure(namespace="default", user="bob", why="he asked"), wait=wait)
+    assert waited == [8.0]
+    assert [number for _, number in gone] == [*range(1, 31, 3), 31]
+    left = [one.call.sequence for one in payloads(here.settings.journal, "default")]
+    assert left == [*(n for n in range(1, 31) if n % 3 != 1), 32]
+    (event,) = [one for _, one in here.ledger.events(kinds=(ERASED,))]
+    assert event.data["payloads"] == 11
+    (proof,) = verify(here)
+    assert (proof.faults, proof.erased, proof.unrecorded) == ([], 11, 0)
+    # Nobody need wait for a single call, or a day that is over.
+    erase(here, ADA, Erasure(namespace="default", calls=("host_g1/2",), why="x"), wait=wait)
+    assert waited == [8.0]
 
 
 def test_a_days_payloads_are_erased_with_its_key(here: House) -> None:

@@ -1,0 +1,135 @@
+"""What is kept of a call's payload, sealed: at once, or in turns with all else where it takes long.
+
+Looking for personal data takes time by the length of what was asked, and a body may be long. The
+event loop looks at one text at a time, then rests for as long as that took. A thread would be no
+better: it would hold the interpreter for as long, and keep the loop waiting at every turn.
+"""
+
+import asyncio
+import secrets
+import time
+from hashlib import sha256
+
+import msgspec
+
+from infra.calls.vault import Vault
+from release.callers import Capture, Recording, WhenFull
+from release.errors import Unavailable
+from release.redaction import redacted
+from serving.gateway.calling import Call
+from serving.gateway.payloads import capture_of, payload_of
+from serving.keeping import PROBE_SECONDS
+from serving.replica.messages import Answer
+
+AT_ONCE = 10_000
+"""Characters of a call that are looked through at once: 5 ms of the worst there are."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Sealed(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of a payload. A struct, since a frozen dataclass costs each call more."""
+
+    capture: str = "none"
+    commitment: str = ""
+    key: str = ""
+    sealed: bytes = b""
+
+
+NOTHING = Sealed()
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A call whose payload is to be kept."""
+
+    namespace: str
+    recording: Recording
+    call: Call
+    answer: Answer | None
+    at: float
+    """Seconds since the epoch."""
+
+
+class Sealing:
+    """Seals the payloads of one gateway.
+
+    Args:
+        vault: has the keys.
+    """
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._turn, self._beginning = asyncio.Lock(), asyncio.Lock()
+        self._ending = False
+
+    def at_once(self, asked: Asked) -> Sealed | None:
+        """Seal a payload; None where that takes turns.
+
+        Raises:
+            SlipwayError: it cannot be sealed.
+        """
+        call = asked.call
+        if not _sampled(asked.recording.sample):
+            return NOTHING
+        if not self._vault.begun(asked.namespace, asked.at):
+            return None
+        capture = capture_of(asked.recording.capture, call, asked.answer)
+        if capture is not Capture.REDACTED:
+            return self._sealed(asked, capture, call.texts)
+        if sum(map(len, call.texts)) > AT_ONCE:
+            return None
+        return self._sealed(asked, capture, [redacted(one) for one in call.texts])
+
+    async def in_turns(self, asked: Asked, until: float) -> Sealed:
+        """Seal a payload that takes turns, or that is the first of its namespace's day.
+
+        The day's key is made beside the loop, which waits for no disk, and where a namespace lets
+        its calls wait, it is tried until there is one. What is not redacted in time is hashed.
+
+        Args:
+            asked: the call.
+            until: monotonic moment.
+
+        Raises:
+            SlipwayError: it cannot be sealed.
+        """
+        await self._begin(asked, until)
+        capture = capture_of(asked.recording.capture, asked.call, asked.answer)
+        if capture is not Capture.REDACTED:
+            return self._sealed(asked, capture, asked.call.texts)
+        texts = []
+        for one in asked.call.texts:
+            async with self._turn:
+                if (started := time.monotonic()) >= until or self._ending:
+                    return self._sealed(asked, Capture.HASH, asked.call.texts)
+                texts.append(redacted(one))
+                await asyncio.sleep(time.monotonic() - started)
+        return self._sealed(asked, Capture.REDACTED, texts)
+
+    def end(self) -> None:
+        """Redact nothing more in turns: this process ends."""
+        self._ending = True
+
+    async def _begin(self, asked: Asked, until: float) -> None:
+        while True:
+            async with self._beginning:
+                if self._vault.begun(asked.namespace, asked.at):
+                    return
+                try:
+                    await asyncio.to_thread(self._vault.begin, asked.namespace, asked.at)
+                except Unavailable:
+                    waits = asked.recording.when_full is WhenFull.BLOCK and not self._ending
+                    if not waits or time.monotonic() >= until:
+                        raise
+            await asyncio.sleep(PROBE_SECONDS)
+
+    def _sealed(self, asked: Asked, capture: Capture, texts: list[str]) -> Sealed:
+        plain = _encode(payload_of(capture, asked.call, asked.answer, texts))
+        commitment = sha256(plain).hexdigest()
+        key, sealed = self._vault.seal(asked.namespace, asked.at, plain, commitment)
+        return Sealed(capture=capture.value, commitment=commitment, key=key, sealed=sealed)
+
+
+def _sampled(part: float) -> bool:
+    """Draw by lot: nothing that a client sends may decide whether its payload is kept."""
+    return part >= 1 or secrets.randbits(32) < part * 2**32
