@@ -6,6 +6,7 @@ those that could have none, whether anybody still waits for it or not.
 
 import asyncio
 import math
+import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
@@ -54,6 +55,9 @@ class Writing:
         self._late: set[asyncio.Task[None]] = set()
         """Calls that wait for room, or for their payload to be sealed."""
 
+        self._said = ""
+        """Why a call could have no line, as it was last told in the log."""
+
         self._ends = math.inf
         """Monotonic moment after which none waits any longer."""
 
@@ -89,11 +93,16 @@ class Writing:
             raise
 
     def refusal(self, said: str) -> Refusal:
-        """Count a call that can have no line, and say why it is not answered."""
+        """Count a call that can have no line, and say that it is not answered.
+
+        Args:
+            said: why it can have none. That is for the log: it names places on this host.
+        """
         self._keeper.refuse()
-        refusal = Refusal(503, said, "every call is recorded or refused", retry=1)
-        refusal.recorded = True
-        return refusal
+        if said not in (self._said, self._keeper.trouble):  # which the keeper has told
+            sys.stderr.write(f"gateway: a call cannot be recorded: {said}\n")
+            self._said = said
+        return _refusal("This call cannot be recorded.")
 
     async def close(self) -> None:
         """Give whatever still waits its line or its count; the keeper must still run."""
@@ -132,7 +141,14 @@ class Writing:
         try:
             return write()
         except (UnicodeEncodeError, ValueError) as error:
-            raise self.refusal(f"The call cannot be written down: {error}.") from error
+            self._keeper.refuse()
+            raise _refusal(f"This call cannot be written down: {error}.") from error
+
+
+def _refusal(said: str) -> Refusal:
+    refusal = Refusal(503, said, "every call is recorded or refused", retry=1)
+    refusal.recorded = True
+    return refusal
 
 
 async def _settled(settled: Awaitable[None], until: float) -> None:

@@ -202,6 +202,21 @@ class Full(Keeper):
         return self.why
 
 
+def test_the_log_says_why_and_where_and_no_client_is_told_that(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    async def work(stand: Stand) -> None:
+        master = stand.folder / "secrets" / "master"
+        (stand.folder / "secrets" / "days" / "default").mkdir(parents=True)
+        (stand.folder / "secrets" / "days" / "default" / "2026-01-01").write_bytes(b"x")
+        for _ in range(3):
+            answer = await stand.client.post("/predict/tiny", json={"text": "alpha"})
+            assert answer.status_code == 503 and str(stand.folder) not in answer.text
+        assert capfd.readouterr().err.count(f"cannot be recorded: The secret at {master}") == 1
+
+    with_stand(work, Capture.FULL)
+
+
 @pytest.mark.parametrize("when", list(WhenFull))
 def test_where_nothing_can_be_recorded_nothing_is_answered(when: WhenFull) -> None:
     async def work(stand: Stand) -> None:
@@ -212,7 +227,8 @@ def test_where_nothing_can_be_recorded_nothing_is_answered(when: WhenFull) -> No
             "/predict/tiny", json={"text": "alpha"}, headers={"x-slipway-deadline-ms": "300"}
         )
         answer = await asked
-        assert answer.status_code == 503 and "the disk is full" in answer.json()["error"]
+        assert answer.status_code == 503
+        assert answer.json()["error"].startswith("This call cannot be recorded. (every call")
         assert answer.headers["retry-after"] == "1"
         assert keeper.refused == 1 and entries(stand) == []
         assert stand.replicas[variant(1).digest].budgets == [], "nothing is computed for nobody"

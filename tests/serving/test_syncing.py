@@ -14,7 +14,7 @@ from infra.calls.proofs import Known
 from infra.calls.vault import Vault
 from infra.calls.verify import beside, prove, segments_in
 from serving import journal, keeping
-from serving.journal import JournalWriter
+from serving.journal import JournalWriter, NoRoom
 from serving.keeping import Keeper
 from tests.fakes.call_lines import a_call
 from tests.fakes.journals import write_call
@@ -124,7 +124,7 @@ def test_a_writer_holds_what_it_has_written_where_it_lies(
     for number in range(1, 7):
         writer.write(a_call(number))
         if number == 2:
-            with full(10):
+            with full(10), pytest.raises(NoRoom):
                 writer.close_window()
             assert len(list(writer.place.iterdir())) == 1, "no segment could be begun"
         if number in (3, 4):

@@ -96,7 +96,9 @@ def test_a_users_call_that_was_under_way_is_erased_once_it_is_written(here: Hous
     (proof,) = verify(here)
     assert (proof.faults, proof.erased, proof.unrecorded) == ([], 11, 0)
     # Nobody need wait for a single call, or a day that is over.
-    erase(here, ADA, Erasure(namespace="default", calls=("host_g1/2",), why="x"), wait=wait)
+    erase(
+        here, ADA, Erasure(namespace="default", calls=frozenset({"host_g1/2"}), why="x"), wait=wait
+    )
     assert waited == [8.0]
 
 
