@@ -23,6 +23,7 @@ Text = Annotated[str, typer.Argument(help="Anywhere in what was asked or answere
 Endpoint = Annotated[str | None, typer.Option(help="That was asked.")]
 Version = Annotated[int | None, typer.Option("--version", "-v", help="That answered.")]
 User = Annotated[str | None, typer.Option(help="That called, as proven.")]
+Key = Annotated[str | None, typer.Option(help="Id of the key or token that called.")]
 Tenant = Annotated[str | None, typer.Option(help="For whom it was, as proven.")]
 Namespace = Annotated[str | None, typer.Option(help="That the call is of.")]
 Arm = Annotated[str | None, typer.Option(help="champion, canary or pinned.")]
@@ -39,6 +40,7 @@ def search(
     endpoint: Endpoint = None,
     version: Version = None,
     user: User = None,
+    key: Key = None,
     tenant: Tenant = None,
     namespace: Namespace = None,
     arm: Arm = None,
@@ -52,7 +54,7 @@ def search(
     """Find calls, the newest first; that you looked is recorded."""
     from console.finding import search as find
 
-    who = {"user": user, "tenant": tenant, "namespace": namespace}
+    who = {"user": user, "caller": key, "tenant": tenant, "namespace": namespace}
     what = {"version": version, "arm": arm, "outcome": outcome, "status": status}
     find(_query(text, endpoint, since, until, below=below, most=most, **who, **what))
 
@@ -91,6 +93,7 @@ def export(
     endpoint: Endpoint = None,
     version: Version = None,
     user: User = None,
+    key: Key = None,
     tenant: Tenant = None,
     namespace: Namespace = None,
     since: Since = "",
@@ -100,8 +103,8 @@ def export(
     from console.finding import export as write
     from console.finding import form_of
 
-    named = {"version": version, "user": user, "tenant": tenant, "namespace": namespace}
-    query = _query(text, endpoint, since, until, **named)
+    who = {"user": user, "caller": key, "tenant": tenant, "namespace": namespace}
+    query = _query(text, endpoint, since, until, version=version, **who)
     _end(good=write(query, out, to, form_of(form)))
 
 
@@ -158,10 +161,11 @@ def erase(
     why: Annotated[str, typer.Option("--why", "-m", help="Reason, for the record.")],
     day: Annotated[str, typer.Option(help="All of this day's, such as 2026-11-26, in UTC.")] = "",
     user: Annotated[str, typer.Option(help="All of this user's.")] = "",
+    key: Annotated[str, typer.Option(help="All that this key or token asked, by its id.")] = "",
 ) -> None:
-    """Erase what was asked and answered, of a day or of a user; that it was stays provable.
+    """Erase what was asked and answered, of a day, a user or a key; that it was stays provable.
 
-    A user's calls that are under way are waited for, and erased too; later ones are kept.
+    A user's or key's calls that are under way are waited for, and erased too; later ones are kept.
     """
     from console.people import actor
     from tasks.calls import Erasure
@@ -169,7 +173,7 @@ def erase(
     from tasks.wiring import house
 
     here = house()
-    erasure = Erasure(namespace=namespace, day=day, user=user, why=why)
+    erasure = Erasure(namespace=namespace, day=day, user=user, key=key, why=why)
     gone = act(here, actor(here), erasure)
     sys.stdout.write(f"{len(gone)} payloads of {namespace} are erased\n")
 

@@ -66,7 +66,9 @@ def search(query: Query) -> None:
     """Print one page of calls, and how to get the next."""
     here = house()
     hits = finding.find(here, actor(here), query)
-    table = Table("at (UTC)", "id", "endpoint", "version", "arm", "user", "outcome", "ms", box=None)
+    table = Table(
+        "at (UTC)", "id", "endpoint", "version", "arm", "user or key", "outcome", "ms", box=None
+    )
     for hit in hits:
         line = hit.line
         cells = (

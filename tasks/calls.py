@@ -48,12 +48,16 @@ class Erasure:
     user: str = ""
     """Or all of this user's."""
 
+    key: str = ""
+    """Or all that this key or token asked, by its id: programs have no user."""
+
     calls: frozenset[str] = frozenset()
     """Or these calls' alone, each as `gateway/sequence`."""
 
     def __post_init__(self) -> None:
-        if sum(map(bool, (self.day, self.user, self.calls))) != 1:
-            raise Invalid("Give a day or a user, and not both.", "--day 2026-11-26, or --user ann")
+        if sum(map(bool, (self.day, self.user, self.key, self.calls))) != 1:
+            hint = "--day 2026-11-26, --user ann, or --key 35ffb8e5b193"
+            raise Invalid("Give a day, a user or a key, and one of them alone.", hint)
         if not self.why:
             raise Invalid("An erasure needs a reason.", "--why …")
 
@@ -62,7 +66,7 @@ class Erasure:
         """Name it as the record of erasures does."""
         if self.calls:
             return f"{len(self.calls)} calls"
-        return self.day or f"user:{self.user}"
+        return self.day or (f"user:{self.user}" if self.user else f"key:{self.key}")
 
     def covers(self, call: CallLine, gateway: str) -> bool:
         """Whether a call's payload is to be erased."""
@@ -70,7 +74,9 @@ class Erasure:
             return False
         if self.calls:
             return f"{gateway}/{call.sequence}" in self.calls
-        return call.user == self.user if self.user else call.key == f"{self.namespace}/{self.day}"
+        if self.day:
+            return call.key == f"{self.namespace}/{self.day}"
+        return call.user == self.user if self.user else call.caller == self.key
 
 
 def erase(
@@ -115,7 +121,7 @@ def erase(
         gone = [_call(one) for one in found]
         vault.destroy(erasure.namespace, erasure.day)
     _forget(here, erasure, gone, int(now * 1e6))
-    if erasure.user and (seconds := _longest_call(here)):
+    if (erasure.user or erasure.key) and (seconds := _longest_call(here)):
         wait(seconds)
         later = _overwritten(_payloads(here, erasure, int(now * 1e6)))
         _forget(here, erasure, later, int(now * 1e6))
@@ -171,7 +177,8 @@ def _asked(erasure: Erasure, until_us: int) -> Query:
     """Say among which calls of the store those are that an erasure covers."""
     namespace = erasure.namespace
     if not erasure.day:
-        return Query(namespace=namespace, user=erasure.user or None, until_us=until_us + 1)
+        user, key = erasure.user or None, erasure.key or None
+        return Query(namespace=namespace, user=user, caller=key, until_us=until_us + 1)
     ends = ends_us(erasure.day)
     # The moment of a call is rounded, also into the next day.
     return Query(namespace=namespace, since_us=ends - DAY_US, until_us=ends + 1)

@@ -217,7 +217,8 @@ class _Walk:
         """
         vault = self._known.vault
         one = f"call:{self.proof.gateway}/{call.sequence}"
-        overwritten = self._covers(call, f"user:{call.user}") or self._covers(call, one)
+        ways = (f"user:{call.user}", f"key:{call.caller}", one)
+        overwritten = any(self._covers(call, what) for what in ways)
         if erased(sealed):
             if len(sealed) % 4 or len(sealed) < SHORTEST:
                 said = f"the payload of call {call.sequence} was cut, and not only erased."

@@ -23,6 +23,7 @@ def write_call(
     vault: Vault,
     *,
     user: str = "ann",
+    caller: str = "",
     at: float = AT,
     namespace: str = "default",
 ) -> None:
@@ -34,6 +35,7 @@ def write_call(
     commitment = sha256(plain).hexdigest()
     key, sealed = vault.seal(namespace, at, plain, commitment)
     named = {"commitment": commitment, "key": key, "user": user, "namespace": namespace}
+    named["caller"] = caller
     writer.write(a_call(number, at=at, digest="sha256:a", capture="full", **named), sealed)
 
 

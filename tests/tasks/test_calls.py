@@ -70,6 +70,24 @@ def test_a_users_payloads_are_erased_where_they_stand(here: House) -> None:
     assert told[1].sentence == "ada erased 10 payloads of default, user:bob: he asked"
 
 
+def test_what_a_key_without_a_user_asked_is_erased_by_its_id(here: House) -> None:
+    writer, vault = (
+        JournalWriter(here.settings.journal, "host/g1"),
+        Vault(here.settings.calls_secrets),
+    )
+    for caller in ("35ffb8e5b193", "44f571d4744a"):
+        write_call(writer, vault, user="", caller=caller, at=LATER - 9)
+    writer.close()
+    (erased,) = erase(here, ADA, Erasure(namespace="default", key="44f571d4744a", why="he asked"))
+    assert erased == ("host_g1", 32)
+    (proof,) = verify(here)
+    assert (proof.faults, proof.erased, proof.unrecorded) == ([], 1, 0)
+    left = [one.call.caller for one in payloads(here.settings.journal, "default")]
+    assert left.count("35ffb8e5b193") == 1 and "44f571d4744a" not in left
+    with pytest.raises(Invalid, match="one of them alone"):
+        Erasure(namespace="default", why="x", user="bob", key="44f571d4744a")
+
+
 def test_a_users_call_that_was_under_way_is_erased_once_it_is_written(here: House) -> None:
     arm = variant(1)
     route = Route(endpoint="tiny", generation=1, stable=arm, guard=Guard(deadline_ms=4_000))
@@ -119,7 +137,7 @@ def test_who_may_erase_and_what(here: House) -> None:
     eve = Identity(name="eve", role="release-manager")
     with pytest.raises(Refused, match="eve is release-manager and may not erase"):
         erase(here, eve, Erasure(namespace="default", user="bob", why="x"))
-    with pytest.raises(Invalid, match="a day or a user"):
+    with pytest.raises(Invalid, match="a day, a user or a key"):
         Erasure(namespace="default", why="x", user="bob", day=DAY)
     with pytest.raises(Invalid, match="needs a reason"):
         Erasure(namespace="default", why="", user="bob")
