@@ -195,6 +195,7 @@ def scraped_at_last(host: Host) -> str:
 
 def test_a_gateway_that_drained_is_missed_by_nobody(wide: Host) -> None:
     os.kill(wide.status("g1")["pid"], signal.SIGTERM)
+    until(lambda: up(scraped_at_last(wide)).get("g3") == 0, 10)
     until(lambda: up(scraped_at_last(wide)) == {"g2": 1, "g3": 1}, 30)
     assert sorted(one.name for one in wide.sockets.glob("*.metrics")) == [
         *("gateway-g2.metrics", "gateway-g3.metrics")
