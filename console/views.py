@@ -19,6 +19,8 @@ from release.errors import NotFound, Unavailable
 from release.releases import Desired, Event, Release
 from release.waits import MOVES, champion_since, phase_since
 from release.wording import tame
+from serving.agent.hearing import refusing
+from serving.agent.places import Places
 from tasks.advance import FRESH_SECONDS
 from tasks.wiring import House, house
 
@@ -174,10 +176,18 @@ def _parts(here: House) -> dict[str, str]:
         said = f"being started by process {starting.pid}" if starting else ""
         return {"parts": said or "down (slipway up starts them)"}
     return {
-        "gateway": _said(addresses.gateway, up=gateway_answers(addresses.gateway)),
+        "gateway": _gateway(here, addresses.gateway),
         **_grpc(here),
         "prefect": _said(addresses.prefect, up=Prefect(addresses.prefect).healthy()),
     }
+
+
+def _gateway(here: House, address: str) -> str:
+    """Say whether gateways answer, and which of this host's refuse every call, and why."""
+    said = _said(address, up=gateway_answers(address))
+    found = refusing(Places.under(here.settings.run).sockets)
+    told = "; ".join(f"{name} refuses every call: {why}" for name, why in found.items())
+    return f"{said}, but {told}" if told else said
 
 
 def _grpc(here: House) -> dict[str, str]:

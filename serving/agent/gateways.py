@@ -1,14 +1,12 @@
 """Holds the listening socket and keeps gateway processes on it."""
 
-import json
 import re
-import socket
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from infra.calls.checkpoints import Signer
@@ -17,24 +15,23 @@ from infra.settings import Settings, inherited_by_serving
 from release.callers import Recording
 from release.errors import SlipwayError
 from release.releases import GatewayStatus
+from serving.agent.hearing import hear, status_socket
 from serving.agent.places import Places
 from serving.agent.ports import held
 from serving.agent.silence import Silence
+from serving.gateway.siblings import PREFIX, SUFFIX
 from serving.journal import JournalWriter
 from serving.keeping import sum_up
 
 BACKLOG = 2_048
 """Connections that may wait while gateways are restarted."""
 
-ASK_SECONDS = 0.3
 DRAIN_SECONDS = 12.0
 HUNG_SECONDS = 15.0
 """A gateway that has not said how it is for so long is killed and started anew."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 """Seconds before a gateway is started in the place of one that ended before it said anything."""
-
-PREFIX = "gateway-"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,6 +95,10 @@ class Gateways:
         for _ in range(settings.gateways):
             self._mine.append(_Gateway(name=self._free_name()))
         self._sum_up()
+        kept = {f"{one.name}{SUFFIX}" for one in self._old}
+        for left in self._places.sockets.glob(f"{PREFIX}*{SUFFIX}"):
+            if left.name not in kept:
+                left.unlink(missing_ok=True)
 
     def keep(self) -> None:
         """Start what does not run; let old ones go once all of ours serve."""
@@ -134,15 +135,20 @@ class Gateways:
             if now - one.since < DRAIN_SECONDS:
                 return False
             stop([one.process], grace=0)
-        self._records.remove(one.process.name)
+        self._forget(one.process)
         return True
+
+    def _forget(self, process: Process) -> None:
+        """Keep nothing of a gateway that is gone for good: nobody shall miss it."""
+        self._records.remove(process.name)
+        (self._places.sockets / f"{process.name}{SUFFIX}").unlink(missing_ok=True)
 
     def statuses(self, endpoints: Iterable[str]) -> list[GatewayStatus]:
         """What gateways serve of these endpoints; what was heard last where one is silent."""
         named = list(endpoints)
         for one in self._mine:
             asked = time.monotonic()
-            said = self._ask(one.name)
+            said = hear(status_socket(self._places.sockets, one.name))
             one.answers = said is not None
             one.silence.asked(asked, answered=one.answers)
             if said is None:
@@ -187,7 +193,7 @@ class Gateways:
         self._socket.close()
         self._grpc.close()
         for process in everyone:
-            self._records.remove(process.name)
+            self._forget(process)
 
     def _found(self) -> list[Process]:
         """Find gateways of an agent before us, also one that it did not come to record."""
@@ -223,10 +229,14 @@ class Gateways:
     def _start(self, name: str, place: int) -> Process:
         fd = self._socket.fileno()
         host, port = self._grpc.getsockname()
+        status = status_socket(self._places.sockets, name)
+        with suppress(OSError):  # A full disk must not keep it from being started.
+            # Until it listens there itself: one that never does is told of as down.
+            status.with_suffix(SUFFIX).touch()
         command = [
             *(sys.executable, "-m", "serving.gateway.main"),
             *("--fd", str(fd), "--name", f"{self._agent}/{name}"),
-            *("--folder", str(self._places.run), "--status", str(self._status_socket(name))),
+            *("--folder", str(self._places.run), "--status", str(status)),
             *("--journal", str(self._settings.journal), "--grpc", f"{host}:{port}"),
             *_recorded(self._settings.recording),
             *("--pepper", str(self._settings.pepper_file), "--place", str(place)),
@@ -237,22 +247,6 @@ class Gateways:
         process = start(f"{PREFIX}{name}", command, env=env, log=log, pass_fds=[fd])
         self._records.save(process)
         return process
-
-    def _status_socket(self, name: str) -> Path:
-        return self._places.sockets / f"{PREFIX}{name}.sock"
-
-    def _ask(self, name: str) -> dict[str, Any] | None:
-        try:
-            with socket.socket(socket.AF_UNIX) as line:
-                line.settimeout(ASK_SECONDS)
-                line.connect(str(self._status_socket(name)))
-                parts = b""
-                while part := line.recv(65_536):
-                    parts += part
-            said: dict[str, Any] = json.loads(parts)
-        except (OSError, ValueError):
-            return None
-        return said
 
 
 def _recorded(how: Recording) -> list[str]:

@@ -4,7 +4,6 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from release.callers import Action
 from serving.gateway import openai
@@ -14,7 +13,7 @@ from serving.gateway.dispatch import Dispatcher, Refusal
 from serving.gateway.exchange import Ask, Response, WrongMethod, error_response
 from serving.gateway.inference import Inference
 from serving.gateway.metrics import Metrics
-from serving.gateway.pages import Pages
+from serving.gateway.pages import About, Pages
 from serving.gateway.passes import NOBODY, Pass
 from serving.gateway.pool import Pool
 from serving.gateway.recording import CallRecorder
@@ -68,7 +67,7 @@ class Gateway:
         pool: connections to replicas.
         dispatcher: answers calls.
         metrics: counts.
-        status: gives what `/-/status` shows.
+        about: what else a gateway says of itself.
         recorder: keeps a line of calls that are refused before they are dispatched.
         callers: prove who calls.
     """
@@ -79,7 +78,7 @@ class Gateway:
         pool: Pool,
         dispatcher: Dispatcher,
         metrics: Metrics,
-        status: Callable[[], Mapping[str, Any]],
+        about: About,
         recorder: CallRecorder,
         callers: Callers,
     ) -> None:
@@ -87,9 +86,7 @@ class Gateway:
         self._callers = callers
         self._table = table
         self._recorder = recorder
-        self.addresses = _addresses(
-            Inference(table, pool, dispatcher), Pages(table, pool, metrics, status)
-        )
+        self.addresses = _addresses(Inference(table, pool, dispatcher), Pages(table, pool, about))
         self._plain = {one.path: one for one in self.addresses if "{" not in one.path}
         self._patterns = [(one.pattern, one) for one in self.addresses if "{" in one.path]
 

@@ -22,9 +22,12 @@ from serving.gateway.app import Gateway
 from serving.gateway.callers import Callers
 from serving.gateway.connections import Server, configured
 from serving.gateway.dispatch import Dispatcher
+from serving.gateway.exchange import all_ready
 from serving.gateway.metrics import Metrics
+from serving.gateway.pages import About
 from serving.gateway.pool import Pool, Standing
 from serving.gateway.recording import CallRecorder
+from serving.gateway.siblings import Siblings
 from serving.gateway.snapshot import Watch
 from serving.gateway.standing import Anchoring, Recorded
 from serving.gateway.table import Table
@@ -72,6 +75,10 @@ class Process:
                 for digest, mine in self.pool.standing().items()
             },
         }
+
+    def ready(self) -> bool:
+        """Say whether calls are answered: every champion can be asked, and each call recorded."""
+        return not self.keeper.trouble and all_ready(self.table, self.pool)
 
     def follow(self) -> None:
         """Take the snapshots, if they are new."""
@@ -143,11 +150,14 @@ async def serve(given: argparse.Namespace, ending: Ending) -> None:
     metrics.registry.register(Recorded(keeper))
     metrics.registry.register(Anchoring(given.folder))
     dispatcher = Dispatcher(pool, recorder, metrics)
-    app = Gateway(table, pool, dispatcher, metrics, process.status, recorder, callers)
+    siblings = Siblings(given.name, given.status, metrics.render)
+    about = About(status=process.status, ready=process.ready, metrics=siblings.collect)
+    app = Gateway(table, pool, dispatcher, metrics, about, recorder, callers)
     process.follow()
     beside = [asyncio.create_task(one) for one in (process.keep_following(), keeper.run())]
     given.status.unlink(missing_ok=True)
     local = await asyncio.start_unix_server(_tell(process), str(given.status))
+    await siblings.listen()
     server = Server(configured(app))
     ending.ends(server)
     process.draining = lambda: server.should_exit
@@ -156,7 +166,7 @@ async def serve(given: argparse.Namespace, ending: Ending) -> None:
         from serving.gateway.grpc.server import GrpcServer
 
         other = await GrpcServer.start(
-            given.grpc, table, pool, dispatcher, metrics, recorder, callers
+            given.grpc, table, pool, dispatcher, metrics, recorder, callers, process.ready
         )
         process.grpc, server.drain_too = other.address, other.stop
     listening = socket.socket(fileno=given.fd)
@@ -167,6 +177,7 @@ async def serve(given: argparse.Namespace, ending: Ending) -> None:
         for one in beside:
             one.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
+        siblings.close()
         local.close()
         given.status.unlink(missing_ok=True)
         process.pool.close()

@@ -1,6 +1,7 @@
 """What a gateway says of itself and of what it serves."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version as version_of_package
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from serving.gateway.bodies import read_body
 from serving.gateway.exchange import (
     Ask,
     Response,
-    all_ready,
     arm_of,
     endpoint_of,
     is_ready,
@@ -19,12 +19,26 @@ from serving.gateway.exchange import (
     listed,
     version_of,
 )
-from serving.gateway.metrics import CONTENT_TYPE, Metrics
+from serving.gateway.metrics import CONTENT_TYPE
 from serving.gateway.pool import Pool
 from serving.gateway.table import Table
 
 OPENAPI = Path(__file__).with_name("openapi.json")
 """What is served, as an OpenAPI 3.1 document; a test holds it against what is answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What only a whole gateway can say of itself."""
+
+    status: Callable[[], Mapping[str, Any]]
+    """What `/-/status` shows."""
+
+    ready: Callable[[], bool]
+    """Whether calls are answered: every champion can be asked, and every call recorded."""
+
+    metrics: Callable[[], Awaitable[bytes]]
+    """What all gateways of this host have counted, in Prometheus' text format."""
 
 
 class Pages:
@@ -33,17 +47,13 @@ class Pages:
     Args:
         table: what is served.
         pool: connections to replicas.
-        metrics: what was counted.
-        status: gives what `/-/status` shows.
+        about: the gateway.
     """
 
-    def __init__(
-        self, table: Table, pool: Pool, metrics: Metrics, status: Callable[[], Mapping[str, Any]]
-    ) -> None:
+    def __init__(self, table: Table, pool: Pool, about: About) -> None:
         self._table = table
         self._pool = pool
-        self._metrics = metrics
-        self._status = status
+        self._about = about
         self._version = version_of_package("slipway")
         self._openapi = OPENAPI.read_bytes()
 
@@ -56,8 +66,8 @@ class Pages:
         return json_response({"live": True})
 
     async def ready(self, _ask: Ask) -> Response:
-        """Say whether every champion can be asked."""
-        ready = all_ready(self._table, self._pool)
+        """Say whether every champion can be asked, and calls be recorded."""
+        ready = self._about.ready()
         # The specification says `live` here and its clients read `ready`.
         return json_response({"ready": ready, "live": True}, 200 if ready else 503)
 
@@ -100,15 +110,15 @@ class Pages:
         return json_response(openai.model(name))
 
     async def metrics(self, ask: Ask) -> Response:
-        """Give what was counted, in Prometheus' text format: it names endpoints and tenants."""
+        """Give what this host's gateways counted: it names endpoints and tenants."""
         ask.who.need_all(Action.METRICS)
-        return Response(body=self._metrics.render(), kind=CONTENT_TYPE)
+        return Response(body=await self._about.metrics(), kind=CONTENT_TYPE)
 
     async def openapi(self, _ask: Ask) -> Response:
         """Give the OpenAPI document."""
         return Response(body=self._openapi)
 
     async def status(self, ask: Ask) -> Response:
-        """Show what is served, as the agent sees it, to whoever may see everything."""
+        """Show what this gateway serves, as the agent sees it, to whoever may see everything."""
         ask.who.need_all(Action.READ)
-        return json_response(self._status())
+        return json_response(self._about.status())

@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -47,6 +48,11 @@ class Host:
     def url(self) -> str:
         return f"http://127.0.0.1:{(self.settings.run / 'port').read_text()}"
 
+    @property
+    def sockets(self) -> Path:
+        """Where gateways' own sockets lie."""
+        return Places.under(self.settings.run).sockets
+
     def ask(self, word: str = "beta", key: str = "") -> httpx.Response:
         url = f"{self.url}/v2/models/tiny/infer"
         headers = {"authorization": f"Bearer {key}"} if key else {}
@@ -61,7 +67,7 @@ class Host:
 
     def status(self, name: str = "g1") -> dict[str, Any]:
         """Hear of a gateway's own socket how it is; nothing where it is silent."""
-        path = Places.under(self.settings.run).sockets / f"gateway-{name}.sock"
+        path = self.sockets / f"gateway-{name}.sock"
         try:
             with socket.socket(socket.AF_UNIX) as line:
                 line.settimeout(1)

@@ -134,7 +134,7 @@ def wide(tiny: Tiny, tmp_path: Path) -> Iterator[Host]:
     made = Host(Home(tmp_path), tiny, SLIPWAY_GATEWAYS="2")
     made.serve(Desired(model="tiny", champion=tiny.variant(1, RECIPE)))
     until(made.serves, 60)
-    until(lambda: made.status("g2"), 30)
+    until(lambda: made.status("g1") and made.status("g2"), 30)
     yield made
     made.close()
 

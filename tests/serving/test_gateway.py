@@ -359,9 +359,9 @@ def test_every_protocol_meets_the_same_model(tier: Tier, tiny: Tiny) -> None:
     )
     assert labels(packed) == ["beta"]
     said = tier.get("/metrics").text
-    arm = 'endpoint="tiny",variant="openvino-int8",version="1"'
-    assert f'slipway_requests_total{{endpoint="tiny",outcome="ok",{arm[16:]}}} 2.0' in said
-    assert f"slipway_compute_duration_seconds_count{{{arm}}} 2.0" in said
+    mine, arm = 'gateway="g1",endpoint="tiny"', 'variant="openvino-int8",version="1"'
+    assert f'slipway_requests_total{{{mine},outcome="ok",{arm}}} 2.0' in said
+    assert f"slipway_compute_duration_seconds_count{{{mine},{arm}}} 2.0" in said
     assert tier.get("/v1/models").json()["data"][0]["id"] == "tiny"
     assert tier.get("/openapi.json").json()["openapi"] == "3.1.0"
 

@@ -85,6 +85,7 @@ def with_client(work: Work, task: str = CLASSIFIES, **more: Any) -> Any:
                 stand.metrics,
                 stand.recorder,
                 stand.callers,
+                stand.ready,
             )
             async with grpc.aio.insecure_channel(server.address) as channel:
                 try:
@@ -426,6 +427,7 @@ def test_a_server_that_stops_finishes_what_is_under_way_and_ends_watches() -> No
             stand.metrics,
             stand.recorder,
             stand.callers,
+            stand.ready,
         )
         async with grpc.aio.insecure_channel(server.address) as channel:
             here = Client(channel)

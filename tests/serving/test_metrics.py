@@ -29,11 +29,13 @@ ANSWER = Answer(
 )
 
 
-def samples(text: str) -> dict[str, float]:
-    """Each series of ours to its value, such as `slipway_x{endpoint="tiny"}`."""
+def samples(text: str, gateway: str = "g1") -> dict[str, float]:
+    """Each series of one gateway to its value, such as `x{endpoint=tiny}`."""
     found = {}
     for family in text_string_to_metric_families(text):
         for one in family.samples:
+            if one.labels.pop("gateway", gateway) != gateway:
+                continue
             labels = ",".join(f"{name}={value}" for name, value in sorted(one.labels.items()))
             found[f"{one.name.removeprefix('slipway_')}{{{labels}}}"] = one.value
     return found

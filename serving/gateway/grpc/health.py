@@ -4,7 +4,7 @@ The empty name and the inference service's mean the server; any other is an endp
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2 as pb
 from release.callers import Action
 from serving.gateway.bodies import Headers
 from serving.gateway.dispatch import Refusal
-from serving.gateway.exchange import Pairs, all_ready, beside, is_ready
+from serving.gateway.exchange import Pairs, beside, is_ready
 from serving.gateway.grpc.calls import (
     CODES,
     Asking,
@@ -53,13 +53,22 @@ class Health:
         pool: connections to replicas.
         metrics: counts refusals.
         prove: says who calls.
+        ready: whether the server answers calls.
     """
 
-    def __init__(self, table: Table, pool: Pool, metrics: Metrics, prove: Prove) -> None:
+    def __init__(
+        self,
+        table: Table,
+        pool: Pool,
+        metrics: Metrics,
+        prove: Prove,
+        ready: Callable[[], bool],
+    ) -> None:
         self._table = table
         self._pool = pool
         self._metrics = metrics
         self._prove = prove
+        self._ready = ready
         self._leaving = asyncio.Event()
         self._watches = 0
 
@@ -133,7 +142,7 @@ class Health:
 
     def _status(self, service: str) -> int:
         if service in ("", NAME):
-            good = all_ready(self._table, self._pool)
+            good = self._ready()
         elif endpoint := self._table.endpoints.get(service):
             arm = endpoint.route.stable
             good = arm is not None and is_ready(self._pool, arm)

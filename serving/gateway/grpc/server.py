@@ -1,5 +1,6 @@
 """The gRPC server of a gateway: listens, answers, drains."""
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -59,6 +60,7 @@ class GrpcServer:
         metrics: Metrics,
         recorder: CallRecorder,
         callers: Callers,
+        ready: Callable[[], bool],
     ) -> "GrpcServer":
         """Listen.
 
@@ -70,13 +72,14 @@ class GrpcServer:
             metrics: counts refusals.
             recorder: keeps a line of calls that are refused before they are dispatched.
             callers: prove who calls.
+            ready: whether calls are answered.
 
         Raises:
             Unavailable: nothing can listen there.
         """
         server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MOST_CALLS)
-        health = Health(table, pool, metrics, callers.prove)
-        service = Service(table, pool, dispatcher, metrics, recorder, callers.prove)
+        health = Health(table, pool, metrics, callers.prove, ready)
+        service = Service(table, pool, dispatcher, metrics, recorder, callers.prove, ready)
         server.add_generic_rpc_handlers((service.handlers(), health.handlers()))
         try:
             port = server.add_insecure_port(address)

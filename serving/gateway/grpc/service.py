@@ -1,5 +1,6 @@
 """The Open Inference Protocol, V2 gRPC: what each call does."""
 
+from collections.abc import Callable
 from importlib.metadata import version as version_of_package
 from typing import Any
 
@@ -10,7 +11,6 @@ from serving.gateway import describing, outputs
 from serving.gateway.dispatch import Call, Dispatcher, Refusal
 from serving.gateway.exchange import (
     Pairs,
-    all_ready,
     arm_of,
     endpoint_of,
     is_ready,
@@ -45,6 +45,7 @@ class Service:
         metrics: counts refusals.
         recorder: keeps a line of calls that are refused before they are dispatched.
         prove: says who calls.
+        ready: whether calls are answered.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Service:
         metrics: Metrics,
         recorder: CallRecorder,
         prove: Prove,
+        ready: Callable[[], bool],
     ) -> None:
         self._table = table
         self._pool = pool
@@ -62,6 +64,7 @@ class Service:
         self._metrics = metrics
         self._recorder = recorder
         self._prove = prove
+        self._says_ready = ready
         self._version = version_of_package("slipway")
 
     def handlers(self) -> Any:
@@ -152,7 +155,7 @@ class Service:
     async def _ready(
         self, _request: pb.ServerReadyRequest, _asking: Asking
     ) -> tuple[pb.ServerReadyResponse, Pairs]:
-        return pb.ServerReadyResponse(ready=all_ready(self._table, self._pool)), ()
+        return pb.ServerReadyResponse(ready=self._says_ready()), ()
 
     async def _server_metadata(
         self, _request: pb.ServerMetadataRequest, _asking: Asking
