@@ -14,6 +14,7 @@ from console.traffic import Stream, read_texts, until_told
 from infra.callers.house import house_key
 from infra.settings import Settings
 from release.errors import Invalid
+from release.wording import tame
 
 
 def send(model: str, file: Path, rate: float, seconds: float) -> None:
@@ -39,7 +40,7 @@ def send(model: str, file: Path, rate: float, seconds: float) -> None:
     for version, count in sorted(answers.good.items()):
         sys.stdout.write(f"  {count} answered by version {version}\n")
     for error, count in answers.bad.most_common(5):
-        sys.stdout.write(f"  {count} failed: {error}\n")
+        sys.stdout.write(f"  {count} failed: {tame(error)}\n")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from release.errors import Conflict, Invalid
 from release.policy import Policy
 from release.reports import HEADLINES
 from release.variants import Candidate, Task
+from release.wording import tame
 from serving.variants.facts import read_facts
 from serving.variants.intake import check_files
 from tasks.wiring import house
@@ -23,9 +24,9 @@ def suite(table: Path, folder: Path, columns: Columns, *, train: float) -> None:
     made = make_suite(found, folder, train=train)
     sizes = ", ".join(f"{split} {len(some)}" for split, some in made.splits.items())
     labels = f"; labels {', '.join(made.labels)}" if made.labels else ""
-    sys.stdout.write(f"{folder}: {sizes}{labels}\n")
+    sys.stdout.write(tame(f"{folder}: {sizes}{labels}") + "\n")
     for said in found.left_out:
-        sys.stdout.write(f"  left out: {said}\n")
+        sys.stdout.write(f"  left out: {tame(said)}\n")
 
 
 def register(model: str, folder: Path) -> None:

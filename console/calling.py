@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from console.people import actor
+from console.wording import cell
 from infra.callers.keys import Key, Keys, NewKey
 from infra.callers.namespaces import DEFAULT, Namespaces
 from infra.callers.pepper import split
@@ -83,9 +85,10 @@ def show_keys(*, as_json: bool) -> None:
     for one in found:
         made = one.made
         limits = [f"{n} {what}" for what, n in asdict(made.quota).items() if n]
-        words = (one.id, made.name, made.namespace, made.user, "\n".join(made.scopes))
         table.add_row(
-            *(*words, ", ".join(limits) or "–", _day(made.expires, "never")),
+            *map(cell, (one.id, made.name, made.namespace, made.user)),
+            Text("\n").join(map(cell, made.scopes)),
+            *(", ".join(limits) or "–", _day(made.expires, "never")),
             *(_day(one.used_at, "never"), "revoked" if one.revoked_at else ""),
         )
     Console().print(table)
@@ -94,10 +97,9 @@ def show_keys(*, as_json: bool) -> None:
 def make_namespace(name: str, asked: Mapping[str, Any], releasing: Mapping[str, Any]) -> None:
     """Make a namespace."""
     here = house()
-    releases = _changed(Releasing(), releasing)
-    _namespaces(here).create(name, _changed(here.settings.recording, asked), by=actor(here))
-    if releases != Releasing():
-        _namespaces(here).release_by(name, releases, by=actor(here))
+    recording = _changed(here.settings.recording, asked)
+    releases = _changed(Releasing(), releasing) if _says(releasing) else None
+    _namespaces(here).create(name, recording, releases, by=actor(here))
     sys.stdout.write(f"{name} is there\n")
 
 
@@ -111,11 +113,13 @@ def change_namespace(name: str, asked: Mapping[str, Any], releasing: Mapping[str
     known = _namespaces(here).list().get(name)
     if known is None:
         raise NotFound(f"There is no namespace {name[:80]!r}.", "see slipway namespaces list")
-    releases = _namespaces(here).releasing().get(name, Releasing())
+    recording = releases = None
     if _says(releasing):
-        _namespaces(here).release_by(name, _changed(releases, releasing), by=actor(here))
+        was = _namespaces(here).releasing().get(name, Releasing())
+        releases = _changed(was, releasing)
     if _says(asked) or not _says(releasing):
-        _namespaces(here).set(name, _changed(known, asked), by=actor(here))
+        recording = _changed(known, asked)
+    _namespaces(here).set(name, recording, releases, by=actor(here))
     sys.stdout.write(f"{name} is set\n")
 
 
@@ -153,7 +157,7 @@ def show_namespaces(*, as_json: bool) -> None:
         most = f" of {one['most_mb']}" if one["most_mb"] else ""
         kept = (str(one["days"]), f"{one['bytes'] / MB:.1f}{most}")
         by = one["policy"] or "its own", ", ".join(one["roles"]) or "by policy"
-        table.add_row(*words, *kept, owns, *by)
+        table.add_row(*map(cell, (*words, *kept, owns, *by)))
     Console().print(table)
 
 

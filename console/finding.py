@@ -4,6 +4,7 @@ What ends in a bool says whether every payload that was kept could be told.
 """
 
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +12,15 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from console.people import actor
+from console.wording import cell
 from infra.calls.exporting import Form
+from infra.calls.numbers import calendar
 from infra.calls.query import Query
 from infra.calls.shipping import named
 from release.errors import Invalid
+from release.wording import tame
 from tasks import finding, taking
 from tasks.wiring import house
 
@@ -70,8 +73,8 @@ def search(query: Query) -> None:
             *(_at(line), line.id, line.endpoint, str(line.version or ""), line.arm),
             *(line.user or line.caller, line.outcome, f"{line.total_us / 1e3:.1f}"),
         )
-        # Not as markup: clients name their requests as they like.
-        table.add_row(*(Text(_tame(cell)) for cell in cells))
+        # Clients name their requests as they like.
+        table.add_row(*map(cell, cells))
     Console(soft_wrap=True).print(table)
     if len(hits) == query.most:
         sys.stdout.write(f"older ones: --below {hits[-1].number}\n")
@@ -86,10 +89,10 @@ def show(id_: str, below: int | None = None) -> bool:
         facts = msgspec.to_builtins(line)
         for name, value in facts.items():
             if value not in ("", 0, False, []):
-                said = _at(line) if name == "at_us" else _tame(str(value))
+                said = _at(line) if name == "at_us" else tame(str(value))
                 sys.stdout.write(f"{name}: {said}\n")
         for text in _payload(shown):
-            sys.stdout.write(f"{_tame(text)}\n")
+            sys.stdout.write(f"{tame(text)}\n")
     if len(found) == finding.PAGE:
         sys.stdout.write(f"older ones: --below {found[-1].number}\n")
     return _readable(sum(bool(one.unreadable) for one in found))
@@ -99,22 +102,28 @@ def who(query: Query) -> None:
     """Print which version answered, who released it, and who approved that."""
     here = house()
     found = finding.account(here, actor(here), query)
-    line, release = found.line, found.release
+    line = found.line
     what = f"{line.model}@{line.version}/{line.variant}" if line.version else "nothing"
-    said = (
-        f"call {_tame(line.id)} to {line.endpoint} at {_at(line)}: {what} answered, as {line.arm}\n"
-    )
-    sys.stdout.write(said + f"content {line.digest or 'none'}, routes {line.generation}\n")
+    said = [
+        f"call {line.id} to {line.endpoint} at {_at(line)}: {what} answered, as {line.arm}",
+        f"content {line.digest or 'none'}, routes {line.generation}",
+        *_behind(found),
+    ]
+    sys.stdout.write("".join(f"{tame(one)}\n" for one in said))
+
+
+def _behind(found: finding.Accounted) -> Iterator[str]:
+    release = found.release
     if release is None:
-        sys.stdout.write("no release of this ledger brought that variant\n")
+        yield "no release of this ledger brought that variant"
         return
-    sys.stdout.write(f"released by {release.requester} in {release.id}\n")
+    yield f"released by {release.requester} in {release.id}"
     if (since := found.since) is not None:
-        sys.stdout.write(f"there since {_moment(since.at)}: {since.sentence}\n")
+        yield f"there since {_moment(since.at)}: {since.sentence}"
     for one in found.approvals:
-        sys.stdout.write(f"approved by {one.who} at {_moment(one.at)}: {one.why or 'no reason'}\n")
+        yield f"approved by {one.who} at {_moment(one.at)}: {one.why or 'no reason'}"
     if not found.approvals:
-        sys.stdout.write("approved by nobody, as its policy allowed\n")
+        yield "approved by nobody, as its policy allowed"
 
 
 def export(query: Query, out: Path | None, to: str, form: Form) -> bool:
@@ -163,13 +172,8 @@ def _payload(shown: finding.Shown) -> list[str]:
     return [*asked, f"answered: {bytes(shown.payload.output).decode()}"]
 
 
-def _tame(text: str) -> str:
-    """Write what a terminal would obey, and what would begin a line of its own, as escapes."""
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
-
-
 def _at(line: "CallLine") -> str:
-    return _moment(line.at_us / 1e6)
+    return _moment(calendar(line.at_us) / 1e6)
 
 
 def _moment(seconds: float) -> str:

@@ -9,6 +9,7 @@ from typing import TypeVar
 from console.frame import approve_command
 from release.errors import Unavailable
 from release.releases import Event, Phase, Release
+from release.wording import tame
 from tasks.sight import is_answered
 from tasks.wiring import House
 
@@ -25,14 +26,14 @@ def heard(ask: Callable[[], T]) -> T:
             return ask()
         except Unavailable as error:
             if not silent:
-                sys.stderr.write(f"  {error} It is asked again.\n")
+                sys.stderr.write(f"  {tame(str(error))} It is asked again.\n")
             silent = True
             time.sleep(LOOK_SECONDS)
 
 
 def say(event: Event) -> None:
     """Print an event in a line."""
-    sys.stdout.write(f"  {event.kind:<16} {event.sentence}\n")
+    sys.stdout.write(f"  {event.kind:<16} {tame(event.sentence)}\n")
 
 
 def follow(here: House, release_id: str, *, past_approval: bool) -> Release:

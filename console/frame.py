@@ -7,13 +7,13 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from console.wording import age, clock, megabytes
+from console.wording import age, cell, clock, megabytes
 from release.controller import valid_approvals
 from release.evidence import Tally
 from release.gates import Decision
 from release.releases import Phase, Release, ReplicaStatus
 from release.waits import phase_since, wait_of
-from release.wording import lasting
+from release.wording import lasting, tame
 from tasks.sight import Sight
 
 STALE_SECONDS = 10.0
@@ -69,7 +69,7 @@ class Frame:
         if self.trouble:
             old = age(self.now - sight.at)
             said = f"What follows is {old} old, and it is tried again: {self.trouble}"
-            yield Text(said, style="white on red")
+            yield cell(said, "white on red")
         yield self._title()
         yield self._people()
         yield from self._standing()
@@ -81,7 +81,7 @@ class Frame:
         if sight.findings:
             # The first of the worst: there is little room, and the figures of both stand above.
             worst = max(sight.findings, key=lambda one: one.decision.badness)
-            yield Text(worst.reason, style=_DECISIONS[worst.decision])
+            yield cell(worst.reason, _DECISIONS[worst.decision])
         yield Text()
         yield self._around()
         yield Text()
@@ -105,7 +105,7 @@ class Frame:
         """Say what it waits for and until when, or how it ended."""
         sight, release = self.sight, self.sight.release
         if release.phase.closed:
-            yield Text(release.reason, style=_COLOURS[release.phase])
+            yield cell(release.reason, _COLOURS[release.phase])
             return
         asked = "approval" if release.phase is Phase.AWAITING_APPROVAL else ""
         what = asked or release.waiting_for
@@ -117,7 +117,7 @@ class Frame:
         if release.phase is Phase.AWAITING_APPROVAL:
             yield from self._how_to_approve()
         elif release.waiting_for != "evidence":
-            yield Text(release.reason)
+            yield cell(release.reason)
         if sight.wanted is not None:
             yield Text(self._progress(sight.wanted))
         if not sight.carried:
@@ -147,9 +147,9 @@ class Frame:
         grid.add_column(style="dim", no_wrap=True)
         grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         for number, one in enumerate(sight.gateways):
-            said = Text(f"{one.gateway} at {one.generation} of {sight.desired.generation}")
+            said = cell(f"{one.gateway} at {one.generation} of {sight.desired.generation}")
             if one.tripped:
-                said.append(f"; cut the canary off: {one.tripped}", style="red")
+                said.append(f"; cut the canary off: {tame(one.tripped)}", style="red")
             elif one.lapsed:
                 said.append("; the canary's lease ran out", style="red")
             grid.add_row("" if number else "gateways", self._heard(said, one.at))
@@ -173,7 +173,7 @@ class Frame:
         said.append(" ready" if one.ready else " not ready", "green" if one.ready else "yellow")
         said.append(f", {megabytes(one.memory_bytes)}" if one.memory_bytes else "")
         said.append(f", restarted {one.restarts} times" if one.restarts else "", "red")
-        return said.append(f": {one.message}" if one.message else "", "dim")
+        return said.append(f": {tame(one.message)}" if one.message else "", "dim")
 
     def _events(self, count: int) -> Iterator[Table]:
         if not count:
@@ -183,7 +183,7 @@ class Frame:
         grid.add_column(no_wrap=True)
         grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         for one in reversed(self.sight.events[-count:]):
-            grid.add_row(age(self.now - one.at), Text(one.kind, style="cyan"), Text(one.sentence))
+            grid.add_row(age(self.now - one.at), cell(one.kind, "cyan"), cell(one.sentence))
         yield grid
 
 
@@ -258,9 +258,9 @@ def _evidence(sight: Sight, width: int) -> RenderableType:
     for name in ("requests", "failures", "slow", "rescued"):
         table.add_column(name, justify="right", no_wrap=True)
     chosen = release.chosen.variant.ref if release.chosen else "not chosen yet"
-    table.add_row("canary", chosen, *_counts(sight.canary))
+    table.add_row("canary", cell(chosen), *_counts(sight.canary))
     if release.stable:
-        table.add_row("champion", release.stable.ref, *_counts(sight.champion))
+        table.add_row("champion", cell(release.stable.ref), *_counts(sight.champion))
     return table
 
 

@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 
 from console.finding import moment
 from console.people import actor
+from infra.calls.numbers import calendar
 from infra.personal import Finder
 from release.errors import Invalid
+from release.wording import tame
 from tasks.personal import Inspection, Leak, Window, erase_leaks
 from tasks.personal import inspect as look
 from tasks.wiring import house
@@ -53,6 +55,6 @@ def _told(found: Inspection) -> str:
 
 def _line(leak: Leak) -> str:
     line = leak.line
-    at = datetime.fromtimestamp(line.at_us / 1e6, UTC)
+    at = datetime.fromtimestamp(calendar(line.at_us) / 1e6, UTC)
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(leak.kinds.items()))
-    return f"{at:%Y-%m-%d %H:%M:%S} {line.namespace}/{line.endpoint} {line.id}: {kinds}"
+    return tame(f"{at:%Y-%m-%d %H:%M:%S} {line.namespace}/{line.endpoint} {line.id}: {kinds}")

@@ -14,6 +14,7 @@ from console.calls import calls
 from console.keys import keys, namespaces
 from release.errors import SlipwayError
 from release.variants import Task
+from release.wording import tame
 
 app = typer.Typer(
     name="slipway",
@@ -293,7 +294,7 @@ def run() -> None:
     try:
         app()
     except SlipwayError as error:
-        sys.stderr.write(f"slipway: {error}\n")
+        sys.stderr.write(f"slipway: {tame(str(error))}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -5,6 +5,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
+from console.wording import cell
 from infra.files import write_atomic
 from infra.identity import Identity
 from tasks.wiring import House, house
@@ -35,7 +36,8 @@ def show() -> None:
     """List identities."""
     table = Table("name", "role", "behind it", "active", box=None)
     for one in house().identities.list():
-        table.add_row(one.name, one.role, one.human, "yes" if one.active else "no")
+        cells = (one.name, one.role, one.human, "yes" if one.active else "no")
+        table.add_row(*map(cell, cells))
     Console().print(table)
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from console.serve import prefect_of
 from console.showing import show
-from console.wording import clock, counted
+from console.wording import cell, clock, counted
 from infra.settings import Settings
 from release.errors import Unavailable
 from release.outlook import Consent, Making, Outlook
@@ -73,9 +73,9 @@ def _headline(outlook: Outlook) -> Text:
 
 def _rows(outlook: Outlook) -> Iterator[tuple[str, RenderableType]]:
     for obstacle in outlook.obstacles:
-        yield "obstacle", Text(obstacle, style="red")
+        yield "obstacle", cell(obstacle, "red")
     for warning in outlook.warnings:
-        yield "mind", Text(warning, style="yellow")
+        yield "mind", cell(warning, "yellow")
     beside = f"{outlook.champion}, measured beside it" if outlook.champion else "none yet"
     yield "champion", Text(beside)
     yield "suite", _suite(outlook)
@@ -93,7 +93,7 @@ def _suite(outlook: Outlook) -> Text:
     texts = f"{trial.test} texts in test, {trial.calibration} in calibration"
     took = outlook.measuring_seconds
     time = "time unknown" if took is None else f"some {lasting(took)}"
-    return Text(f"{trial.name}: {texts}; {time}\n").append(trial.digest, style="dim")
+    return cell(f"{trial.name}: {texts}; {time}").append("\n").append(trial.digest, style="dim")
 
 
 def _lined(rows: Iterator[tuple[str, RenderableType]]) -> Table:
@@ -119,7 +119,7 @@ def _gates(outlook: Outlook) -> Table:
         asked = "" if one.applies else "not asked: there is no champion"
         style = "" if one.applies else "dim"
         said = "; ".join(filter(None, (whose, asked)))
-        lines.add_row(Text(one.gate, style=style), Text(said, style="dim"))
+        lines.add_row(cell(one.gate, style), Text(said, style="dim"))
     return lines
 
 

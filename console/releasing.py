@@ -10,6 +10,7 @@ from console.serve import prefect_of
 from infra.failpoints import failpoint
 from infra.settings import Settings
 from release.errors import NotFound, Unavailable
+from release.wording import tame
 from tasks.desk import answer as answer_at_desk
 from tasks.desk import open_release, roll_back
 from tasks.inspection import Request
@@ -55,7 +56,7 @@ def _nudge(settings: Settings, release_id: str) -> None:
     try:
         prefect_of(settings).start("rollout", {"release_id": release_id})
     except Unavailable as error:
-        sys.stderr.write(f"It is recorded and moves on once flows run again. {error}\n")
+        sys.stderr.write(f"It is recorded and moves on once flows run again. {tame(str(error))}\n")
 
 
 def rollback(model: str, why: str) -> None:
@@ -66,7 +67,7 @@ def rollback(model: str, why: str) -> None:
         raise NotFound(f"No model {model!r} was ever released.", f"released are: {known}")
     sentence = roll_back(here, model, actor(here), why)
     failpoint("rolled-back")
-    sys.stdout.write(f"{sentence}\n")
+    sys.stdout.write(f"{tame(sentence)}\n")
     if not _served(here, model):
         sys.stderr.write("No gateway has confirmed it yet; see slipway status.\n")
     try:

@@ -11,6 +11,7 @@ from console.serve import prefect_of
 from release.errors import SlipwayError, Unavailable
 from release.releases import Event, Release
 from release.variants import Candidate
+from release.wording import tame
 from tasks.desk import ask_training
 from tasks.trainings import (
     BEGAN,
@@ -58,7 +59,7 @@ def follow_training(here: House, asked: Asked) -> Candidate:
         seen = len(events)
         if (moved := progress(here, asked)) and (line := _share(*moved)) != said:
             said = line
-            sys.stdout.write(f"  {'progress':<16} {line}\n")
+            sys.stdout.write(f"  {'progress':<16} {tame(line)}\n")
         sys.stdout.flush()
         if events and events[-1].kind == FAILED:
             raise SlipwayError(events[-1].sentence)

@@ -13,11 +13,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from console.serve import Addresses, gateway_answers, supervisor_of
-from console.wording import age
+from console.wording import age, cell
 from flows.control import Prefect
 from release.errors import NotFound, Unavailable
 from release.releases import Desired, Event, Release
 from release.waits import MOVES, champion_since, phase_since
+from release.wording import tame
 from tasks.advance import FRESH_SECONDS
 from tasks.wiring import House, house
 
@@ -55,7 +56,7 @@ def history(model: str, *, as_json: bool) -> None:
 def history_lines(here: House, model: str) -> Iterator[str]:
     """Write a model's releases for people, in rich's markup."""
     for one in here.ledger.releases(model):
-        yield f"\n[bold]{one.id}[/]  {one.phase}: {escape(one.reason)}"
+        yield f"\n[bold]{one.id}[/]  {one.phase}: {escape(tame(one.reason))}"
         for _, event in here.ledger.events(one.id):
             yield _line(event)
     beside = [event for _, event in here.ledger.events(model=model) if not event.release]
@@ -66,7 +67,8 @@ def history_lines(here: House, model: str) -> Iterator[str]:
 
 def _line(event: Event) -> str:
     moment = datetime.fromtimestamp(event.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    return f"  {moment}Z  {event.kind:<16} {event.actor:<10} {escape(event.sentence)}"
+    said = tame(f"{event.kind:<16} {event.actor:<10} {event.sentence}")
+    return f"  {moment}Z  {escape(said)}"
 
 
 def release_json(here: House, one: Release) -> dict[str, Any]:
@@ -145,16 +147,16 @@ def status(*, as_json: bool) -> None:
     if not console.is_terminal:
         console = Console(width=160)
     for name, said in parts.items():
-        console.print(f"{name:<10}{said}", highlight=False)
+        console.print(cell(f"{name:<10}{said}"))
     table = Table(box=None)
     for name in _COLUMNS:
         table.add_column(name, overflow="fold")
     for model in models:
-        table.add_row(*(str(model[name]) for name in _COLUMNS))
+        table.add_row(*(cell(model[name]) for name in _COLUMNS))
     console.print(table if models else "no endpoint yet: slipway release MODEL")
     for one in opened:
         been = age(here.clock() - _entered(here, one))
-        console.print(f"{one.id}  {one.phase} for {been}: {one.reason}", highlight=False)
+        console.print(cell(f"{one.id}  {one.phase} for {been}: {one.reason}"))
 
 
 def _entered(here: House, release: Release) -> float:

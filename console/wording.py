@@ -1,8 +1,10 @@
-"""Numbers as people say them."""
+"""Numbers as people say them, and what others wrote as a terminal may show it."""
 
 from datetime import UTC, datetime
 
-from release.wording import lasting
+from rich.text import Text
+
+from release.wording import lasting, tame
 
 
 def age(seconds: float) -> str:
@@ -23,3 +25,8 @@ def megabytes(size: int) -> str:
 def clock(at: float) -> str:
     """Say a moment of today, in UTC."""
     return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S}Z"
+
+
+def cell(text: object, style: str = "") -> Text:
+    """Give what others wrote as part of a page: tame, and no markup."""
+    return Text(tame(str(text)), style=style)

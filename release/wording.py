@@ -1,4 +1,4 @@
-"""How people say how long something lasts, the same on every page. Pure."""
+"""How people say how long something lasts, and see others' words, the same on every page. Pure."""
 
 
 def lasting(seconds: float, *, units: int = 2) -> str:
@@ -18,3 +18,8 @@ def lasting(seconds: float, *, units: int = 2) -> str:
         count, whole = divmod(whole, size)
         said += [f"{count} {name}"] if count else []
     return " ".join(said)
+
+
+def tame(text: str) -> str:
+    """Write what a terminal would obey, and what would begin a line of its own, as escapes."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)

@@ -5,10 +5,11 @@ payload that is not what was sealed costs its call the payload, and nothing else
 """
 
 import csv
-import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -129,24 +130,34 @@ def replay(here: House, by: Identity, query: Query, out: Path) -> Taken:
         Refused: `by` may not read the call record.
         Invalid: the file is there already.
     """
-    texts: dict[str, str] = {}
+    # What is known of a text is enough to know it again: there may be more of them than memory.
+    known = set[bytes]()
     reader, without = _Reader(here, vault_of(here)), 0
     with reading(here, by) as store, fresh(out) as file:
         note(here, by, REPLAYING, f"is taking recorded texts to {out.name}", query, to=out.name)
+        table = csv.writer(_Utf8(file=file))
+        table.writerow(("text", "label"))
         for _, found in reader.read(every(store, query)):
             said = _labelled(found.payload)
             without += not said
             for text, label in said:
-                texts.setdefault(text, label)
-        plain = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        table = csv.writer(plain)
-        table.writerow(("text", "label"))
-        table.writerows(texts.items())
-        plain.flush()
-        plain.detach()
-    what = f"took {len(texts)} recorded texts for a suite to {out.name}"
-    note(here, by, REPLAYED, what, query, to=out.name, texts=len(texts))
-    return Taken(calls=len(texts), unreadable=reader.unreadable, without=without)
+                which = blake2b(text.encode(), digest_size=16).digest()
+                if which not in known:
+                    known.add(which)
+                    table.writerow((text, label))
+    what = f"took {len(known)} recorded texts for a suite to {out.name}"
+    note(here, by, REPLAYED, what, query, to=out.name, texts=len(known))
+    return Taken(calls=len(known), unreadable=reader.unreadable, without=without)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Utf8:
+    """Takes the text of a table."""
+
+    file: BinaryIO
+
+    def write(self, text: str) -> int:
+        return self.file.write(text.encode())
 
 
 def _labelled(payload: Payload | None) -> list[tuple[str, str]]:

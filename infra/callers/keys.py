@@ -21,14 +21,14 @@ LONGEST = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewKey:
-    """A key that is to be made."""
+class Terms:
+    """Whom a key is for, and what it may do."""
 
     name: str
     """What it is for, such as the program that holds it."""
 
     scopes: tuple[str, ...]
-    """Each as `Scope.parse` reads it."""
+    """Each as `Scope.parse` reads it, but for those that a later version gave."""
 
     namespace: str = "default"
     user: str = ""
@@ -39,7 +39,17 @@ class NewKey:
     expires: float = 0.0
     """Seconds since the epoch; 0 where it does not."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewKey(Terms):
+    """A key that is to be made."""
+
     def __post_init__(self) -> None:
+        """Refuse terms on which no key is made.
+
+        Raises:
+            Invalid: naming what is wrong with them.
+        """
         for what, value in (("name", self.name), ("user", self.user), ("tenant", self.tenant)):
             if len(value) > LONGEST or not (value.isprintable() or not value):
                 raise Invalid(f"A key's {what} must be {LONGEST} printable characters at most.")
@@ -57,7 +67,7 @@ class Key:
     """A key as the ledger knows it."""
 
     id: str
-    made: NewKey
+    made: Terms
     made_by: str
     made_at: float
     used_at: float
@@ -169,7 +179,7 @@ def note_used(ledger: Ledger, used: Mapping[str, float]) -> None:
 
 
 def _key(row: sa.RowMapping) -> Key:
-    made = NewKey(
+    made = Terms(
         name=row["name"],
         scopes=tuple(row["scopes"]),
         namespace=row["namespace"],

@@ -32,8 +32,15 @@ class Namespaces:
         self._ledger = ledger
         self._default = default
 
-    def create(self, name: str, recording: Recording, *, by: Identity) -> None:
-        """Make a namespace.
+    def create(
+        self,
+        name: str,
+        recording: Recording,
+        releasing: Releasing | None = None,
+        *,
+        by: Identity,
+    ) -> None:
+        """Make a namespace, with what is said of its releases where anything is.
 
         Raises:
             Refused: `by` is no admin.
@@ -49,9 +56,25 @@ class Namespaces:
             _put(connection, name, recording)
             said = f"{by.name} made namespace {name}"
             changed(connection, "namespace-created", by.name, said, _plain(name, recording))
+            if releasing is not None:
+                _release_by(connection, name, releasing, by)
 
-    def set(self, name: str, recording: Recording, *, by: Identity) -> None:
-        """Say what of a namespace's calls is recorded, from now on.
+    def set(
+        self,
+        name: str,
+        recording: Recording | None = None,
+        releasing: Releasing | None = None,
+        *,
+        by: Identity,
+    ) -> None:
+        """Say both at once what of a namespace's calls is recorded, and how it releases.
+
+        Args:
+            name: of the namespace.
+            recording: what is recorded from now on; None leaves it.
+            releasing: by which policy its endpoints are released, and who approves that; None
+                leaves it.
+            by: who says so.
 
         Raises:
             Refused: `by` is no admin.
@@ -60,24 +83,12 @@ class Namespaces:
         with self._ledger.database.write() as connection:
             need_admin(connection, by, "change namespaces")
             need_namespace(connection, name)
-            _put(connection, name, recording)
-            said = f"{by.name} set what namespace {name} records"
-            changed(connection, "namespace-set", by.name, said, _plain(name, recording))
-
-    def release_by(self, name: str, releasing: Releasing, *, by: Identity) -> None:
-        """Say by which policy a namespace's endpoints are released, and who approves that.
-
-        Raises:
-            Refused: `by` is no admin.
-            NotFound: there is no namespace of this name.
-        """
-        with self._ledger.database.write() as connection:
-            need_admin(connection, by, "change namespaces")
-            need_namespace(connection, name)
-            values = {"policy": releasing.policy, "roles": list(releasing.roles)}
-            put(connection, schema.releasing, {"namespace": name}, values)
-            said = f"{by.name} set how namespace {name} releases"
-            changed(connection, "namespace-releases", by.name, said, {"namespace": name} | values)
+            if releasing is not None:
+                _release_by(connection, name, releasing, by)
+            if recording is not None:
+                _put(connection, name, recording)
+                said = f"{by.name} set what namespace {name} records"
+                changed(connection, "namespace-set", by.name, said, _plain(name, recording))
 
     def releasing(self) -> Mapping[str, Releasing]:
         """Give what namespaces say of releases; one that says nothing is absent."""
@@ -139,6 +150,13 @@ def need_namespace(connection: sa.Connection, name: str) -> None:
 def _exists(connection: sa.Connection, name: str) -> bool:
     table = schema.namespaces
     return connection.scalar(sa.select(table.c.name).where(table.c.name == name)) is not None
+
+
+def _release_by(connection: sa.Connection, name: str, releasing: Releasing, by: Identity) -> None:
+    values = {"policy": releasing.policy, "roles": list(releasing.roles)}
+    put(connection, schema.releasing, {"namespace": name}, values)
+    said = f"{by.name} set how namespace {name} releases"
+    changed(connection, "namespace-releases", by.name, said, {"namespace": name} | values)
 
 
 def _put(connection: sa.Connection, name: str, recording: Recording) -> None:

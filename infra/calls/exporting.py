@@ -4,13 +4,13 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
 
 import msgspec
 
+from infra.calls.batches import batches
 from infra.calls.formats import Exported, ecs, otlp, plain
 from infra.calls.lines import CallLine
 from infra.files import sync_folder
@@ -111,12 +111,16 @@ def _table(file: BinaryIO, calls: Iterable[Exported]) -> int:
     kinds = {int: pa.int64(), bool: pa.bool_(), str: text}
     fields = [(one.name, kinds.get(one.type, text)) for one in msgspec.structs.fields(CallLine)]
     schema = pa.schema([("gateway", text), *fields, *((name, text) for name in _MORE)])
-    rest, count = iter(calls), 0
+    count = 0
     with pq.ParquetWriter(file, schema) as writer:
-        while batch := [_row(call) for call in islice(rest, BATCH)]:
+        for batch in batches((_row(call) for call in calls), _size, BATCH):
             writer.write_table(pa.Table.from_pylist(batch, schema))
             count += len(batch)
     return count
+
+
+def _size(row: dict[str, object]) -> int:
+    return sum(len(value) for value in row.values() if isinstance(value, str))
 
 
 def _row(call: Exported) -> dict[str, object]:

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from infra.calls.lines import CallLine, Payload
+from infra.calls.numbers import MOST_NUMBER, calendar
 
 OURS = (
     *("namespace", "endpoint", "model", "version", "variant", "digest", "arm", "generation"),
@@ -65,7 +66,7 @@ def ecs(call: Exported) -> dict[str, Any]:
             "category": ["web"],
             "action": "model-call",
             "outcome": "success" if line.outcome == "ok" else "failure",
-            "duration": line.total_us * 1_000,
+            "duration": _nanoseconds(line.total_us),
             "sequence": line.sequence,
         },
         "http": {"request": {"id": line.id}, "response": {"status_code": line.status}},
@@ -88,19 +89,23 @@ def ecs(call: Exported) -> dict[str, Any]:
 
 def otlp(calls: Sequence[Exported]) -> dict[str, Any]:
     """Give calls as the body of one OTLP/HTTP logs request."""
+    return logs([record(call) for call in calls])
+
+
+def logs(records: Sequence[object]) -> dict[str, Any]:
+    """Give records as the body of one OTLP/HTTP logs request."""
     return {
         "resourceLogs": [
             {
                 "resource": {"attributes": _attributes({"service.name": "slipway"})},
-                "scopeLogs": [
-                    {"scope": {"name": "slipway.calls"}, "logRecords": [_record(c) for c in calls]}
-                ],
+                "scopeLogs": [{"scope": {"name": "slipway.calls"}, "logRecords": list(records)}],
             }
         ]
     }
 
 
-def _record(call: Exported) -> dict[str, Any]:
+def record(call: Exported) -> dict[str, Any]:
+    """Give a call as a record of OTLP."""
     line, failed = call.line, call.line.outcome != "ok"
     told = {
         "event.id": call.id,
@@ -108,7 +113,7 @@ def _record(call: Exported) -> dict[str, Any]:
         "http.request.id": line.id,
         "http.response.status_code": line.status,
         "event.outcome": "failure" if failed else "success",
-        "event.duration": line.total_us * 1_000,
+        "event.duration": _nanoseconds(line.total_us),
         "user.id": line.user or line.caller,
         "organization.id": line.tenant,
         "error.type": line.outcome if failed else "",
@@ -119,7 +124,7 @@ def _record(call: Exported) -> dict[str, Any]:
     said = {name: body[name] for name in ("input", "output") if name in body}
     text = msgspec.json.encode(said).decode() if said else line.error or line.outcome
     return {
-        "timeUnixNano": str(line.at_us * 1_000),
+        "timeUnixNano": str(_nanoseconds(calendar(line.at_us))),
         "severityNumber": ERROR if failed else INFO,
         "severityText": "ERROR" if failed else "INFO",
         "body": {"stringValue": text},
@@ -142,6 +147,11 @@ def _value(value: object) -> dict[str, Any]:
     return {"stringValue": str(value)}
 
 
+def _nanoseconds(us: int) -> int:
+    """Give a time in nanoseconds, or as many as others can hold."""
+    return min(us * 1_000, MOST_NUMBER - 1)
+
+
 def _iso(at_us: int) -> str:
-    seconds, rest = divmod(at_us, 1_000_000)
+    seconds, rest = divmod(calendar(at_us), 1_000_000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:06d}Z"

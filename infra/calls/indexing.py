@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +23,7 @@ from infra.calls.segments import MOST_READ, Found, Place, read
 from infra.calls.stores import Calls, opened
 from infra.ledger import Ledger
 from infra.settings import Settings, silence_telemetry
-from release.errors import SlipwayError
+from release.errors import SlipwayError, Unavailable
 from release.releases import Event
 
 LOOK_SECONDS = 0.5
@@ -120,14 +120,15 @@ class Indexer:
             OSError: a segment cannot be read or removed.
         """
 
-        @cache
         def oldest(namespace: str) -> int:
             return limits.oldest(namespace, now_us)
 
         # Also of namespaces that nobody made: else their calls would stay for ever.
         names = sorted({*limits.recordings, *self.store.namespaces()})
+        # One that fails may have dropped some.
+        settled, self.settled = self.settled, False
         dropped = sum(self.store.drop(name, oldest(name)) for name in names)
-        self.settled = self.settled and not dropped
+        self.settled = settled and not dropped
         for gateway, place in self.store.places().items():
             if found := outlived(self.folder / gateway, place.segment, oldest):
                 remove(found, record)
@@ -155,24 +156,37 @@ class Chore:
     due: float
     """When next, as `time.monotonic` tells it."""
 
-    def look(self, now: float) -> None:
-        """Do it if it is due; one that fails stays due."""
-        if now >= self.due:
+    def look(self, now: float, say: Callable[[str], None]) -> None:
+        """Do it if it is due; one that fails says so, and is due again soon."""
+        if now < self.due:
+            return
+        try:
             self.work()
+        except (SlipwayError, OSError) as error:
+            say(str(error))
+            self.due = now + PAUSE_SECONDS
+        else:
             self.due = now + self.every
 
 
 def turn(indexer: Indexer, chores: Iterable[Chore], now: float) -> float:
-    """Fold once and do what is due; give how many seconds to wait then."""
+    """Fold once and do what is due, each whatever became of the others.
+
+    Returns:
+        How many seconds to wait then.
+    """
+    # Not at once after every call: a batch of many costs little more than one of a few.
+    wait = LOOK_SECONDS
     try:
         indexer.fold()
-        for one in chores:
-            one.look(now)
+        if indexer.behind:
+            wait = 0.0
     except (SlipwayError, OSError) as error:
         indexer.say(str(error))
-        return PAUSE_SECONDS
-    # Not at once after every call: a batch of many costs little more than one of a few.
-    return 0.0 if indexer.behind else LOOK_SECONDS
+        wait = PAUSE_SECONDS
+    for one in chores:
+        one.look(now, indexer.say)
+    return wait
 
 
 def note_removal(ledger: Ledger, now: float, found: Outlived) -> None:
@@ -194,16 +208,31 @@ def note_removal(ledger: Ledger, now: float, found: Outlived) -> None:
     )
 
 
+def opening(settings: Settings, say: Callable[[str], None] = _say) -> Calls:
+    """Open the call store, however long it is away.
+
+    Raises:
+        Invalid: `SLIPWAY_CALLS_URL` names none.
+    """
+    while True:
+        try:
+            return opened(settings)
+        except Unavailable as error:
+            say(str(error))
+            time.sleep(PAUSE_SECONDS)
+
+
 def main() -> int:
     """Index until SIGTERM."""
     from infra.calls.vault import Vault
 
     silence_telemetry()
-    stopping = threading.Event()
-    for told in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(told, lambda *_: stopping.set())
     settings = Settings()
-    store = opened(settings)
+    # Until there is a store nothing is under way that would have to come to its end.
+    _when_told(lambda: sys.exit(0))
+    store = opening(settings)
+    stopping = threading.Event()
+    _when_told(stopping.set)
     vault = Vault(settings.calls_secrets)
     indexer = Indexer(settings.journal, store, vault)
     discarding = Discarding(settings.journal, vault)
@@ -216,6 +245,11 @@ def main() -> int:
         stopping.wait(turn(indexer, chores, time.monotonic()))
     store.close()
     return 0
+
+
+def _when_told(end: Callable[[], None]) -> None:
+    for told in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(told, lambda *_: end())
 
 
 def _sweep(indexer: Indexer, discarding: Discarding, settings: Settings) -> None:

@@ -81,13 +81,18 @@ class Limits:
     """What is done with calls of a namespace that there is not, or not any more."""
 
     weights: Weights = field(default_factory=Weights)
+    _fitting: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Namespace to what `Weights.fitting` gave: much is asked of the same few, again and again."""
 
     def oldest(self, namespace: str, now_us: int) -> int:
         """Give the moment before which a namespace's calls go, in microseconds since the epoch."""
         wants = self.recordings.get(namespace, self.otherwise)
         by_days = now_us - wants.days * DAY_US
-        by_size = self.weights.fitting(namespace, wants.most_mb * MB) if wants.most_mb else 0
-        return max(by_days, by_size)
+        if not wants.most_mb:
+            return by_days
+        if namespace not in self._fitting:
+            self._fitting[namespace] = self.weights.fitting(namespace, wants.most_mb * MB)
+        return max(by_days, self._fitting[namespace])
 
 
 class _Call(msgspec.Struct, frozen=True):

@@ -21,9 +21,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-EPOCH = "0" * 64
-"""The chain before the first line."""
-
 
 class Payload(msgspec.Struct, frozen=True):
     """What was asked and answered, as it is sealed."""

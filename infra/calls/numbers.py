@@ -16,6 +16,15 @@ MOST_NUMBER: int = 2**63
 """No number of a call is as large: no store could hold it."""
 
 
+LATEST_CALENDAR_US = 253_402_300_799 * 10**6
+"""The last second that a calendar of four digits has."""
+
+
+def calendar(at_us: int) -> int:
+    """Give the nearest moment that calendars have, in microseconds: a line may claim any."""
+    return min(max(at_us, 0), LATEST_CALENDAR_US)
+
+
 def number_of(at_us: int) -> int:
     """Give the least number of a call that arrived at this microsecond."""
     moment: int = min(max(at_us, 0), LATEST_US)

@@ -232,7 +232,7 @@ class PostgresCalls:
 
     def _connection(self) -> psycopg.Connection:
         if self._known is None or self._known.closed:
-            self._known = psycopg.connect(
+            made = psycopg.connect(
                 self._to,
                 autocommit=True,
                 connect_timeout=10,
@@ -244,7 +244,13 @@ class PostgresCalls:
                 prepare_threshold=None,
                 options=_OPTIONS,
             )
-            days.make(self._known)
+            try:
+                days.make(made)
+            except BaseException:
+                # Known, it would be taken for one that finds its tables.
+                made.close()
+                raise
+            self._known = made
         return self._known
 
 

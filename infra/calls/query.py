@@ -86,6 +86,10 @@ class Query:
         """
         if not 1 <= self.most <= MOST:
             raise Invalid(f"A page has 1 to {MOST} calls, not {self.most}.")
+        if self.below is not None and not 0 <= self.below < MOST_NUMBER:
+            raise Invalid(
+                f"No call has the number {self.below}.", "take what the page before ended with"
+            )
         for name in EQUAL:
             _check(name, getattr(self, name))
         _check("text", self.text)

@@ -1,20 +1,21 @@
 """Sends calls to where others search them, again and again until each was taken once.
 
 Both ways name each call by an id of its own, so that what was sent twice is there once: the bulk
-API refuses to create what is there, and a receiver of OTLP has `event.id`.
+API refuses to create what is there, and a receiver of OTLP has `event.id`. Whoever answers as no
+such receiver does has taken nothing.
 """
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
-from infra.calls.formats import Exported, ecs, otlp
+from infra.calls.batches import batches
+from infra.calls.formats import Exported, ecs, logs, record
 from release.errors import Invalid, Refused, Unavailable
 
 BATCH = 500
@@ -27,6 +28,41 @@ _THERE = 409
 _LATER = frozenset({429, 500, 502, 503, 504})
 
 _encode = msgspec.json.encode
+_Answer = TypeVar("_Answer")
+
+
+class _Item(msgspec.Struct, frozen=True):
+    """What became of one call."""
+
+    status: int
+    error: Any = None
+
+
+class _Taken(msgspec.Struct, frozen=True):
+    """Answer of the bulk API: for each call in its order, under the name of what was done."""
+
+    items: list[dict[str, _Item]]
+
+
+class _Partial(msgspec.Struct, frozen=True, rename="camel"):
+    rejected_log_records: int | None = 0
+    error_message: str | None = ""
+
+
+class _Logged(msgspec.Struct, frozen=True, rename="camel"):
+    """Answer to logs; an empty body says the same as an empty one."""
+
+    partial_success: _Partial | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Packed:
+    """A call as it is sent."""
+
+    request: str
+    """Id of its request."""
+
+    body: bytes
 
 
 def named(to: str) -> str:
@@ -36,9 +72,10 @@ def named(to: str) -> str:
         Invalid: it is none.
     """
     try:
+        httpx.URL(to)
         parts = urlsplit(to)
         host, port = parts.hostname, parts.port
-    except ValueError:
+    except (ValueError, httpx.InvalidURL):
         host = port = None
     if not host or parts.scheme not in ("http", "https"):
         said = f"{to.rpartition('@')[2][:80]!r} is no address."
@@ -52,12 +89,13 @@ class Shipper:
     """Sends calls to one address.
 
     Args:
-        to: such as `http://elastic:9200/calls`, the index last, or `http://loki:3100/otlp`.
+        to: such as `http://elastic:9200/calls`, the index last, or `http://loki:3100/otlp`; what is
+            asked of it, such as `?pipeline=calls`, is asked each time.
         authorization: value of the header, where one is wanted.
         pause: waits; for tests.
 
     Raises:
-        Invalid: it is no address.
+        Invalid: it is no address, or no header has such a value.
     """
 
     to: str
@@ -71,6 +109,10 @@ class Shipper:
 
     def __post_init__(self) -> None:
         self._where = named(self.to)
+        plain = self.authorization.isascii() and self.authorization.isprintable()
+        if self.authorization and not plain:
+            said = "SLIPWAY_EXPORT_AUTHORIZATION can be no header."
+            raise Invalid(said, "one line of printable ASCII, such as ApiKey …")
 
     def bulk(self, calls: Iterable[Exported]) -> None:
         """Send calls to the bulk API of Elasticsearch or OpenSearch.
@@ -79,8 +121,8 @@ class Shipper:
             Unavailable: it cannot be reached, or is too busy for too long.
             Refused: it does not take a call; says which, and why.
         """
-        for batch in _batches(calls):
-            left: Sequence[Exported] = batch
+        for batch in _packed(calls, _document):
+            left: Sequence[_Packed] = batch
             for turn in range(TRIES):
                 left = self._bulk(left)
                 if not left:
@@ -89,25 +131,25 @@ class Shipper:
             if left:
                 said = f"{self._where} is too busy for {len(left)} of {len(batch)} calls."
                 raise Unavailable(said, "export again: what is there is not sent twice")
-            self.sent += len(batch)
 
-    def _bulk(self, calls: Sequence[Exported]) -> list[Exported]:
+    def _bulk(self, calls: Sequence[_Packed]) -> list[_Packed]:
         """Send one batch; gives those that are to be sent again."""
-        lines = [
-            part
-            for call in calls
-            for part in (_encode({"create": {"_id": call.id}}), _encode(ecs(call)))
-        ]
-        answer = self._post("/_bulk", b"\n".join(lines) + b"\n", "application/x-ndjson")
-        again = []
+        body = b"".join(one.body for one in calls)
+        content = self._post("/_bulk", body, "application/x-ndjson")
+        items = [list(one.values()) for one in self._read(content, _Taken).items]
+        if [len(one) for one in items] != [1] * len(calls):
+            raise self._strange(content)
+        again, refused = list[_Packed](), ""
         # Each call has an answer of its own: a request that succeeds may have taken none.
-        for call, item in zip(calls, _items(answer), strict=True):
-            status = int(item.get("status", 0))
-            if status in _LATER:
+        for call, (item,) in zip(calls, items, strict=True):
+            if item.status in _LATER:
                 again.append(call)
-            elif status >= 300 and status != _THERE:
-                why = item.get("error", {}).get("reason", "it does not say why")
-                raise Refused(f"{self._where} does not take the call {call.line.id}: {why}.")
+            elif 200 <= item.status < 300 or item.status == _THERE:
+                self.sent += 1
+            elif not refused:
+                refused = f"{call.request}: {_why(item)}"
+        if refused:
+            raise Refused(f"{self._where} does not take the call {refused}.")
         return again
 
     def otlp(self, calls: Iterable[Exported]) -> None:
@@ -117,29 +159,47 @@ class Shipper:
             Unavailable: it cannot be reached, or is too busy for too long.
             Refused: it does not take some of them.
         """
-        for batch in _batches(calls):
-            answer = self._post("/v1/logs", _encode(otlp(batch)), "application/json")
-            partial = answer.get("partialSuccess") or {}
-            if refused := int(partial.get("rejectedLogRecords") or 0):
-                why = partial.get("errorMessage") or "it does not say why"
+        for batch in _packed(calls, lambda call: _encode(record(call))):
+            body = _encode(logs([msgspec.Raw(one.body) for one in batch]))
+            content = self._post("/v1/logs", body, "application/json")
+            partial = self._read(content or b"{}", _Logged).partial_success or _Partial()
+            refused = partial.rejected_log_records or 0
+            if not 0 <= refused <= len(batch):
+                raise self._strange(content)
+            self.sent += len(batch) - refused
+            if refused:
+                why = partial.error_message or "it does not say why"
                 raise Refused(f"{self._where} refuses {refused} of {len(batch)} calls: {why}.")
-            self.sent += len(batch)
 
-    def _post(self, path: str, body: bytes, kind: str) -> dict[str, Any]:
+    def _read(self, content: bytes, kind: type[_Answer]) -> _Answer:
+        try:
+            # OTLP writes whole numbers as strings.
+            return msgspec.json.decode(content, type=kind, strict=False)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise self._strange(content) from error
+
+    def _strange(self, content: bytes) -> Refused:
+        told = content[:80].decode(errors="replace")
+        said = f"{self._where} answers {told!r}, which does not say that it took any call."
+        return Refused(
+            said, "see its address and the format; ecs is for the bulk API, otlp for OTLP"
+        )
+
+    def _post(self, path: str, body: bytes, kind: str) -> bytes:
+        parts = urlsplit(self.to)
+        to = parts._replace(path=parts.path.rstrip("/") + path, fragment="").geturl()
         headers = {"content-type": kind}
         if self.authorization:
             headers["authorization"] = self.authorization
         said = ""
         for turn in range(TRIES):
             try:
-                found = httpx.post(
-                    self.to.rstrip("/") + path, content=body, headers=headers, timeout=SECONDS
-                )
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                found = httpx.post(to, content=body, headers=headers, timeout=SECONDS)
+            except httpx.HTTPError as error:
                 said = str(error) or type(error).__name__
             else:
                 if found.status_code < 300:
-                    return _read(found.content)
+                    return found.content
                 said = f"{found.status_code} {found.text[:200]}"
                 if found.status_code not in _LATER:
                     raise Refused(f"{self._where}{path} refuses calls: {said}.")
@@ -148,23 +208,28 @@ class Shipper:
         raise Unavailable(f"{self._where}{path} takes no calls: {said}.")
 
 
-def _batches(calls: Iterable[Exported]) -> Iterator[list[Exported]]:
-    rest = iter(calls)
-    while batch := list(islice(rest, BATCH)):
-        yield batch
+def _packed(
+    calls: Iterable[Exported], pack: Callable[[Exported], bytes]
+) -> Iterator[list[_Packed]]:
+    packed = (_Packed(request=one.line.id, body=pack(one)) for one in calls)
+    return batches(packed, lambda one: len(one.body), BATCH)
+
+
+def _document(call: Exported) -> bytes:
+    """Give a call as the two lines that the bulk API wants of it."""
+    lines = (_encode({"create": {"_id": call.id}}), _encode(ecs(call)))
+    return b"".join(line + b"\n" for line in lines)
 
 
 def _pause(turn: int) -> float:
     return float(min(LONGEST_PAUSE, 0.5 * 2**turn))
 
 
-def _read(content: bytes) -> dict[str, Any]:
-    try:
-        read = msgspec.json.decode(content) if content else {}
-    except msgspec.DecodeError:
-        read = {}
-    return read if isinstance(read, dict) else {}
-
-
-def _items(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    return [next(iter(one.values())) for one in answer.get("items", [])]
+def _why(item: _Item) -> str:
+    match item.error:
+        case {"reason": str(reason)}:
+            return reason
+        case None:
+            return f"it does not say why, but {item.status}"
+        case error:
+            return _encode(error).decode()[:200]

@@ -19,13 +19,15 @@ from infra.calls.lines import Payload
 from infra.calls.numbers import number_of
 from infra.calls.query import COLUMNS, Hit, Query
 from infra.calls.segments import Found, Place
-from infra.calls.settling import empty_log, merge
+from infra.calls.settling import BETWEEN_SECONDS, empty_log, merge
 from infra.calls.tables import TABLES, VERSION
 from infra.calls.terms import folded, pairs
 from release.errors import Unavailable
 
 BUSY_SECONDS = 20
 CACHE_KIB = 64 * 1024
+DROPPED = 1_000
+"""Calls that one transaction drops, in about a second: whoever writes waits no longer than that."""
 
 _INSERT = (
     "insert or ignore into calls (number, gateway, sequence, segment, offset, line, "  # noqa: S608
@@ -79,8 +81,11 @@ class CallStore:
 
     def places(self) -> dict[str, Place]:
         """How far each gateway's segments have been folded."""
-        rows = self._db.execute("select gateway, segment, offset from places")
-        return {one: Place(gateway=one, segment=segment, offset=at) for one, segment, at in rows}
+        rows = self.select("select gateway, segment, offset from places", [])
+        return {
+            str(one): Place(gateway=str(one), segment=int(str(segment)), offset=int(str(at)))
+            for one, segment, at in rows
+        }
 
     def fold(
         self, read: Callable[[Mapping[str, Place]], tuple[Sequence[Folded], Sequence[Place]]]
@@ -141,16 +146,19 @@ class CallStore:
     def drop(self, namespace: str, before_us: int) -> int:
         """Remove a namespace's calls of before a moment, payloads and lines; give how many.
 
-        Their terms stay in the indexes until `settle`.
+        The oldest go first, some at a time. Their terms stay in the indexes until `settle`.
+
+        Raises:
+            Unavailable: it could not be finished; what is gone is gone.
         """
-        with self._writing() as db:
-            old = "select number from calls where namespace = ? and number < ?"
-            given = (namespace, number_of(before_us))
-            db.execute(f"delete from texts where rowid in ({old})", given)  # noqa: S608
-            db.execute(f"delete from words where rowid in ({old})", given)  # noqa: S608
-            return db.execute(
-                "delete from calls where namespace = ? and number < ?", given
-            ).rowcount
+        below, gone, step = number_of(before_us), 0, DROPPED
+        while step == DROPPED:
+            if gone:
+                time.sleep(BETWEEN_SECONDS)
+            with self._writing() as db:
+                step = _dropped(db, namespace, below)
+            gone += step
+        return gone
 
     def page(self, query: Query) -> list[Hit]:
         """Give the newest calls that match, one page.
@@ -216,6 +224,19 @@ def _log_ahead(db: sqlite3.Connection) -> None:
             time.sleep(0.02)
         else:
             return
+
+
+def _dropped(db: sqlite3.Connection, namespace: str, below: int) -> int:
+    """Remove a namespace's oldest calls below a number, `DROPPED` at most; give how many."""
+    asked = "select number from calls where namespace = ? and number < ? order by number limit ?"
+    numbers = db.execute(asked, (namespace, below, DROPPED)).fetchall()
+    for command in (
+        "delete from texts where rowid = ?",
+        "delete from words where rowid = ?",
+        "delete from calls where number = ?",
+    ):
+        db.executemany(command, numbers)
+    return len(numbers)
 
 
 def _version(db: sqlite3.Connection) -> int:

@@ -28,6 +28,13 @@ def test_keys_and_namespaces_are_made_changed_and_shown_by_command(tmp_path: Pat
     changed = json.loads(home.slipway("namespaces", "list", "--json").stdout)["shop"]
     assert (changed["policy"], changed["roles"]) == ("strict", ["admin"])
     assert (changed["capture"], changed["strict"]) == ("full", True)
+    for wrong in (("--days", "99999"), ("--sample", "2"), ("--approver", "nobody")):
+        home.slipway("namespaces", "set", "shop", "--policy", "b", *wrong, code=2, who="ada")
+        home.slipway("namespaces", "create", "bank", "--policy", "b", *wrong, code=2, who="ada")
+    assert json.loads(home.slipway("namespaces", "list", "--json").stdout) == {
+        "default": spaces["default"],
+        "shop": changed,
+    }
     assert (shop["most_mb"], shop["bytes"], spaces["default"]["most_mb"]) == (100, 0, 0)
     assert shop["endpoints"] == ["docs"] and spaces["default"]["endpoints"] == []
     asked = ("--namespace", "shop", "--endpoint", "docs*", "--can", "infer", "--user", "ann")

@@ -185,6 +185,18 @@ def test_what_is_wrong_is_said() -> None:
     assert "nobody carries it on" not in drawn(a_sight(CANARY), 160)
 
 
+def test_what_others_wrote_cannot_draw_in_it() -> None:
+    evil = "[/x] a\x1b[2J\nb"
+    tripped = GatewayStatus(
+        gateway="h/g1", endpoint="docs-router", generation=6, tripped=evil, at=NOW - 40
+    )
+    told = Event(kind="opened", at=900.0, actor="max", sentence=evil)
+    broken = replica(2, ready=False, at=NOW, message=evil)
+    sight = a_sight(CANARY, gateways=(tripped,), replicas=(broken,), events=(told,))
+    page = drawn(sight, 160, trouble=evil)
+    assert "\x1b" not in page and page.count(r"[/x] a\x1b[2J\nb") == 4
+
+
 def test_an_old_sight_says_how_old_it_is() -> None:
     old = a_sight(CANARY, at=NOW - 75)
     told = drawn(old, 160, trouble="The ledger does not answer.")

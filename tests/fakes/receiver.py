@@ -29,6 +29,12 @@ class Receiver:
     """Id of a request whose call is refused."""
 
     rejected: int = 0
+    says: bytes | None = None
+    """Said whatever is asked, where it is no such server at all."""
+
+    largest: int = 0
+    """Bytes of the largest request."""
+
     headers: dict[str, str] = field(default_factory=dict)
 
     def take(self, path: str, body: bytes) -> tuple[int, Any]:
@@ -36,6 +42,7 @@ class Receiver:
         if self.busy:
             self.busy -= 1
             return 503, {}
+        path, _, _ = path.partition("?")
         if path.endswith("/v1/logs"):
             self.logs.append(json.loads(body))
             rejected = {"rejectedLogRecords": str(self.rejected), "errorMessage": "too old"}
@@ -63,8 +70,9 @@ def receiving(receiver: Receiver) -> Iterator[Shipper]:
         def do_POST(self) -> None:
             receiver.headers = dict(self.headers)
             body = self.rfile.read(int(self.headers["content-length"]))
+            receiver.largest = max(receiver.largest, len(body))
             status, answer = receiver.take(self.path, body)
-            said = json.dumps(answer).encode()
+            said = json.dumps(answer).encode() if receiver.says is None else receiver.says
             self.send_response(status)
             self.send_header("content-length", str(len(said)))
             self.end_headers()
@@ -77,7 +85,7 @@ def receiving(receiver: Receiver) -> Iterator[Shipper]:
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        url = f"http://127.0.0.1:{server.server_port}"
+        url = receiver.url = f"http://127.0.0.1:{server.server_port}"
         yield Shipper(f"{url}/calls", authorization="ApiKey abc", pause=lambda _: None)
     finally:
         server.shutdown()

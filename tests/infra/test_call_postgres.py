@@ -225,15 +225,33 @@ def test_a_database_that_cannot_hold_every_text_is_refused(postgres_server: str)
         PostgresCalls(f"{postgres_server}/{name}", HOME)
 
 
-def test_a_lost_connection_costs_one_question(store: PostgresCalls) -> None:
-    add(store, "some words")
+def end_others(store: PostgresCalls) -> None:
+    """End every connection to the store's database, as its restart does."""
     asked(
         store,
         "select pg_terminate_backend(pid) from pg_stat_activity"
         " where datname = current_database() and pid <> pg_backend_pid()",
     )
+
+
+def test_a_lost_connection_costs_one_question(store: PostgresCalls) -> None:
+    add(store, "some words")
+    end_others(store)
     with pytest.raises(Unavailable, match="does not answer"):
         store.places()
+    assert ids(store, "some words") == ["host_g1-1"]
+
+
+def test_a_connection_that_did_not_find_its_tables_is_not_kept(store: PostgresCalls) -> None:
+    add(store, "some words")
+    asked(store, "update version set version = 9 returning 1")
+    end_others(store)
+    with pytest.raises(Unavailable, match="does not answer"):
+        store.places()
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="of version 9, not 1"):
+            store.places()
+    asked(store, "update version set version = 1 returning 1")
     assert ids(store, "some words") == ["host_g1-1"]
 
 

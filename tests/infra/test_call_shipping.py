@@ -1,14 +1,15 @@
 """Calls reach other systems once each, however busy these are."""
 
 import json
+from dataclasses import replace
 
 import msgspec
 import pytest
 
-from infra.calls.formats import Exported, ecs, otlp
+from infra.calls.formats import Exported, ecs, otlp, record
 from infra.calls.lines import Payload
 from infra.calls.shipping import BATCH, Shipper
-from release.errors import Refused, Unavailable
+from release.errors import Invalid, Refused, Unavailable
 from tests.fakes.call_lines import a_call
 from tests.fakes.receiver import Receiver, receiving
 
@@ -51,6 +52,109 @@ def test_a_call_that_is_not_taken_is_named_with_the_reason() -> None:
         shipper.bulk(calls(3))
 
 
+@pytest.mark.parametrize(
+    "says",
+    [
+        *(b"ok", b"", b"<html>", b"\xff", b"7", b"{}", b'{"items":null}', b'{"items":[]}'),
+        *(b'{"items":[1,2]}', b'{"items":[{"create":{}},{"create":{}}]}', b'{"items":[{},{}]}'),
+        b'{"items":[{"create":{"status":201}}]}',
+        b'{"items":[{"create":{"status":201},"b":{"status":201}},{"a":{"status":201}}]}',
+    ],
+)
+def test_who_answers_as_no_bulk_api_does_has_taken_nothing(says: bytes) -> None:
+    with (
+        receiving(Receiver(says=says)) as shipper,
+        pytest.raises(Refused, match="which does not say that it took any call") as caught,
+    ):
+        shipper.bulk(calls(2))
+    assert shipper.sent == 0 and repr(says.decode(errors="replace"))[:80] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        *(b"ok", b"<html>", b"\xff", b"[]", b'{"partialSuccess":7}'),
+        *(b'{"partialSuccess":{"rejectedLogRecords":%s}}' % one for one in (b'"x"', b"3", b"-1")),
+    ],
+)
+def test_who_answers_as_no_receiver_of_logs_does_has_taken_nothing(says: bytes) -> None:
+    with (
+        receiving(Receiver(says=says)) as shipper,
+        pytest.raises(Refused, match="which does not say that it took any call"),
+    ):
+        shipper.otlp(calls(2))
+    assert shipper.sent == 0
+
+
+@pytest.mark.parametrize(
+    "says",
+    [b"", b"{}", b'{"partialSuccess":{}}', b'{"partialSuccess":null,"of a later version":1}'],
+)
+def test_whatever_says_that_logs_were_taken_is_believed(says: bytes) -> None:
+    with receiving(Receiver(says=says)) as shipper:
+        shipper.otlp(calls(2))
+    assert shipper.sent == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        ('"no room"', '"no room"'),
+        ('{"reason":"no room"}', "no room"),
+        ('{"type":"odd"}', '{"type":"odd"}'),
+        ("null", "it does not say why, but 400"),
+    ],
+)
+def test_what_was_taken_of_a_batch_is_counted_and_the_rest_said(error: str, why: str) -> None:
+    items = f'{{"create":{{"status":201}}}},{{"create":{{"status":400,"error":{error}}}}}'
+    says = f'{{"items":[{items},{{"create":{{"status":409}}}}]}}'.encode()
+    with receiving(Receiver(says=says)) as shipper, pytest.raises(Refused) as caught:
+        shipper.bulk(calls(3))
+    assert shipper.sent == 2 and f"does not take the call r2: {why}." in str(caught.value)
+
+
+def test_a_request_is_bounded_in_bytes_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.calls.batches.MOST_BYTES", 20_000)
+    payload = Payload(input=["x" * 6_000], output=OUTPUT, salt="00")
+    large = [replace(one, payload=payload) for one in calls(7)]
+    huge = replace(large[0], payload=Payload(input=["x" * 30_000], output=OUTPUT, salt="00"))
+    receiver = Receiver()
+    with receiving(receiver) as shipper:
+        shipper.bulk(large)
+        assert receiver.asked == ["/calls/_bulk"] * 4 and receiver.largest <= 20_000
+        shipper.otlp(large)
+        records = [one["resourceLogs"][0]["scopeLogs"][0]["logRecords"] for one in receiver.logs]
+        assert [len(one) for one in records] == [2, 2, 2, 1]
+        assert len(receiver.asked) == 8 and receiver.largest <= 20_500
+        shipper.otlp([huge, huge])
+        assert len(receiver.asked) == 10 and receiver.largest > 30_000, "it goes alone"
+
+
+def test_what_is_asked_of_an_address_is_asked_of_the_place_behind_it() -> None:
+    receiver = Receiver()
+    with receiving(receiver):
+        asked = Shipper(f"{receiver.url}/calls/?pipeline=a%20b#part")
+        asked.bulk(calls(1))
+        asked.otlp(calls(1))
+    behind = ["/calls/_bulk?pipeline=a%20b", "/calls/v1/logs?pipeline=a%20b"]
+    assert receiver.asked == behind and len(receiver.kept) == 1
+
+
+@pytest.mark.parametrize("value", ["Bearer ü", "a\nb", "ApiKey a\r\nhost: b"])
+def test_what_can_be_no_header_is_said_and_not_shown(value: str) -> None:
+    with pytest.raises(Invalid, match="SLIPWAY_EXPORT_AUTHORIZATION can be no header") as caught:
+        Shipper("http://127.0.0.1:9/calls", value)
+    assert value not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "to", ["ftp://host/calls", "calls", "http://", "http://[::1", "http://a\x01b/"]
+)
+def test_what_is_no_address_is_said(to: str) -> None:
+    with pytest.raises(Invalid, match="is no address"):
+        Shipper(to)
+
+
 def test_nobody_there_is_said() -> None:
     shipper = Shipper("http://127.0.0.1:9/calls", pause=lambda _: None)
     with pytest.raises(Unavailable, match="takes no calls"):
@@ -77,6 +181,25 @@ def test_logs_are_sent_as_otlp_and_what_is_rejected_is_said() -> None:
 def test_a_gateway_that_counts_from_1_again_takes_no_id_that_was_given_before() -> None:
     first, again = calls(1)[0], Exported(gateway="g1", line=a_call(1, at=7.5))
     assert first.id == calls(1)[0].id != again.id
+
+
+@pytest.mark.parametrize(
+    ("at_us", "iso", "nanoseconds"),
+    [
+        (2**63 - 1, "9999-12-31T23:59:59.000000Z", "9223372036854775807"),
+        (253_402_300_799 * 10**6 + 7, "9999-12-31T23:59:59.000000Z", "9223372036854775807"),
+        (-(2**62), "1970-01-01T00:00:00.000000Z", "0"),
+    ],
+)
+def test_a_moment_that_no_calendar_has_is_told_as_the_nearest(
+    at_us: int, iso: str, nanoseconds: str
+) -> None:
+    line = msgspec.structs.replace(a_call(1, total_us=2**62), at_us=at_us)
+    far = Exported(gateway="g1", line=line)
+    assert (ecs(far)["@timestamp"], ecs(far)["event"]["duration"]) == (iso, 2**63 - 1)
+    told = record(far)
+    assert told["timeUnixNano"] == nanoseconds
+    assert {"key": "event.duration", "value": {"intValue": str(2**63 - 1)}} in told["attributes"]
 
 
 def test_a_document_has_the_names_of_the_common_schema() -> None:

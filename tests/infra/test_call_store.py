@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import msgspec
@@ -18,7 +20,7 @@ import pytest
 from pydantic import SecretStr
 
 from infra.calls.chain import call_line
-from infra.calls.indexing import LOOK_SECONDS, PAUSE_SECONDS, Chore, Indexer, turn
+from infra.calls.indexing import LOOK_SECONDS, PAUSE_SECONDS, Chore, Indexer, opening, turn
 from infra.calls.limits import Limits
 from infra.calls.lines import CallLine, Payload
 from infra.calls.postgres import PostgresCalls
@@ -227,11 +229,29 @@ def test_pages_join_without_a_gap(
 
 @pytest.mark.parametrize(
     ("wrong", "says"),
-    [({"text": "ab"}, "'ab' is too short"), ({"most": 0}, "1 to 1000 calls, not 0")],
+    [
+        ({"text": "ab"}, "'ab' is too short"),
+        ({"most": 0}, "1 to 1000 calls, not 0"),
+        ({"below": 2**63}, "No call has the number 9223372036854775808"),
+        ({"below": -1}, "No call has the number -1"),
+    ],
 )
 def test_what_cannot_be_searched_is_said(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(Invalid, match=says):
         Query(**wrong)
+
+
+def test_any_number_and_any_moment_may_be_asked_for(world: World) -> None:
+    world.write("the same words")
+    world.indexer.fold()
+    far = 10**30
+    asked: list[tuple[dict[str, Any], list[str]]] = [
+        *(({"below": 2**63 - 1}, ["g1-1"]), ({"below": 0}, [])),
+        *(({"since_us": -far}, ["g1-1"]), ({"since_us": far}, [])),
+        *(({"until_us": far}, ["g1-1"]), ({"until_us": -far}, [])),
+    ]
+    for one, found in asked:
+        assert world.found("the same", **one) == world.found(**one) == found, one
 
 
 def test_a_search_is_the_same_as_looking_at_every_call(world: World) -> None:
@@ -281,13 +301,7 @@ def test_a_long_journal_is_read_in_parts(world: World) -> None:
 
 
 def test_what_is_due_is_done_however_much_there_is_to_fold(world: World) -> None:
-    done, said = list[str](), list[str]()
-    world.indexer.say = said.append
-
-    def fails() -> None:
-        done.append("fails")
-        raise Unavailable("The ledger is away.")
-
+    done = list[str]()
     often, seldom = (
         Chore(10, lambda: done.append("often"), 5),
         Chore(30, lambda: done.append("seldom"), 25),
@@ -296,13 +310,91 @@ def test_what_is_due_is_done_however_much_there_is_to_fold(world: World) -> None
         world.write("a call before each look")
         assert turn(world.indexer, [often, seldom], now) == LOOK_SECONDS
     assert done == ["often", "often", "seldom", "often"] and len(world.found()) == 10
-    bad = Chore(10, fails, 0)
-    for now in (40, 41):
-        assert turn(world.indexer, [bad], now) == PAUSE_SECONDS
-    assert done[-2:] == ["fails"] * 2 and said == ["The ledger is away."] * 2
     world.write("x" * MOST_READ)
     assert turn(world.indexer, [], 50) == 0, "there may be more"
     assert turn(world.indexer, [], 50) == LOOK_SECONDS
+
+
+def test_a_chore_that_fails_costs_neither_folding_nor_other_chores(world: World) -> None:
+    done, said = list[float](), list[str]()
+    world.indexer.say = said.append
+
+    def fails() -> None:
+        raise Unavailable("The ledger is away.")
+
+    bad, good = Chore(600, fails, 0), Chore(10, lambda: done.append(now), 0)
+    for now in (0, 4, 8, 12):
+        world.write("x" * MOST_READ)
+        world.write("x" * MOST_READ)
+        assert turn(world.indexer, [bad, good], now) == 0, "there is more to fold"
+    assert done == [0, 12] and said == ["The ledger is away."] * 2, "at 0, and at 8 once more"
+
+
+def test_a_store_that_is_away_costs_no_chore_its_turn(on_sqlite: World) -> None:
+    done, said = list[str](), list[str]()
+    on_sqlite.indexer.say = said.append
+    on_sqlite.store.select("pragma query_only = 1", [])
+    on_sqlite.write("cannot be folded")
+    chore = Chore(10, lambda: done.append("it"), 0)
+    assert turn(on_sqlite.indexer, [chore], 0) == PAUSE_SECONDS
+    assert done == ["it"] and "cannot be written" in said.pop() and said == []
+
+
+def test_what_a_failed_sweep_has_dropped_is_settled_all_the_same(on_sqlite: World) -> None:
+    on_sqlite.write("my secret is swordfish", namespace="a")
+    on_sqlite.write("whatever", namespace="b")
+    on_sqlite.indexer.fold()
+    on_sqlite.indexer.settle()
+
+    class Fails(CallStore):
+        def drop(self, namespace: str, before_us: int) -> int:
+            if namespace == "b":
+                raise Unavailable("The call store cannot be written.")
+            return super().drop(namespace, before_us)
+
+    whole, on_sqlite.indexer.store = on_sqlite.store, Fails(on_sqlite.root / "calls.db")
+    limits = Limits(recordings={}, otherwise=Recording(days=5))
+    with pytest.raises(Unavailable):
+        on_sqlite.indexer.sweep(10 * 86_400 * SECOND, limits, lambda _: None)
+    on_sqlite.indexer.store.close()
+    on_sqlite.indexer.store = whole
+    on_sqlite.indexer.settle()
+    whole.close()
+    assert traces(on_sqlite, "swordfish", "rdf") == []
+
+
+def test_the_indexer_waits_for_a_store_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.calls.indexing.PAUSE_SECONDS", 0.01)
+    settings, said = Settings(home=tmp_path), list[str]()
+    settings.call_store.mkdir(parents=True)
+
+    def hear(what: str) -> None:
+        said.append(what)
+        if len(said) == 2:
+            settings.call_store.rmdir()
+
+    opening(settings, hear).close()
+    assert len(said) == 2 and all("cannot be opened" in one for one in said)
+
+
+def test_waiting_for_its_store_the_indexer_ends_at_once_when_told(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
+        environment = inherited(SLIPWAY_HOME=str(tmp_path), SLIPWAY_CALLS_URL=url)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "infra.calls.indexing"], env=environment, stderr=subprocess.PIPE
+        )
+        asked, _ = silent.accept()
+        asked.settimeout(20)
+        assert asked.recv(1), "it waits for an answer now, as it would for ten seconds"
+        time.sleep(0.2)
+        began = time.monotonic()
+        child.terminate()
+        _, said = child.communicate(timeout=20)
+        asked.close()
+    assert (child.returncode, said) == (0, b"") and time.monotonic() - began < 5
 
 
 def test_a_line_that_is_none_costs_no_other(world: World) -> None:
@@ -446,6 +538,33 @@ def test_what_is_too_old_is_dropped_by_namespace(world: World) -> None:
     assert world.indexer.sweep(10 * day * SECOND, limits, lambda _: None) == 2
     assert world.found("words") == ["g1-3", "g1-2"]
     assert world.store.namespaces() == ["default", "keeps"]
+
+
+def test_whoever_writes_need_not_wait_until_all_is_dropped(
+    on_sqlite: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.calls.sqlite.DROPPED", 2)
+    monkeypatch.setattr("infra.calls.sqlite.BETWEEN_SECONDS", 0.3)
+    for _ in range(10):
+        on_sqlite.write("old words")
+    on_sqlite.write("other words", namespace="keeps")
+    on_sqlite.indexer.fold()
+    gone = list[int]()
+
+    def drop() -> None:
+        store = CallStore(on_sqlite.root / "calls.db")
+        gone.append(store.drop("default", 99 * SECOND))
+        store.close()
+
+    dropping = Thread(target=drop)
+    dropping.start()
+    _until(lambda: len(on_sqlite.found()) < 11)
+    on_sqlite.write("new words", at=100.0)
+    assert on_sqlite.indexer.fold() == 1
+    there = on_sqlite.found()
+    assert there[0] == "g1-12" and "g1-10" in there, "the oldest go first, and not all at once"
+    dropping.join()
+    assert gone == [10] and on_sqlite.found("words") == ["g1-12", "g1-11"]
 
 
 def test_only_its_owner_may_read_the_store(on_sqlite: World) -> None:

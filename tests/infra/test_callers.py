@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,8 @@ def test_a_key_is_shown_once_and_its_secret_kept_nowhere(
         ]
     assert not any(secret in row for row in rows)
     (found,) = keys.list()
-    assert (found.id, found.made, found.made_by, found.used_at) == (id_, new, "ada", 0)
+    assert (found.id, found.made_by, found.used_at) == (id_, "ada", 0)
+    assert asdict(found.made) == asdict(new)
     entry = contents(ledger).keys[id_]
     assert entry.secret == hashed(PEPPER, secret) != hashed(b"q" * 32, secret)
     assert (entry.user, entry.tenant, entry.requests, entry.tokens) == ("ann", "acme", 10, 1_000)
@@ -99,7 +101,7 @@ def test_only_an_active_admin_says_who_may_call(keys: Keys, ledger: Ledger, ada:
             lambda who=other: spaces.create("shop", Recording(), by=who),
             lambda who=other: spaces.set("default", Recording(), by=who),
             lambda who=other: spaces.give("docs", "default", by=who),
-            lambda who=other: spaces.release_by("default", Releasing(), by=who),
+            lambda who=other: spaces.set("default", releasing=Releasing(), by=who),
         ):
             with pytest.raises(Refused, match=other.name):
                 work()
@@ -131,6 +133,20 @@ def test_a_key_needs_a_namespace_that_is_there_and_a_time_to_come(
         keys.create(NewKey(name="app", scopes=NEW.scopes, namespace="shop"), by=ada)
     with pytest.raises(Invalid, match="expired already"):
         keys.create(NewKey(name="app", scopes=NEW.scopes, expires=1.0), by=ada)
+
+
+def test_a_scope_of_a_later_version_costs_no_other_key_its_place(
+    keys: Keys, ledger: Ledger, ada: Identity
+) -> None:
+    mine, later = (split(keys.create(NEW, by=ada))[0] for _ in range(2))
+    row = schema.keys.update().where(schema.keys.c.id == later)
+    with ledger.database.write() as connection:
+        connection.execute(row.values(scopes=["default/*:train"]))
+    told = {one.id: one.made.scopes for one in keys.list()}
+    assert told == {mine: NEW.scopes, later: ("default/*:train",)}
+    assert keys.good(mine, NEW.scopes) and not keys.good(later, NEW.scopes)
+    keys.revoke(later, by=ada)
+    assert not keys.good(later)
 
 
 def test_namespaces_own_endpoints_and_say_what_is_recorded(ledger: Ledger, ada: Identity) -> None:
@@ -167,14 +183,38 @@ def test_a_namespace_says_how_its_endpoints_are_released(ledger: Ledger, ada: Id
     spaces.give("docs", "shop", by=ada)
     assert spaces.releases("docs") == Releasing()
     shop = Releasing(policy="strict", roles=("admin", "release-manager"))
-    spaces.release_by("shop", shop, by=ada)
+    spaces.set("shop", releasing=shop, by=ada)
     assert (spaces.releases("docs"), spaces.releases("other")) == (shop, Releasing())
-    spaces.release_by("default", Releasing(roles=("admin",)), by=ada)
+    spaces.set("default", releasing=Releasing(roles=("admin",)), by=ada)
     assert spaces.releases("other").roles == ("admin",)
-    spaces.release_by("shop", Releasing(), by=ada)
+    spaces.set("shop", releasing=Releasing(), by=ada)
     assert spaces.releases("docs") == Releasing()
     with pytest.raises(NotFound):
-        spaces.release_by("bank", shop, by=ada)
+        spaces.set("bank", releasing=shop, by=ada)
+
+
+@pytest.mark.parametrize("last", ["_put", "_release_by"])
+def test_of_what_is_said_of_a_namespace_all_is_kept_or_nothing(
+    ledger: Ledger, ada: Identity, last: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spaces, shop = Namespaces(ledger, Recording()), Releasing(policy="strict")
+    before = changes(ledger)
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"infra.callers.namespaces.{last}", dies)
+        with pytest.raises(KeyboardInterrupt):
+            spaces.create("shop", Recording(days=7), shop, by=ada)
+        with pytest.raises(KeyboardInterrupt):
+            spaces.set("default", Recording(days=7), shop, by=ada)
+    assert spaces.list() == {"default": Recording()} and spaces.releasing() == {}
+    assert changes(ledger) == before
+    spaces.create("shop", Recording(days=7), shop, by=ada)
+    spaces.set("default", Recording(days=8), shop, by=ada)
+    assert [one.days for one in spaces.list().values()] == [8, 7]
+    assert spaces.releasing() == {"default": shop, "shop": shop}
 
 
 def test_a_home_makes_its_own_key_once_and_the_first_one_once(tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_an_endpoint_is_released_by_its_namespaces_policy_unless_it_has_its_own(
 
     with pytest.raises(NotFound, match="policies/reviews.toml"):
         asked("reviews")
-    spaces.release_by("shop", Releasing(policy="strict", roles=("admin",)), by=ada)
+    spaces.set("shop", releasing=Releasing(policy="strict", roles=("admin",)), by=ada)
     where = (tmp_path / "suites" / "reviews").resolve()
     assert asked("reviews") == (shared, 3, ("admin",), where)
     # Of another namespace nothing holds; and what is more particular comes first, roles do not.

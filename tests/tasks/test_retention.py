@@ -10,7 +10,7 @@ import pytest
 from infra.callers.namespaces import Namespaces
 from infra.calls.discarding import Discarding
 from infra.calls.indexing import Indexer, _sweep, note_removal
-from infra.calls.limits import DAY_US, Limits, weigh
+from infra.calls.limits import DAY_US, Limits, Weights, weigh
 from infra.calls.query import Query
 from infra.calls.retention import REMOVED, Outlived, outlived
 from infra.calls.sqlite import CallStore
@@ -125,6 +125,21 @@ def test_calls_of_a_namespace_that_nobody_made_go_by_the_days_of_the_house(
     assert left(here, "host_g2") == [1, 2, 3, 4, 5], "the house keeps them for 50 days"
     assert swept(here, indexer, LATER_US + 50 * DAY_US) == 1
     assert left(here, "host_g2") == [4, 5]
+
+
+def test_what_fits_is_worked_out_once_however_often_it_is_asked() -> None:
+    asked = list[str]()
+
+    class Counted(Weights):
+        def fitting(self, namespace: str, most: int) -> int:
+            asked.append(namespace)
+            return most
+
+    wants = Recording(days=3650, most_mb=1)
+    limits = Limits(recordings={}, otherwise=wants, weights=Counted())
+    for name in ("a", "b", "a", "a", "b"):
+        assert limits.oldest(name, 0) == 10**6
+    assert asked == ["a", "b"]
 
 
 def test_the_oldest_of_a_namespace_go_once_it_takes_too_much(

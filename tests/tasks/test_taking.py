@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from infra.calls.query import Query
 from release.errors import Invalid, Refused, SlipwayError, Unavailable
 from release.releases import Event
 from tasks.calls import Erasure, erase
-from tasks.finding import show
+from tasks.finding import find, show
 from tasks.taking import EXPORTED, EXPORTING, REPLAYED, REPLAYING, Taken, export, replay, ship
 from tasks.wiring import House
 from tests.fakes.receiver import Receiver, receiving
@@ -70,6 +71,19 @@ def test_calls_are_exported_as_a_table(here: House, journal: Journal, tmp_path: 
     assert json.loads(second["input"]) == ["我的订单"]
     assert json.loads(second["output"])["label"] == "物流"
     assert second["unreadable"] is None and "not the one that was sealed" in first["unreadable"]
+
+
+def test_a_table_is_written_in_groups_that_are_bounded_in_bytes(
+    here: House, journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.calls.batches.MOST_BYTES", 20_000)
+    for number in range(5):
+        journal.write("x" * 8_000, str(number))
+    out = tmp_path / "calls.parquet"
+    assert export(here, AUDITOR, Query(), out, Form.PARQUET).calls == 5
+    file = pyarrow.parquet.ParquetFile(out)
+    groups = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+    assert groups == [2, 2, 1] and file.read().num_rows == 5
 
 
 def test_calls_are_sent_elsewhere_and_that_is_recorded(here: House, journal: Journal) -> None:
@@ -188,6 +202,19 @@ def test_a_file_is_there_once_it_is_whole(
     assert out.read_text() == "somebody else's"
     with pytest.raises(Invalid, match="cannot be made: No such file"):
         take(here, AUDITOR, Query(), tmp_path / "nowhere" / "taken")
+
+
+def test_texts_are_not_held_until_all_are_read(
+    here: House, journal: Journal, tmp_path: Path
+) -> None:
+    for number in range(60):
+        journal.write(f"{number % 59} {'x' * 200_000}", "y")
+    find(here, AUDITOR, Query())
+    tracemalloc.start()
+    assert replay(here, AUDITOR, Query(), tmp_path / "suite.csv").calls == 59
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 8_000_000, "of twelve, and some are read anew where the journal ends"
 
 
 def test_recorded_texts_become_a_table_for_a_suite(
