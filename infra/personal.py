@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from release.errors import Unavailable
+from release.errors import Invalid, Unavailable
 
 LANGUAGES = ("zh", "en")
 LEAST = 0.4
@@ -49,10 +49,13 @@ class Finder:
         least: score from which a spot counts, 0..1.
 
     Raises:
+        Invalid: the score is none.
         Unavailable: presidio is not installed.
     """
 
     def __init__(self, least: float = LEAST) -> None:
+        if not 0 <= least <= 1:
+            raise Invalid(f"A score must be within 0..1, not {least:g}.", "see --least")
         self._least = least
         try:
             self._analyzer = _analyzer()

@@ -1,6 +1,7 @@
 """Every setting, read from the environment (`SLIPWAY_…`) in the process that uses it."""
 
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from release.callers import Capture, Recording, WhenFull
 from release.errors import Invalid
+
+_HEADER = re.compile(r"([!-~]([ -~]*[!-~])?)?")
+_HEADER_HINT = "it has printable characters of ASCII, and no space around them"
 
 
 class Settings(BaseSettings):
@@ -105,6 +109,10 @@ class Settings(BaseSettings):
             first = error.errors(include_url=False)[0]
             name = "_".join(map(str, first["loc"])).upper()
             raise Invalid(f"SLIPWAY_{name} cannot be {first['input']!r}.", first["msg"]) from error
+        for name in ("anchors_authorization", "export_authorization"):
+            # Not by a rule of the field's: what breaks one is quoted, and this is a secret.
+            if not _HEADER.fullmatch(getattr(self, name).get_secret_value()):
+                raise Invalid(f"SLIPWAY_{name.upper()} is no value of a header.", _HEADER_HINT)
 
     @cached_property
     def root(self) -> Path:
@@ -218,7 +226,8 @@ def inherited_by_serving() -> dict[str, str]:
     """Environment for gateways and replicas, which need no secret of ours and get none."""
     secrets = {
         *("SLIPWAY_TOKEN", "SLIPWAY_LEDGER_URL", "SLIPWAY_REGISTRY_URI"),
-        *("SLIPWAY_CALLS_URL", "SLIPWAY_EXPORT_AUTHORIZATION", "SLIPWAY_ANCHORS_AUTHORIZATION"),
+        *("SLIPWAY_CALLS_URL", "SLIPWAY_EXPORT_AUTHORIZATION"),
+        *("SLIPWAY_ANCHORS", "SLIPWAY_ANCHORS_AUTHORIZATION"),
     }
     # A replica has one thread that tokenises; more would take cores from those that compute.
     alone = {"TOKENIZERS_PARALLELISM": "false"}

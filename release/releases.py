@@ -33,6 +33,9 @@ class Phase(StrEnum):
 
 CLOSED = frozenset({Phase.PROMOTED, Phase.REJECTED, Phase.RESTORED, Phase.ROLLED_BACK})
 
+WATCHED = frozenset({Phase.CANARY, Phase.BAKING})
+"""Phases in which live traffic is evidence."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:

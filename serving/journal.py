@@ -122,7 +122,9 @@ class JournalWriter:
             NoRoom: it stays open.
         """
         now = time.time()
-        if self._tallies:
+        # A full segment always ends with one, though it may count nothing: no segment goes as long
+        # as none after it has one.
+        if self._tallies or self._size >= SEGMENT_BYTES:
             line = {
                 "window": self._number + 1,
                 "opened": self._opened,

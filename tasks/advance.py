@@ -18,7 +18,7 @@ from release.errors import Conflict
 from release.evidence import Cursor, Tally, Window
 from release.gates import Decision, Verdict
 from release.moves import Seen, Tick
-from release.releases import Desired, Event, GatewayStatus, Phase, Release
+from release.releases import WATCHED, Desired, Event, GatewayStatus, Phase, Release
 from release.variants import Variant
 from serving.failures import usual_failure
 from serving.windows import read_windows
@@ -29,9 +29,6 @@ T = TypeVar("T")
 
 FRESH_SECONDS = 10.0
 """A status older than this says nothing about now."""
-
-WATCHED = frozenset({Phase.CANARY, Phase.BAKING})
-"""Phases in which live traffic is evidence."""
 
 _Evidence = Mapping[str, Mapping[int, Tally]]
 

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from infra.callers.namespaces import Namespaces
 from infra.calls.erase import ERASED, ERASING, Found, overwrite, payloads
+from infra.calls.limits import DAY_US
 from infra.calls.lines import CallLine
 from infra.calls.proofs import Proof
 from infra.calls.query import Query
 from infra.calls.stores import every, opened
-from infra.calls.vault import Vault
+from infra.calls.vault import Vault, ends_us
 from infra.identity import Identity
 from release.errors import Invalid, NotFound, Refused
 from release.releases import Event
@@ -18,6 +20,12 @@ from tasks.proving import proofs
 from tasks.wiring import House
 
 __all__ = ["ERASED", "ERASING", "Erasure", "erase", "verify"]
+
+MOST_NAMED = 20
+"""Namespaces that a hint names."""
+
+_Call = tuple[str, int, int]
+"""Gateway, sequence and moment of a call: a gateway that began anew has counted from 1 again."""
 
 GRACE = timedelta(minutes=5)
 """For so long after a day's end a call of it may still be under way."""
@@ -35,7 +43,7 @@ class Erasure:
     user: str = ""
     """Or all of this user's."""
 
-    calls: tuple[str, ...] = ()
+    calls: frozenset[str] = frozenset()
     """Or these calls' alone, each as `gateway/sequence`."""
 
     def __post_init__(self) -> None:
@@ -72,26 +80,32 @@ def erase(here: House, by: Identity, erasure: Erasure) -> list[tuple[str, int]]:
     Raises:
         Refused: `by` is no admin.
         Invalid: the day is none, or is not over.
-        NotFound: the day never had payloads.
+        NotFound: the day never had payloads, or nobody knows the namespace.
     """
     if by.role != "admin":
         raise Refused(f"{by.name} is {by.role} and may not erase payloads.", "it takes an admin")
     vault = Vault(here.settings.calls_secrets)
     if erasure.day:
         _check_day(here, vault, erasure)
+    else:
+        _check_namespace(here, vault, erasure.namespace)
     now = here.clock()
     _note(here, by, erasure, ERASING, "is erasing", now)
     found = _payloads(here, erasure, int(now * 1e6))
     if not erasure.day:
-        gone = [(one.gateway, one.call.sequence) for one in overwrite(found)]
+        gone = [_call(one) for one in overwrite(found)]
     elif vault.destroyed(erasure.namespace, erasure.day):
         gone = []
     else:
-        gone = [(one.gateway, one.call.sequence) for one in found]
+        gone = [_call(one) for one in found]
         vault.destroy(erasure.namespace, erasure.day)
     _forget(here, erasure, gone, int(now * 1e6))
     _note(here, by, erasure, ERASED, "erased", here.clock(), len(gone))
-    return gone
+    return [(gateway, sequence) for gateway, sequence, _ in gone]
+
+
+def _call(found: Found) -> _Call:
+    return found.gateway, found.call.sequence, found.call.at_us
 
 
 def _payloads(here: House, erasure: Erasure, until_us: int) -> Iterator[Found]:
@@ -101,25 +115,34 @@ def _payloads(here: House, erasure: Erasure, until_us: int) -> Iterator[Found]:
             yield one
 
 
-def _forget(here: House, erasure: Erasure, gone: Iterable[tuple[str, int]], until_us: int) -> None:
+def _forget(here: House, erasure: Erasure, gone: Iterable[_Call], until_us: int) -> None:
     """Let the call store forget what was erased: it was overwritten before, so none comes back.
 
     All that the erasure covers, and not only what is gone now: the one before may have been
     interrupted here. And what is gone now also where the store does not show it: an indexer may
     have read it just before, and `forget` waits for that one.
     """
-    calls: dict[str, list[int]] = {}
-    for gateway, sequence in gone:
-        calls.setdefault(gateway, []).append(sequence)
+    calls: dict[str, list[tuple[int, int]]] = {}
+    for gateway, sequence, at_us in gone:
+        calls.setdefault(gateway, []).append((sequence, at_us))
     store = opened(here.settings)
     try:
-        asked = Query(namespace=erasure.namespace, user=erasure.user or None, until_us=until_us + 1)
-        for hit in every(store, asked):
+        for hit in every(store, _asked(erasure, until_us)):
             if erasure.covers(hit.line, hit.gateway):
-                calls.setdefault(hit.gateway, []).append(hit.line.sequence)
+                calls.setdefault(hit.gateway, []).append((hit.line.sequence, hit.line.at_us))
         store.forget(calls)
     finally:
         store.close()
+
+
+def _asked(erasure: Erasure, until_us: int) -> Query:
+    """Say among which calls of the store those are that an erasure covers."""
+    namespace = erasure.namespace
+    if not erasure.day:
+        return Query(namespace=namespace, user=erasure.user or None, until_us=until_us + 1)
+    ends = ends_us(erasure.day)
+    # The moment of a call is rounded, also into the next day.
+    return Query(namespace=namespace, since_us=ends - DAY_US, until_us=ends + 1)
 
 
 def verify(here: House, anchors: Path | None = None) -> list[Proof]:
@@ -130,10 +153,26 @@ def verify(here: House, anchors: Path | None = None) -> list[Proof]:
         anchors: a file of anchors from elsewhere, one as JSON a line, to hold them against as well.
 
     Raises:
-        Unavailable: a secret cannot be read.
+        Unavailable: a secret, or a file of anchors, cannot be read.
         Invalid: there are no anchors in the file.
     """
     return proofs(here, anchors)
+
+
+def _check_namespace(here: House, vault: Vault, namespace: str) -> None:
+    """Refuse a namespace that neither the ledger nor any key nor the call store knows."""
+    known = {*Namespaces(here.ledger, here.settings.recording).list()}
+    known |= {name for name, _ in vault.days()}
+    if namespace in known:
+        return
+    store = opened(here.settings)
+    try:
+        known.update(store.namespaces())
+    finally:
+        store.close()
+    if namespace not in known:
+        hint = f"there are: {', '.join(sorted(known)[:MOST_NAMED])}"
+        raise NotFound(f"There is no namespace {namespace!r}.", hint)
 
 
 def _check_day(here: House, vault: Vault, erasure: Erasure) -> None:
@@ -161,7 +200,7 @@ def _note(
         "namespace": erasure.namespace,
         "what": erasure.what,
         "why": erasure.why,
-        **({"calls": list(erasure.calls)} if erasure.calls else {}),
+        **({"calls": sorted(erasure.calls)} if erasure.calls else {}),
     }
     here.ledger.note(
         Event(

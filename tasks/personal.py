@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from infra.callers.namespaces import Namespaces
 from infra.calls.erase import Found, payloads
 from infra.calls.lines import CallLine, Payload
 from infra.calls.terms import said_in
@@ -111,17 +110,15 @@ def erase_leaks(here: House, by: Identity, leaks: Sequence[Leak], why: str) -> i
     namespaces = sorted({one.line.namespace for one in leaks})
     gone = 0
     for namespace in namespaces:
-        named = tuple(one.name for one in leaks if one.line.namespace == namespace)
+        named = frozenset(one.name for one in leaks if one.line.namespace == namespace)
         gone += len(erase(here, by, Erasure(namespace=namespace, why=why, calls=named)))
     return gone
 
 
 def _redacted(here: House, window: Window) -> Iterator[Found]:
-    known = Namespaces(here.ledger, here.settings.recording).list()
-    for namespace in [window.namespace] if window.namespace else known:
-        for one in payloads(here.settings.journal, namespace):
-            if window.covers(one.call):
-                yield one
+    for one in payloads(here.settings.journal, window.namespace):
+        if window.covers(one.call):
+            yield one
 
 
 def _sealed(one: Found) -> str:

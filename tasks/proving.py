@@ -16,7 +16,7 @@ from infra.calls.vault import Vault
 from infra.calls.verify import beside, prove, segments_in
 from infra.ledger import Ledger
 from infra.processes import host_name
-from release.errors import Invalid
+from release.errors import Invalid, Unavailable
 from release.releases import Event
 from tasks.wiring import House
 
@@ -43,7 +43,7 @@ def proofs(here: House, given: Path | None) -> list[Proof]:
         given: a file of anchors, besides what settings name.
 
     Raises:
-        Unavailable: a secret cannot be read.
+        Unavailable: a secret, or a file of anchors, cannot be read.
         Invalid: there are no anchors in the file.
     """
     settings = here.settings
@@ -112,5 +112,12 @@ def _removed(gateway: str, events: Iterable[Event]) -> int:
 
 
 def _filed(path: Path) -> Iterator[Checkpoint]:
-    """Read a file of anchors; a line that is none tells no more than one that was taken away."""
-    yield from (one for _, one in read(path) if one is not None)
+    """Read a file of anchors; a line that is none tells no more than one that was taken away.
+
+    Raises:
+        Unavailable: it cannot be read.
+    """
+    try:
+        yield from (one for _, one in read(path) if one is not None)
+    except OSError as error:
+        raise Unavailable(f"The anchors in {path} cannot be read: {error.strerror}.") from error

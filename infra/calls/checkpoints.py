@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -41,7 +42,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """How far a journal had come. Its JSON without the signature is what is signed."""
 
     at_us: int
-    chain: str
+    chain: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
     """Of the last line, in hex."""
 
     gateway: str

@@ -42,14 +42,14 @@ class Found:
     size: int
 
 
-def payloads(journals: Path, namespace: str) -> Iterator[Found]:
-    """Find a namespace's payloads that are still there, in the journals of all gateways.
+def payloads(journals: Path, namespace: str = "") -> Iterator[Found]:
+    """Find payloads that are still there, in the journals of all gateways.
 
     Args:
         journals: where they lie.
-        namespace: whose.
+        namespace: whose; empty means every one's, also of those that nobody made.
     """
-    marked = b'"namespace":%b' % msgspec.json.encode(namespace)
+    marked = b'"namespace":%b' % msgspec.json.encode(namespace) if namespace else CALL
     for path in sorted(journals.glob("*/*.jsonl")):
         offset = 0
         try:
@@ -61,7 +61,7 @@ def payloads(journals: Path, namespace: str) -> Iterator[Found]:
                 start, offset = offset, offset + len(line)
                 if line.startswith(CALL) and marked in line and (call := _sealed(line)):
                     size = len(line) - line.rfind(b'"', 0, -len(_END)) - 1 - len(_END)
-                    if call.namespace == namespace:
+                    if namespace in ("", call.namespace):
                         begin = start + len(line) - len(_END) - size
                         yield Found(
                             gateway=path.parent.name,

@@ -18,7 +18,16 @@ from infra.calls.discarding import Discarding, note_discarded
 from infra.calls.folding import Folded
 from infra.calls.limits import Limits, weigh
 from infra.calls.lines import CallLine, Payload, erased
-from infra.calls.retention import REMOVED, Outlived, outlived, remove
+from infra.calls.retention import (
+    REMOVED,
+    YOUNG_US,
+    Counted,
+    Outlived,
+    all_counted,
+    counted,
+    outlived,
+    remove,
+)
 from infra.calls.segments import MOST_READ, Found, Place, read
 from infra.calls.stores import Calls, opened
 from infra.ledger import Ledger
@@ -104,6 +113,7 @@ class Indexer:
         now_us: int,
         limits: Limits,
         record: Callable[[Outlived], None],
+        uncounted: Counted = all_counted,
     ) -> int:
         """Let go of what namespaces do not want kept any longer, lines and whole segments.
 
@@ -111,6 +121,7 @@ class Indexer:
             now_us: microseconds since the epoch.
             limits: what each namespace keeps.
             record: notes which segments go, before they do.
+            uncounted: which segments of a gateway have to stay, being evidence.
 
         Returns:
             How many calls left the store.
@@ -129,8 +140,13 @@ class Indexer:
         settled, self.settled = self.settled, False
         dropped = sum(self.store.drop(name, oldest(name)) for name in names)
         self.settled = settled and not dropped
+
+        def not_young(namespace: str) -> int:
+            return min(oldest(namespace), now_us - YOUNG_US)
+
         for gateway, place in self.store.places().items():
-            if found := outlived(self.folder / gateway, place.segment, oldest):
+            until = min(place.segment, uncounted(gateway))
+            if found := outlived(self.folder / gateway, until, not_young):
                 remove(found, record)
         return dropped
 
@@ -263,7 +279,7 @@ def _sweep(indexer: Indexer, discarding: Discarding, settings: Settings) -> None
             otherwise=settings.recording,
             weights=weigh(settings.journal, settings.call_sizes),
         )
-        indexer.sweep(now_us, limits, partial(note_removal, ledger, now))
+        indexer.sweep(now_us, limits, partial(note_removal, ledger, now), counted(ledger))
         discarding.discard(
             lambda namespace: limits.oldest(namespace, now_us),
             partial(note_discarded, ledger, now),

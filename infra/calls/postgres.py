@@ -103,11 +103,12 @@ class PostgresCalls:
                 db.execute(_PLACE, (self._home, place.gateway, place.segment, place.offset))
         return len(new)
 
-    def forget(self, calls: Mapping[str, Iterable[int]]) -> int:
+    def forget(self, calls: Mapping[str, Iterable[tuple[int, int]]]) -> int:
         """Forget the payloads of calls of this home, and leave nothing of them in the tables.
 
         Args:
-            calls: gateway to sequences.
+            calls: gateway to sequences, each with the moment of its arrival (`at_us`): a gateway
+                that began anew has counted from 1 again.
 
         Returns:
             How many there were.
@@ -197,13 +198,16 @@ class PostgresCalls:
         return (number, *origin, found.canonical, *values, text or None, words or None)
 
     def _forgotten(
-        self, db: psycopg.Connection, day: str, gateway: str, sequences: list[int]
+        self, db: psycopg.Connection, day: str, gateway: str, calls: list[tuple[int, int]]
     ) -> int:
         command = sql.SQL(
             "update {} set text = null, words = null where home = %s and gateway = %s"
             " and sequence = any(%s) and text is not null"
+            " and (sequence, at_us) in (select * from unnest(%s::bigint[], %s::bigint[]))"
         ).format(sql.Identifier(day))
-        return db.execute(command, (self._home, gateway, sequences)).rowcount
+        sequences, moments = [one for one, _ in calls], [at for _, at in calls]
+        given = (self._home, gateway, sequences, sequences, moments)
+        return db.execute(command, given).rowcount
 
     @contextmanager
     def _writing(self) -> Iterator[psycopg.Connection]:

@@ -59,8 +59,13 @@ class Proof:
 
     @property
     def good(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether no line is wrong."""
         return not self.faults
+
+    @property
+    def lawful(self) -> bool:
+        """Whether besides no payload is gone, or gone in part, but by an erasure on record."""
+        return self.good and not self.unrecorded and not self.unfinished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

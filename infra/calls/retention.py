@@ -1,9 +1,9 @@
 """Which segments have outlived everything in them, and their removal, which is on record.
 
 A segment goes as a whole, and the oldest first: what is left is one journal that begins later. It
-goes only when each of its calls is past what its own namespace keeps, in days and in bytes, and was
-folded into the call store before; never the one with the last window, from which its gateway counts
-on.
+goes only when each of its calls is past what its own namespace keeps, in days and in bytes, was
+folded into the call store before, and counted by every release that is watched; never one of the
+last minutes, nor the one with the last window, from which its gateway counts on.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,19 @@ from infra.calls.chain import CALL, HEADER, REFUSED, WINDOW
 from infra.calls.lines import CallLine
 from infra.calls.segments import paths_in
 from infra.files import sync_folder
+from infra.ledger import Ledger
+from release.releases import WATCHED
 
 Oldest = Callable[[str], int]
 """Gives the moment before which a namespace's calls go, in microseconds since the epoch."""
+
+Counted = Callable[[str], int]
+"""Gives the segment of a gateway from which on windows may not have been counted yet."""
+
+YOUNG_US = 5 * 60 * 1_000_000
+"""What is younger stays, however little a namespace keeps: it is under way to whoever reads it."""
+
+_ALL = 2**62
 
 REMOVED = "segments-removed"
 """Kind of the event. Its data has `gateway` and `segment`, the last that is gone."""
@@ -55,7 +65,7 @@ def outlived(journal: Path, indexed: int, oldest: Oldest) -> Outlived | None:
 
     Args:
         journal: its folder.
-        indexed: segment in which the call store goes on reading; all before it are in the store.
+        indexed: segment in which the call store, or whoever counts, goes on reading.
         oldest: of any namespace, whether there is one of that name or not.
 
     Returns:
@@ -69,6 +79,27 @@ def outlived(journal: Path, indexed: int, oldest: Oldest) -> Outlived | None:
             break
         going.append(path)
     return Outlived(gateway=journal.name, paths=tuple(going)) if going else None
+
+
+def counted(ledger: Ledger) -> Counted:
+    """Find out how far the releases that live traffic is evidence for have counted it.
+
+    Raises:
+        Unavailable: the ledger does not answer.
+    """
+    watched = [one for one in ledger.releases(open_only=True) if one.phase in WATCHED]
+    cursors = [ledger.cursors(one.candidate.model) for one in watched]
+
+    def first(gateway: str) -> int:
+        known = (one.get(gateway) for one in cursors)
+        return min((at.segment if at else 0 for at in known), default=_ALL)
+
+    return first
+
+
+def all_counted(gateway: str) -> int:
+    """Say that no release waits for a gateway's windows."""
+    return _ALL
 
 
 def remove(found: Outlived, record: Callable[[Outlived], None]) -> None:

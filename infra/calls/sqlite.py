@@ -117,11 +117,12 @@ class CallStore:
             )
         return new
 
-    def forget(self, calls: Mapping[str, Iterable[int]]) -> int:
+    def forget(self, calls: Mapping[str, Iterable[tuple[int, int]]]) -> int:
         """Forget the payloads of calls, and leave nothing of them in the indexes.
 
         Args:
-            calls: gateway to sequences.
+            calls: gateway to sequences, each with the moment of its arrival (`at_us`): a gateway
+                that began anew has counted from 1 again.
 
         Returns:
             How many there were.
@@ -132,10 +133,10 @@ class CallStore:
         forgotten = 0
         with self._writing() as db:
             for gateway, sequences in calls.items():
-                for sequence in sequences:
+                for one in sequences:
                     for row in db.execute(
-                        "select number from calls where gateway = ? and sequence = ?",
-                        (gateway, sequence),
+                        "select number from calls where gateway = ? and sequence = ? and at_us = ?",
+                        (gateway, *one),
                     ).fetchall():
                         forgotten += db.execute("delete from texts where rowid = ?", row).rowcount
                         db.execute("delete from words where rowid = ?", row)

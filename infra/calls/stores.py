@@ -26,8 +26,8 @@ class Calls(Protocol):
         """Take what a reader finds from where the last one stopped; give how many were new."""
         ...
 
-    def forget(self, calls: Mapping[str, Iterable[int]]) -> int:
-        """Forget the payloads of calls, by gateway and sequence; give how many there were."""
+    def forget(self, calls: Mapping[str, Iterable[tuple[int, int]]]) -> int:
+        """Forget the payloads of calls, by gateway, sequence and moment; give how many."""
         ...
 
     def drop(self, namespace: str, before_us: int) -> int:

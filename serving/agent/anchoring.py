@@ -1,13 +1,15 @@
 """Carries checkpoints of this host's journals to where their folder's owner cannot reach."""
 
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from infra.calls.checkpoints import Checkpoint, append_line, is_of, newest
+from infra.calls.checkpoints import Checkpoint, append_line, genuine, is_of, newest, public_key
+from infra.calls.trail import Trail
 from infra.ledger import Ledger
 from infra.settings import Settings
-from release.errors import Unavailable
+from release.errors import Conflict, Unavailable
 from serving.anchored import FILE
 
 if TYPE_CHECKING:
@@ -29,8 +31,8 @@ class Anchoring:
     def __init__(self, settings: Settings, agent: str) -> None:
         self._settings = settings
         self._agent = agent
-        self._anchored: dict[str, Checkpoint] = {}
-        """Gateway to its newest in the ledger."""
+        self._trails: dict[str, Trail] = {}
+        """Gateway to the walk along its journal, from its newest in the ledger on."""
 
         self._outside: dict[str, tuple[float, Checkpoint]] = {}
         """Gateway to its newest in the file or on the way to the URL, and when it came there."""
@@ -42,7 +44,8 @@ class Anchoring:
         """Anchor what is new, if it is time to; outside of the ledger also where that is away.
 
         Raises:
-            Conflict: a journal was further once; the others are anchored all the same.
+            Conflict: a journal was further once, or does not go on from its anchor; the others are
+                anchored all the same.
             Unavailable: an anchor cannot be kept, or is not taken where anchors are sent.
         """
         now = time.monotonic()
@@ -57,7 +60,8 @@ class Anchoring:
         """Anchor what gateways signed as they ended; what is not taken now, the next agent sends.
 
         Raises:
-            Conflict: a journal was further once; the others are anchored all the same.
+            Conflict: a journal was further once, or does not go on from its anchor; the others are
+                anchored all the same.
             Unavailable: an anchor cannot be kept.
         """
         try:
@@ -71,18 +75,63 @@ class Anchoring:
         for place in sorted(self._settings.journal.glob("*/")):
             if not is_of(self._agent, place.name) or (found := newest(place)) is None:
                 continue
+            if found.gateway != place.name:
+                continue  # no word on this journal; slipway calls verify tells it
             for keep in (partial(self._keep, ledger, found), partial(self._file, found, now)):
                 try:
                     keep()
                 except Exception as error:  # whatever one has, the others are anchored
-                    failed = error
+                    if not isinstance(failed, Conflict):
+                        failed = error
         if failed is not None:
             raise failed
 
     def _keep(self, ledger: Ledger | None, found: Checkpoint) -> None:
-        if ledger is not None and found != self._anchored.get(found.gateway):
+        if ledger is None:
+            return
+        trail = self._trails.get(found.gateway)
+        if trail is None:
+            trail = self._set_out(ledger, found)
+        if found == trail.anchor:
+            return
+        try:
+            there = trail.reaches(found)
+        except Conflict:
+            self._anchor(ledger, found, None)
+            raise
+        if there:
+            self._anchor(ledger, found, trail)
+
+    def _anchor(self, ledger: Ledger, found: Checkpoint, trail: Trail | None) -> None:
+        """Anchor a checkpoint; without a trail that led to it beside the one before, if it may."""
+        # A ledger whose answer is lost may have it all the same: then it is asked what it has.
+        self._trails.pop(found.gateway, None)
+        ledger.anchor(found, after=trail.anchor if trail is not None else None)
+        if trail is None:
+            trail = Trail(self._settings.journal / found.gateway, found)
+        trail.anchor = found
+        self._trails[found.gateway] = trail
+
+    def _set_out(self, ledger: Ledger, found: Checkpoint) -> Trail:
+        """Begin to walk at the newest that the ledger has, which may well be this one.
+
+        Raises:
+            Conflict: another home has signed that.
+        """
+        known = ledger.newest_anchor(found.gateway)
+        if known is None:
             ledger.anchor(found)
-            self._anchored[found.gateway] = found
+        elif not genuine(known, public_key(self._settings.calls_secrets)):
+            with suppress(Conflict):
+                self._anchor(ledger, found, None)
+            raise Conflict(
+                f"What the ledger has as the newest anchor of {found.gateway}, another home has "
+                "signed.",
+                "hosts that share a ledger need names of their own: see hostname",
+            )
+        trail = Trail(self._settings.journal / found.gateway, known or found)
+        self._trails[found.gateway] = trail
+        return trail
 
     def _file(self, found: Checkpoint, now: float) -> None:
         path, sender = self._settings.anchors_file, self._sender

@@ -40,8 +40,13 @@ class Outbox:
         self._path, self._taken_path = folder / "anchors.jsonl", folder / "taken"
         self._lock = threading.Lock()
         self._taken = self._noted()
-        self.waiting = sum(one is not None for one, _ in self._lines(self._taken))
-        """How many were not taken yet."""
+        self.waiting = 0
+        """How many were not taken yet; counted once they can be read."""
+
+        self._counted = False
+        # Whoever looks for the first is told.
+        with suppress(OSError):
+            self._count()
 
     def add(self, anchor: Checkpoint) -> None:
         """Keep an anchor to be sent, durably.
@@ -52,10 +57,16 @@ class Outbox:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._lock:
             append_line(self._path, anchor)
-            self.waiting += 1
+            self.waiting += self._counted
 
     def first(self) -> tuple[Checkpoint, int] | None:
-        """Give the oldest anchor that was not taken yet, and where it ends in the file."""
+        """Give the oldest anchor that was not taken yet, and where it ends in the file.
+
+        Raises:
+            OSError: they cannot be read.
+        """
+        if not self._counted:
+            self._count()
         found = ((one, end) for one, end in self._lines(self._taken) if one is not None)
         return next(found, None)
 
@@ -76,6 +87,11 @@ class Outbox:
                 self._path.write_bytes(b"")
             else:
                 write_atomic(self._taken_path, str(until).encode())
+
+    def _count(self) -> None:
+        with self._lock:
+            self.waiting = sum(one is not None for one, _ in self._lines(self._taken))
+            self._counted = True
 
     def _noted(self) -> int:
         try:
@@ -144,25 +160,35 @@ class Sender:
 
     def _run(self) -> None:
         pause = FIRST_PAUSE
-        with httpx.Client(timeout=SECONDS, headers=self._headers) as http:
+        with httpx.Client(timeout=SECONDS) as http:
             while not self._ended.is_set():
                 self._more.clear()
-                first = self._outbox.first()
-                if first is None:
-                    self.trouble = ""
-                    self._tell()
-                    self._more.wait()
-                    continue
-                self.trouble = self._sent(http.post, *first)
+                try:
+                    waits = self._turn(http.post)
+                except Exception as error:  # whatever it is: a thread that ended would tell nobody
+                    # Its name alone: it may quote a secret.
+                    waits, self.trouble = True, f"Anchors cannot be sent: {type(error).__name__}."
                 self._tell()
                 if self.trouble:
                     self._ended.wait(pause)
+                elif not waits:
+                    self._more.wait()
                 pause = min(2 * pause, LONGEST_PAUSE) if self.trouble else FIRST_PAUSE
+
+    def _turn(self, post: Callable[..., httpx.Response]) -> bool:
+        """Send the oldest that was not taken yet; say whether there was one."""
+        try:
+            first = self._outbox.first()
+        except OSError as error:
+            self.trouble = f"The anchors that wait to be sent cannot be read: {error.strerror}."
+            return True
+        self.trouble = self._sent(post, *first) if first is not None else ""
+        return first is not None
 
     def _sent(self, post: Callable[..., httpx.Response], anchor: Checkpoint, end: int) -> str:
         """Send one; say why it was not taken."""
         try:
-            answer = post(self._url, content=msgspec.json.encode(anchor))
+            answer = post(self._url, content=msgspec.json.encode(anchor), headers=self._headers)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return f"{_plain(self._url)} takes no anchors: {str(error) or type(error).__name__}."
         if not answer.is_success and answer.status_code != _THERE:

@@ -10,8 +10,10 @@ from typer.testing import CliRunner
 from console.calls import MOST_FAULTS, calls
 from infra.calls.checkpoints import Signer, append_line
 from infra.calls.vault import Vault
+from infra.identity import Identity
 from infra.ledger import Ledger
 from infra.settings import Settings
+from tasks.calls import Erasure, erase
 from tasks.wiring import house
 from tests.fakes.journals import DAY, a_journal
 
@@ -42,7 +44,20 @@ def test_what_is_proven_and_what_was_erased_is_told(home: Path) -> None:
     assert said() == ["host_g1: calls 1 to 30", proven]
     Vault(home / "secrets").destroy("default", DAY)
     gone = "  30 payloads are erased, 30 by nobody on record"
-    assert said() == ["host_g1: calls 1 to 30", proven, gone]
+    assert said(code=1) == ["host_g1: calls 1 to 30", proven, gone]
+
+
+def test_an_erasure_that_is_on_record_ends_well_once_it_is_finished(home: Path) -> None:
+    path = home / "journal" / "host_g1" / "00000001.jsonl"
+    whole = path.read_bytes()
+    ada = Identity(name="ada", role="admin")
+    erase(house(), ada, Erasure(namespace="default", user="ann", why="she asked"))
+    assert said()[2:] == ["  20 payloads are erased, as recorded"]
+    # Cut short within a payload.
+    begin = whole.index(b'"user":"ann"')
+    begin = whole.index(b'"sealed":"', begin) + len(b'"sealed":"')
+    path.write_bytes(whole[:begin] + b"-" * 9 + whole[begin + 9 :])
+    assert "erased in part" in said(code=1)[-1]
 
 
 def test_a_missing_journal_and_one_of_another_host_are_told(home: Path) -> None:

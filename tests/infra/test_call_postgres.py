@@ -23,6 +23,8 @@ from tests.infra import postgres
 
 DAY = 86_400.0
 HOME = "a home"
+FIRST = (1, 1_000_000)
+"""Sequence and moment of a gateway's first call."""
 _numbers = count(1)
 
 
@@ -78,7 +80,7 @@ def test_hosts_that_are_called_alike_keep_their_calls_apart(store: PostgresCalls
     assert add(store, "one of here", "two of here") == 2
     assert other.places() == {} and add(other, "one of there") == 1
     assert len(ids(store, "one of")) == 2
-    assert store.forget({"host_g1": [1]}) == 1
+    assert store.forget({"host_g1": [FIRST]}) == 1
     assert len(ids(store, "one of there")) == 1 and ids(store, "one of here") == []
     other.close()
 
@@ -161,7 +163,7 @@ def test_what_is_forgotten_is_in_no_file_of_the_tables(store: PostgresCalls) -> 
         return [one for one in ("swordfish", "密码") if one.encode() in content]
 
     assert left() == ["swordfish", "密码"]
-    assert store.forget({"host_g1": [1], "other_g1": [1]}) == 1
+    assert store.forget({"host_g1": [FIRST], "other_g1": [FIRST]}) == 1
     assert left() == [] and ids(store, "swordfish") == []
     assert len(ids(store, "nothing of that kind", most=1_000)) == 300
 
@@ -174,10 +176,10 @@ def test_forgetting_that_was_interrupted_is_finished_by_the_next(store: Postgres
         with impatient._talking() as db:
             db.execute("set lock_timeout = '100ms'")
         with pytest.raises(Unavailable, match="lock timeout"):
-            impatient.forget({"host_g1": [1]})
+            impatient.forget({"host_g1": [FIRST]})
         impatient.close()
     assert asked(store, "select day from unswept") == [("day_19700101",)]
-    assert store.forget({"host_g1": [1]}) == 0
+    assert store.forget({"host_g1": [FIRST]}) == 0
     assert asked(store, "select day from unswept") == []
 
 
@@ -191,7 +193,7 @@ def test_what_is_forgotten_is_gone_also_while_an_older_transaction_is_open(
     with psycopg.connect(store.url, options=f"-c search_path={SCHEMA},public") as older:
         older.execute("set transaction isolation level repeatable read")
         older.execute("select 1")
-        assert store.forget({"host_g1": [1]}) == 1
+        assert store.forget({"host_g1": [FIRST]}) == 1
         left = "select count(*) from pg_stats where most_common_elems::text like '%密码%'"
         assert asked(store, left) == [(0,)]
         assert asked(store, "select count(*) from calls where text is not null") == [(0,)]

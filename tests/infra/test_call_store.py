@@ -36,6 +36,9 @@ from tests.fakes.call_lines import a_call
 from tests.infra import postgres
 
 SECOND = 1_000_000
+FIRST = (1, SECOND)
+"""Sequence and moment of a gateway's first call."""
+
 encode = msgspec.json.encode
 _numbers = count(1)
 
@@ -415,11 +418,26 @@ def test_a_hit_says_where_its_line_lies(world: World) -> None:
     assert at(world.root / "journal", "g1", 3, 0) is None
 
 
+def test_a_call_of_a_gateway_that_began_anew_is_not_forgotten_with_the_one_before(
+    world: World,
+) -> None:
+    world.write("words of ann")
+    world.indexer.fold()
+    for path in (world.root / "journal" / "g1").iterdir():
+        path.unlink()
+    world.sequences.clear()
+    world.write("words of bob, which are more", at=2.0, id="anew")
+    world.indexer.fold()
+    assert world.found("words of") == ["anew", "g1-1"]
+    assert world.store.forget({"g1": [FIRST]}) == 1
+    assert world.found("words of") == ["anew"]
+
+
 def test_what_is_forgotten_is_found_no_more_and_leaves_no_trace(world: World) -> None:
     world.write("my secret is swordfish 密码本")
     world.write("nothing of that kind")
     world.indexer.fold()
-    assert world.store.forget({"g1": [1], "g2": [1]}) == 1
+    assert world.store.forget({"g1": [FIRST], "g2": [FIRST]}) == 1
     assert world.found("swordfish") == world.found("密码") == []
     assert world.found() == ["g1-2", "g1-1"], "the line stays"
     world.store.close()
@@ -469,11 +487,11 @@ def test_what_is_forgotten_while_somebody_reads_is_said_and_done_again(
     reader.execute("begin")
     reader.execute("select count(*) from calls").fetchall()
     with pytest.raises(Unavailable, match="was read for 0.2 s without a pause.*do it again"):
-        on_sqlite.store.forget({"g1": [1]})
+        on_sqlite.store.forget({"g1": [FIRST]})
     assert traces(on_sqlite, "swordfish") == ["swordfish"], "that is why it is said"
     reader.execute("commit")
     reader.close()
-    assert on_sqlite.store.forget({"g1": [1]}) == 0
+    assert on_sqlite.store.forget({"g1": [FIRST]}) == 0
     assert traces(on_sqlite, "swordfish", "rdf") == []
 
 

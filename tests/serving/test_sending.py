@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from infra.calls.checkpoints import Checkpoint, Signer, append, read
 from infra.processes import free_port
 from infra.settings import Settings, inherited_by_serving
-from release.errors import Unavailable
+from release.errors import Invalid, Unavailable
 from release.releases import Desired
 from serving.agent import anchoring, sending
 from serving.agent.anchoring import Anchoring
@@ -227,9 +227,10 @@ def test_the_last_before_a_silence_is_not_left_out_of_a_file(
     assert Anchored.load(home.settings.run) is None and home.gauges() == ""
 
 
-def test_serving_is_not_told_what_proves_us(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLIPWAY_ANCHORS_AUTHORIZATION", "Bearer abc")
-    assert "SLIPWAY_ANCHORS_AUTHORIZATION" not in inherited_by_serving()
+@pytest.mark.parametrize("name", ["SLIPWAY_ANCHORS_AUTHORIZATION", "SLIPWAY_ANCHORS"])
+def test_serving_is_not_told_what_proves_us(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "http://user:secret@host/anchors")
+    assert name not in inherited_by_serving()
 
 
 def test_a_url_that_is_none_is_told(tmp_path: Path) -> None:
@@ -238,6 +239,36 @@ def test_a_url_that_is_none_is_told(tmp_path: Path) -> None:
     sender = Sender("http://", "", box, tmp_path)
     until(lambda: "takes no anchors" in sender.trouble)
     sender.close()
+
+
+def test_nothing_ends_the_sending_unseen(tmp_path: Path, taker: Taker) -> None:
+    signer, place = Signer(tmp_path), tmp_path / "box" / "anchors.jsonl"
+    place.mkdir(parents=True)
+    sender = Sender(taker.url, "", Outbox(tmp_path / "box"), tmp_path)
+    until(lambda: "wait to be sent cannot be read: Is a directory" in sender.trouble)
+    place.rmdir()
+    sender.send(signer.checkpoint(gateway="host_g1", segment=1, sequence=1, chain=bytes(32)))
+    until(lambda: has(taker, 1) and not sender.trouble)
+    sender.close()
+    strange = Sender(taker.url, "Bearer secr\u00e9t", Outbox(tmp_path / "other"), tmp_path)
+    strange.send(signer.checkpoint(gateway="host_g1", segment=1, sequence=2, chain=bytes(32)))
+    until(lambda: strange.trouble == "Anchors cannot be sent: UnicodeEncodeError.")
+    strange.close()
+
+
+@pytest.mark.parametrize("secret", ["Bearer secr\u00e9t", "Bearer secret ", "Bearer\nsecret"])
+@pytest.mark.parametrize("name", ["anchors_authorization", "export_authorization"])
+def test_a_secret_that_no_header_can_have_is_told_and_not_quoted(name: str, secret: str) -> None:
+    with pytest.raises(Invalid, match=f"SLIPWAY_{name.upper()} is no value of a header") as told:
+        Settings(**{name: SecretStr(secret)})
+    assert "secr" not in str(told.value)
+
+
+def test_a_folder_is_no_file_of_anchors(tmp_path: Path) -> None:
+    home = Stand(tmp_path / "home", str(tmp_path))
+    home.checkpoint()
+    with pytest.raises(Unavailable, match=r"cannot be added to: Is a directory"):
+        Anchoring(home.settings, "host").keep(None)
 
 
 def test_what_was_sent_elsewhere_proves_what_is_here(

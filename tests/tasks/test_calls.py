@@ -97,6 +97,23 @@ def test_who_may_erase_and_what(here: House) -> None:
     assert here.ledger.events(kinds=(ERASING,)) == []
 
 
+def test_a_namespace_that_nobody_knows_is_told(here: House) -> None:
+    with pytest.raises(NotFound, match=r"no namespace 'defualt'.*there are: default\)"):
+        erase(here, ADA, Erasure(namespace="defualt", user="bob", why="he asked"))
+    assert here.ledger.events(kinds=(ERASING,)) == []
+    # Known by its keys alone, as one that was taken away is.
+    writer = JournalWriter(here.settings.journal, "host/g1")
+    write_call(writer, Vault(here.settings.calls_secrets), user="bob", namespace="gone")
+    writer.close()
+    assert erase(here, ADA, Erasure(namespace="gone", user="bob", why="x")) == [("host_g1", 31)]
+    # By what is searched alone: its keys are gone.
+    store = CallStore(here.settings.call_store)
+    Indexer(here.settings.journal, store, Vault(here.settings.calls_secrets)).fold()
+    store.close()
+    Vault(here.settings.calls_secrets).destroy("gone", DAY)
+    assert erase(here, ADA, Erasure(namespace="gone", user="bob", why="x")) == []
+
+
 def test_an_agent_anchors_its_own_gateways_and_tells_one_that_went_back(
     here: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,7 +209,8 @@ def test_what_came_after_an_erasure_is_not_covered_by_it(here: House) -> None:
 
 
 def test_calls_can_be_erased_one_by_one(here: House) -> None:
-    erasure = Erasure(namespace="default", why="a name", calls=("host_g1/3", "host_g1/4", "x/5"))
+    named = frozenset({"host_g1/3", "host_g1/4", "x/5"})
+    erasure = Erasure(namespace="default", why="a name", calls=named)
     assert erase(here, ADA, erasure) == [("host_g1", 3), ("host_g1", 4)]
     assert erased_in(here) == (2, 0)
 
@@ -300,6 +318,8 @@ def test_gateways_that_only_a_file_of_anchors_knows_are_missed_if_they_are_of_th
     given.write_text("nothing\n")
     with pytest.raises(Invalid, match="There is no anchor in"):
         verify(here, given)
+    with pytest.raises(Unavailable, match=r"The anchors in .* cannot be read: Is a directory"):
+        verify(here, here.settings.root)
 
 
 def test_an_anchor_from_elsewhere_is_held_against_the_journal(here: House) -> None:

@@ -2,19 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from infra.calls.exporting import Form
+from infra.calls.limits import DAY_US
 from infra.calls.query import Query
 from infra.identity import Identity
 from infra.ledger import schema
 from infra.ledger.rows import release_row
 from release.errors import NotFound, Refused
 from release.releases import Event, Release
-from tasks.calls import Erasure, erase
+from tasks.calls import Erasure, _asked, erase
 from tasks.finding import PAGE, SEARCHED, SHOWN, account, find, show
 from tasks.taking import EXPORTED, EXPORTING, REPLAYED, REPLAYING, export, replay, ship
 from tasks.wiring import House
@@ -100,6 +102,20 @@ def test_an_erasure_that_was_interrupted_is_finished_by_the_next(
             erase(here, ADA, erasure)
     assert len(find(here, AUDITOR, Query(text="broken"))) == 1
     assert erase(here, ADA, erasure) == []
+    assert find(here, AUDITOR, Query(text="broken")) == []
+
+
+def test_erasing_a_day_looks_through_that_day_of_the_store_alone(
+    here: House, journal: Journal
+) -> None:
+    journal.write("it is broken", "support")
+    assert len(find(here, AUDITOR, Query(text="broken"))) == 1
+    day = f"{datetime.fromtimestamp(AT, UTC):%Y-%m-%d}"
+    erasure = Erasure(namespace="default", day=day, why="it is old")
+    asked = _asked(erasure, int(here.clock() * 1e6))
+    assert asked.since_us is not None and asked.until_us is not None
+    assert asked.since_us <= AT * 1e6 < asked.until_us <= asked.since_us + DAY_US + 1
+    assert erase(here, ADA, erasure) == [("host_g1", 1)]
     assert find(here, AUDITOR, Query(text="broken")) == []
 
 

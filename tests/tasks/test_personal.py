@@ -17,7 +17,7 @@ from infra.identity import Identity
 from infra.ledger import Ledger
 from infra.personal import Finder, Spot
 from infra.settings import Settings
-from release.errors import Refused, Unavailable
+from release.errors import Invalid, Refused, Unavailable
 from serving.journal import JournalWriter
 from tasks.calls import ERASED, ERASING, verify
 from tasks.personal import INSPECTED, Window, erase_leaks, inspect
@@ -95,6 +95,21 @@ def test_what_is_found_is_erased_alone_and_on_record(here: House) -> None:
     told = [event for _, event in here.ledger.events(kinds=(ERASING, ERASED))]
     assert told[0].data["calls"] == ["host_g1/1", "host_g1/4", "host_g1/5"]
     assert told[1].sentence == "ada erased 3 payloads of default, 3 calls: redaction missed it"
+
+
+def test_calls_of_a_namespace_that_nobody_made_are_inspected(here: House) -> None:
+    writer = JournalWriter(here.settings.journal, "host/g1")
+    write(writer, Vault(here.settings.calls_secrets), "Miller left", namespace="gone")
+    writer.close()
+    found = inspect(here, UMA, Window(), find)
+    assert (found.inspected, [one.name for one in found.leaks][-1]) == (5, "host_g1/6")
+    assert len(inspect(here, UMA, Window(namespace="gone"), find).leaks) == 1
+
+
+@pytest.mark.parametrize("least", [2.0, -0.1, float("nan")])
+def test_a_score_that_is_none_is_told(least: float) -> None:
+    with pytest.raises(Invalid, match=r"A score must be within 0..1, not "):
+        Finder(least)
 
 
 def test_an_erasure_of_some_calls_covers_no_other(here: House) -> None:

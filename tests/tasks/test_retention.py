@@ -1,5 +1,6 @@
 """Segments go once all in them is past its days and in the store; the rest is proven as before."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -12,20 +13,23 @@ from infra.calls.discarding import Discarding
 from infra.calls.indexing import Indexer, _sweep, note_removal
 from infra.calls.limits import DAY_US, Limits, Weights, weigh
 from infra.calls.query import Query
-from infra.calls.retention import REMOVED, Outlived, outlived
+from infra.calls.retention import REMOVED, YOUNG_US, Outlived, outlived, remove
 from infra.calls.sqlite import CallStore
 from infra.calls.vault import Vault
 from infra.identity import Identities
-from infra.ledger import Ledger
+from infra.ledger import Change, Ledger
 from infra.settings import Settings
 from release.callers import Recording
 from release.errors import Unavailable
 from release.evidence import Cursor
+from release.releases import Phase
 from serving.journal import JournalWriter
 from serving.windows import read_windows
 from tasks.calls import verify
 from tasks.wiring import House
+from tests.fakes.call_lines import a_call
 from tests.fakes.journals import AT, a_journal, write_call
+from tests.infra.world import claimed, opened, widened
 
 KEEP = Recording(days=50)
 KEEPS = Limits(recordings={"default": Recording(days=5)}, otherwise=KEEP)
@@ -153,12 +157,12 @@ def test_the_oldest_of_a_namespace_go_once_it_takes_too_much(
     each = weights.used()["shop"] // 5
     recordings = {"shop": Recording(most_mb=2 * each + 10), "keeps": Recording(), "default": KEEP}
     limits = Limits(recordings=recordings, otherwise=KEEP, weights=weights)
-    gone = indexer.sweep(int(AT * 1e6), limits, partial(note_removal, here.ledger, AT))
+    gone = indexer.sweep(LATER_US, limits, partial(note_removal, here.ledger, AT))
     assert gone == 3 and len(indexer.store.page(Query(namespace="shop"))) == 2
     # The second holds a call that its namespace still wants, and with it all that came later.
     assert left(here, "host_g2") == [2, 3, 4, 5, 6, 7, 8]
     limits = replace(limits, recordings={**recordings, "keeps": Recording(most_mb=1)})
-    indexer.sweep(int(AT * 1e6), limits, partial(note_removal, here.ledger, AT))
+    indexer.sweep(LATER_US, limits, partial(note_removal, here.ledger, AT))
     assert left(here, "host_g2") == [5, 6, 7, 8]
     (proof, _) = verify(here)[::-1]
     assert proof.gateway == "host_g2" and proof.faults == []
@@ -228,3 +232,70 @@ def test_a_removal_that_was_cut_short_is_lawful_and_done_again(
     (proof,) = verify(here)
     assert proof.faults == [] and left(here) == [5, 6]
     assert indexer.store.page(Query()) == []
+
+
+def test_segments_of_calls_that_count_nothing_go_as_well(
+    here: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.journal.SEGMENT_BYTES", 2_000)
+    monkeypatch.setattr("serving.journal.WINDOW_SECONDS", -1)
+    writer = JournalWriter(here.settings.journal, "host/g2")
+    for number in range(1, 41):
+        writer.write(a_call(number, at=AT, digest="sha256:a" if number == 1 else ""))
+        if writer.due(time.time()):
+            writer.close_window()
+    writer.close()
+    kept = left(here, "host_g2")
+    found = outlived(writer.place, kept[-1], {"default": LATER_US}.__getitem__)
+    assert len(kept) > 5 and found is not None
+    # But for the one with the last window.
+    assert [int(one.stem) for one in found.paths] == kept[:-2]
+    remove(found, partial(note_removal, here.ledger, AT))
+    writer = JournalWriter(here.settings.journal, "host/g2")
+    writer.write(a_call(41, at=AT, digest="sha256:a"))
+    writer.close()
+    windows = [
+        one for one in read_windows(here.settings.journal, {})[0] if one.gateway == "host_g2"
+    ]
+    numbers = [one.number for one in windows]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert [len(one.tallies) for one in windows] == [0] * (len(windows) - 1) + [1]
+    assert [one.faults for one in verify(here)] == [[], []]
+
+
+def test_what_a_watched_release_has_not_counted_stays(
+    here: House, indexer: Indexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    indexer.fold()
+    settings = Settings(home=here.settings.home, record_days=5)
+    monkeypatch.setattr("time.time", lambda: AT + 6 * 86_400)
+
+    def stay() -> list[int]:
+        _sweep(indexer, Discarding(settings.journal, Vault(settings.calls_secrets)), settings)
+        return left(here)
+
+    release, claim = opened(here.ledger), claimed(here.ledger)
+    watched = widened(here.ledger, claim, release)
+    assert stay() == [1, 2, 3, 4, 5, 6]
+    at = Cursor(gateway="host_g1", window=3, segment=3, offset=10)
+    change = Change(desired=watched, expected=watched.generation, cursors=(at,))
+    watched = here.ledger.commit(claim, change, 100.0)
+    assert stay() == [3, 4, 5, 6]
+    over = replace(release, phase=Phase.REJECTED)
+    ended = Change(release=over, desired=watched, expected=watched.generation)
+    here.ledger.commit(claim, ended, 100.0)
+    assert stay() == [5, 6]
+
+
+def test_what_is_young_stays_however_little_is_kept(
+    here: House, indexer: Indexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.calls.limits.MB", 1)
+    indexer.fold()
+    weights = weigh(here.settings.journal, here.settings.call_sizes)
+    limits = Limits(recordings={}, otherwise=Recording(most_mb=1), weights=weights)
+    now_us = int(AT * 1e6) + YOUNG_US
+    indexer.sweep(now_us, limits, partial(note_removal, here.ledger, AT))
+    assert left(here) == [1, 2, 3, 4, 5, 6]
+    indexer.sweep(now_us + 1, limits, partial(note_removal, here.ledger, AT))
+    assert left(here) == [5, 6]
