@@ -11,7 +11,7 @@ from infra.calls.limits import DAY_US
 from infra.calls.lines import CallLine
 from infra.calls.proofs import Proof
 from infra.calls.query import Query
-from infra.calls.stores import every, opened
+from infra.calls.stores import every, leave_no_image, opened
 from infra.calls.vault import Vault, ends_us
 from infra.identity import Identity
 from release.errors import Invalid, NotFound, Refused
@@ -125,6 +125,7 @@ def _forget(here: House, erasure: Erasure, gone: Iterable[_Call], until_us: int)
     calls: dict[str, list[tuple[int, int]]] = {}
     for gateway, sequence, at_us in gone:
         calls.setdefault(gateway, []).append((sequence, at_us))
+    leave_no_image(here.settings)
     store = opened(here.settings)
     try:
         for hit in every(store, _asked(erasure, until_us)):

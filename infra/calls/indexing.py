@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from infra.callers.namespaces import Namespaces
+from infra.calls.chores import PAUSE_SECONDS, Chore
 from infra.calls.discarding import Discarding, note_discarded
 from infra.calls.folding import Folded
 from infra.calls.limits import Limits, weigh
@@ -29,16 +30,13 @@ from infra.calls.retention import (
     remove,
 )
 from infra.calls.segments import MOST_READ, Found, Place, read
-from infra.calls.stores import Calls, opened
+from infra.calls.stores import Calls, leave_no_image, opened
 from infra.ledger import Ledger
 from infra.settings import Settings, silence_telemetry
 from release.errors import SlipwayError, Unavailable
 from release.releases import Event
 
 LOOK_SECONDS = 0.5
-PAUSE_SECONDS = 5.0
-"""After a failure."""
-
 SWEEP_SECONDS = 600.0
 """How often it is looked for what is too old, or too much."""
 
@@ -161,30 +159,6 @@ class Indexer:
             self.settled = True
 
 
-@dataclass(slots=True)
-class Chore:
-    """What is done again and again beside folding, however much there is to fold."""
-
-    every: float
-    """Seconds."""
-
-    work: Callable[[], None]
-    due: float
-    """When next, as `time.monotonic` tells it."""
-
-    def look(self, now: float, say: Callable[[str], None]) -> None:
-        """Do it if it is due; one that fails says so, and is due again soon."""
-        if now < self.due:
-            return
-        try:
-            self.work()
-        except (SlipwayError, OSError) as error:
-            say(str(error))
-            self.due = now + PAUSE_SECONDS
-        else:
-            self.due = now + self.every
-
-
 def turn(indexer: Indexer, chores: Iterable[Chore], now: float) -> float:
     """Fold once and do what is due, each whatever became of the others.
 
@@ -232,10 +206,17 @@ def opening(settings: Settings, say: Callable[[str], None] = _say) -> Calls:
     """
     while True:
         try:
-            return opened(settings)
+            store = opened(settings)
         except Unavailable as error:
             say(str(error))
             time.sleep(PAUSE_SECONDS)
+        else:
+            break
+    try:
+        leave_no_image(settings)
+    except Unavailable as error:
+        say(str(error))
+    return store
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from infra.calls.query import MOST, Hit, Query
 from infra.calls.segments import Place
 from infra.calls.sqlite import CallStore
 from infra.settings import Settings
+from release.errors import Unavailable
 
 
 class Calls(Protocol):
@@ -64,6 +65,26 @@ def opened(settings: Settings) -> Calls:
     # Hosts may be called alike, and with them their gateways; no two have the same key.
     home = Signer(settings.calls_secrets, settings.journal).public.hex()[:16]
     return PostgresCalls(url, home)
+
+
+def leave_no_image(settings: Settings) -> None:
+    """Remove the store of this host alone where calls lie in a shared one.
+
+    Nobody keeps it up any more: what is erased, or past what is kept, would stay readable in it.
+
+    Raises:
+        Unavailable: it cannot be removed.
+    """
+    if not settings.calls_url.get_secret_value():
+        return
+    path = settings.call_store
+    try:
+        # The file comes first: its log alone is read by nobody.
+        for ending in ("", "-wal", "-shm"):
+            path.with_name(f"{path.name}{ending}").unlink(missing_ok=True)
+    except OSError as error:
+        said = f"The call store {path} of before SLIPWAY_CALLS_URL cannot be removed: {error}."
+        raise Unavailable(said, "remove it by hand: it holds texts in plain") from error
 
 
 def every(store: Calls, query: Query) -> Iterator[Hit]:

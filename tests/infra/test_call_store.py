@@ -20,7 +20,8 @@ import pytest
 from pydantic import SecretStr
 
 from infra.calls.chain import call_line
-from infra.calls.indexing import LOOK_SECONDS, PAUSE_SECONDS, Chore, Indexer, opening, turn
+from infra.calls.chores import PAUSE_SECONDS, Chore
+from infra.calls.indexing import LOOK_SECONDS, Indexer, opening, turn
 from infra.calls.limits import Limits
 from infra.calls.lines import CallLine, Payload
 from infra.calls.postgres import PostgresCalls
