@@ -136,7 +136,9 @@ class Indexer:
         names = sorted({*limits.recordings, *self.store.namespaces()})
         # One that fails may have dropped some.
         settled, self.settled = self.settled, False
-        dropped = sum(self.store.drop(name, oldest(name)) for name in names)
+        dropped = sum(
+            self.store.drop(name, limits.past_days(name, now_us), oldest(name)) for name in names
+        )
         self.settled = settled and not dropped
 
         def not_young(namespace: str) -> int:

@@ -144,15 +144,20 @@ class CallStore:
         self.settle()
         return forgotten
 
-    def drop(self, namespace: str, before_us: int) -> int:
+    def drop(self, namespace: str, before_us: int, own_us: int = 0) -> int:
         """Remove a namespace's calls of before a moment, payloads and lines; give how many.
 
         The oldest go first, some at a time. Their terms stay in the indexes until `settle`.
 
+        Args:
+            namespace: whose.
+            before_us: microseconds since the epoch.
+            own_us: the same of this home's calls, which all are: the later one counts.
+
         Raises:
             Unavailable: it could not be finished; what is gone is gone.
         """
-        below, gone, step = number_of(before_us), 0, DROPPED
+        below, gone, step = number_of(max(before_us, own_us)), 0, DROPPED
         while step == DROPPED:
             if gone:
                 time.sleep(BETWEEN_SECONDS)

@@ -31,8 +31,8 @@ class Calls(Protocol):
         """Forget the payloads of calls, by gateway, sequence and moment; give how many."""
         ...
 
-    def drop(self, namespace: str, before_us: int) -> int:
-        """Remove a namespace's calls of before a moment; give how many."""
+    def drop(self, namespace: str, before_us: int, own_us: int = 0) -> int:
+        """Remove a namespace's calls of before a moment, and this home's of before another."""
         ...
 
     def namespaces(self) -> list[str]:

@@ -25,6 +25,7 @@ DAY = 86_400.0
 HOME = "a home"
 FIRST = (1, 1_000_000)
 """Sequence and moment of a gateway's first call."""
+DAYS = "select relname from pg_class where relname like 'day%' and relkind = 'r' order by 1"
 _numbers = count(1)
 
 
@@ -90,13 +91,29 @@ def test_a_day_goes_as_a_table_and_a_shared_one_row_by_row(store: PostgresCalls)
     add(store, "day two", first=3, at=1.5 * DAY)
     add(store, "kept", first=4, at=1.5 * DAY, namespace="keeps")
     add(store, "day three", first=5, at=2.5 * DAY)
-    days = "select relname from pg_class where relname like 'day%' and relkind = 'r' order by 1"
-    assert asked(store, days) == [("day_19700101",), ("day_19700102",), ("day_19700103",)]
+    assert asked(store, DAYS) == [("day_19700101",), ("day_19700102",), ("day_19700103",)]
     assert store.drop("default", 2 * DAY_US) == 3
-    assert asked(store, days) == [("day_19700102",), ("day_19700103",)]
+    assert asked(store, DAYS) == [("day_19700102",), ("day_19700103",)]
     assert ids(store) == ["host_g1-5", "host_g1-4"]
     assert store.drop("default", int(2.6 * DAY_US)) == 1 and ids(store) == ["host_g1-4"]
     assert add(store, "day one again", first=6, at=1.0) == 1
+
+
+def test_what_is_too_much_for_one_host_stays_as_long_as_another_has_room(
+    store: PostgresCalls,
+) -> None:
+    other = PostgresCalls(store.url, "another home")
+    for gateway, one in (("a_g1", store), ("b_g1", other)):
+        for day in range(3):
+            add(one, "some words", gateway=gateway, first=day + 1, at=day * DAY + 1)
+    assert store.drop("default", DAY_US, int(1.5 * DAY_US)) == 3, "two by days, one by size"
+    assert ids(other) == ["b_g1-3", "a_g1-3", "b_g1-2"]
+    assert store.drop("default", 0, 3 * DAY_US) == 1
+    assert ids(other) == ["b_g1-3", "b_g1-2"]
+    # What only this home has goes as a table, though its days are not over.
+    assert other.drop("default", 0, 3 * DAY_US) == 2
+    assert asked(store, DAYS) == []
+    other.close()
 
 
 def test_what_postgresql_cannot_hold_is_found_all_the_same(store: PostgresCalls) -> None:
@@ -136,7 +153,7 @@ def test_marks_of_patterns_are_letters_like_others(store: PostgresCalls) -> None
 def test_a_rare_text_is_found_by_an_index(store: PostgresCalls, text: str) -> None:
     words = (f"some words {n} and more of them {n * 7919}" for n in range(4_000))
     add(store, "order-17 订单号码", *words)
-    with store._talking() as db:
+    with store._link.talking() as db:
         db.execute("vacuum analyze calls")
         assert ids(store, text) == ["host_g1-1"]
         db.execute("select pg_stat_force_next_flush()")
@@ -173,7 +190,7 @@ def test_forgetting_that_was_interrupted_is_finished_by_the_next(store: Postgres
     with psycopg.connect(store.url, options=f"-c search_path={SCHEMA},public") as reader:
         reader.execute("select count(*) from calls")
         impatient = PostgresCalls(store.url, HOME)
-        with impatient._talking() as db:
+        with impatient._link.talking() as db:
             db.execute("set lock_timeout = '100ms'")
         with pytest.raises(Unavailable, match="lock timeout"):
             impatient.forget({"host_g1": [FIRST]})
@@ -187,7 +204,7 @@ def test_what_is_forgotten_is_gone_also_while_an_older_transaction_is_open(
     store: PostgresCalls,
 ) -> None:
     add(store, "my secret is swordfish 密码本")
-    with store._talking() as db:
+    with store._link.talking() as db:
         db.execute("analyze calls")
         db.execute("analyze day_19700101")
     with psycopg.connect(store.url, options=f"-c search_path={SCHEMA},public") as older:
@@ -203,7 +220,7 @@ def test_a_new_day_does_not_wait_for_who_reads(store: PostgresCalls) -> None:
     add(store, "day one")
     with psycopg.connect(store.url, options=f"-c search_path={SCHEMA},public") as reader:
         reader.execute("select count(*) from calls")
-        with store._talking() as db:
+        with store._link.talking() as db:
             db.execute("set lock_timeout = '500ms'")
         assert add(store, "day two", first=2, at=1.5 * DAY) == 1
 

@@ -1,4 +1,4 @@
-"""Hosts that share a call store: what one of them reads and erases, and what it is told of others."""
+"""Hosts that share a call store: what one of them reads and erases, and is told of others."""
 
 from collections.abc import Iterator
 from dataclasses import replace
