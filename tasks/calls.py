@@ -1,6 +1,6 @@
 """The call record as people handle it: proven, and erased by right; erasures are recorded."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +9,7 @@ from infra.callers.namespaces import Namespaces
 from infra.calls.erase import ERASED, ERASING, Found, overwrite, payloads
 from infra.calls.limits import DAY_US
 from infra.calls.lines import CallLine
+from infra.calls.onrecord import USER
 from infra.calls.proofs import Proof
 from infra.calls.query import Query
 from infra.calls.stores import every, leave_no_image, opened
@@ -57,7 +58,7 @@ class Erasure:
         """Name it as the record of erasures does."""
         if self.calls:
             return f"{len(self.calls)} calls"
-        return self.day or f"user:{self.user}"
+        return self.day or f"{USER}{self.user}"
 
     def covers(self, call: CallLine, gateway: str) -> bool:
         """Whether a call's payload is to be erased."""
@@ -131,9 +132,23 @@ def _forget(here: House, erasure: Erasure, gone: Iterable[_Call], until_us: int)
         for hit in every(store, _asked(erasure, until_us)):
             if erasure.covers(hit.line, hit.gateway):
                 calls.setdefault(hit.gateway, []).append((hit.line.sequence, hit.line.at_us))
+        # What is told of single calls is told of this host's.
+        elsewhere = {} if erasure.calls else store.forget_elsewhere(_asked(erasure, until_us))
         store.forget(calls)
     finally:
         store.close()
+    if elsewhere:
+        named = _listed(sorted(elsewhere))
+        here.say(
+            f"{sum(elsewhere.values())} calls of {erasure.what} are of other hosts ({named}): they"
+            " are found by no text any more, but those hosts' journals may hold their payloads;"
+            " erase there too, or destroy what is left of the host"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{', '.join(names[:MOST_NAMED])}{more}"
 
 
 def _asked(erasure: Erasure, until_us: int) -> Query:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from infra.calls.indexing import Indexer
+from infra.calls.indexing import Indexer, covering
 from infra.calls.lines import CallLine, Payload
 from infra.calls.query import Hit, Query
 from infra.calls.segments import at as line_at
@@ -79,7 +79,8 @@ def reading(here: House, by: Identity) -> Iterator[Calls]:
     check_reader(by)
     store = opened(here.settings)
     try:
-        indexer = Indexer(here.settings.journal, store, vault_of(here))
+        erased = covering(here.settings, lambda: here.ledger)
+        indexer = Indexer(here.settings.journal, store, vault_of(here), erased)
         _catch_up(indexer)
         yield store
     finally:

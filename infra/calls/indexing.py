@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +19,7 @@ from infra.calls.discarding import Discarding, note_discarded
 from infra.calls.folding import Folded
 from infra.calls.limits import Limits, weigh
 from infra.calls.lines import CallLine, Payload, erased
+from infra.calls.onrecord import Covers, Nothing, OnRecord
 from infra.calls.retention import (
     REMOVED,
     YOUNG_US,
@@ -67,6 +68,9 @@ class Indexer:
 
     store: Calls
     vault: Opens
+    erased: Covers = field(default_factory=Nothing)
+    """Whose texts are not folded."""
+
     unreadable: int = 0
     """Lines and payloads that could not be read."""
 
@@ -92,12 +96,15 @@ class Indexer:
             self.behind = found.more
             for said in found.said:
                 self.say(said)
+            if found.calls:
+                self.erased.look()
             return [(one, self._opened(one)) for one in found.calls], found.places
 
         return self.store.fold(fresh)
 
     def _opened(self, found: Found) -> Payload | None:
-        if not found.sealed or erased(found.sealed):
+        gone = not found.sealed or erased(found.sealed) or self.erased.covers(found.line)
+        if gone:
             return None
         try:
             return self.vault.open(found.line, found.sealed)
@@ -221,6 +228,11 @@ def opening(settings: Settings, say: Callable[[str], None] = _say) -> Calls:
     return store
 
 
+def covering(settings: Settings, ledger: Callable[[], Ledger]) -> Covers:
+    """Give what knows which calls of a store are erased on record."""
+    return OnRecord(ledger) if settings.calls_url.get_secret_value() else Nothing()
+
+
 def main() -> int:
     """Index until SIGTERM."""
     from infra.calls.vault import Vault
@@ -233,7 +245,8 @@ def main() -> int:
     stopping = threading.Event()
     _when_told(stopping.set)
     vault = Vault(settings.calls_secrets)
-    indexer = Indexer(settings.journal, store, vault)
+    erased = covering(settings, partial(Ledger.open, settings.ledger))
+    indexer = Indexer(settings.journal, store, vault, erased)
     discarding = Discarding(settings.journal, vault)
     now = time.monotonic()
     chores = [

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import psycopg
 from psycopg import sql
 
-from infra.calls import days, postgres_search
+from infra.calls import days, neighbours, postgres_search
 from infra.calls.folding import Folded, searched
 from infra.calls.link import Link
 from infra.calls.numbering import Numbering
@@ -100,19 +100,44 @@ class PostgresCalls:
         Raises:
             Unavailable: it could not be finished, and is with the next call of this.
         """
-        forgotten = 0
         wanted = [(gateway, list(sequences)) for gateway, sequences in calls.items()]
-        # A day at a time, so that no transaction locks them all.
-        for day in self._days():
-            with self._link.writing(DAY_SECONDS) as db:
-                if not days.is_there(db, day):
-                    continue
-                count = sum(self._forgotten(db, day, *one) for one in wanted)
-                if count:
-                    db.execute("insert into unswept (day) values (%s)", [day])
-            forgotten += count
+        forgotten = sum(
+            self._forgetting(
+                day, lambda db, day: sum(self._forgotten(db, day, *one) for one in wanted)
+            )
+            for day in self._days()
+        )
         self.settle()
         return forgotten
+
+    def forget_elsewhere(self, query: Query) -> Mapping[str, int]:
+        """Forget the texts of other homes' calls that match; `settle` takes them off the disk.
+
+        Args:
+            query: without a text.
+
+        Returns:
+            How many calls there are that match, whether they had texts or not, by gateway.
+
+        Raises:
+            Unavailable: it could not be finished; what is forgotten is.
+        """
+        there = dict[str, int]()
+        for day in self._days(postgres_search.below_of(query), query.since_us):
+            self._forgetting(day, lambda db, day: neighbours.forget(db, day, self._home, query))
+            with self._link.talking() as db:
+                for gateway, many in neighbours.calls(db, day, self._home, query).items():
+                    there[gateway] = there.get(gateway, 0) + many
+        return there
+
+    def _forgetting(self, day: str, forget: Callable[[psycopg.Connection, str], int]) -> int:
+        """Forget what a day has; a day at a time, so that no transaction locks them all."""
+        with self._link.writing(DAY_SECONDS) as db:
+            if not days.is_there(db, day):
+                return 0
+            if count := forget(db, day):
+                db.execute("insert into unswept (day) values (%s)", [day])
+            return count
 
     def settle(self) -> None:
         """Write anew what days have that something was forgotten of; readers hardly wait for it.
@@ -175,9 +200,9 @@ class PostgresCalls:
         rows = db.execute(asked, [self._home]).fetchall()
         return {one: Place(gateway=one, segment=segment, offset=at) for one, segment, at in rows}
 
-    def _days(self, below: int | None = None) -> list[str]:
+    def _days(self, below: int | None = None, since_us: int | None = None) -> list[str]:
         with self._link.talking() as db:
-            return days.days(db, below, None)
+            return days.days(db, below, since_us)
 
     def _row(self, number: int, one: Folded) -> tuple[object, ...]:
         found, payload = one

@@ -31,6 +31,10 @@ class Calls(Protocol):
         """Forget the payloads of calls, by gateway, sequence and moment; give how many."""
         ...
 
+    def forget_elsewhere(self, query: Query) -> Mapping[str, int]:
+        """Forget texts of other homes' calls that match; give how many calls, by gateway."""
+        ...
+
     def drop(self, namespace: str, before_us: int, own_us: int = 0) -> int:
         """Remove a namespace's calls of before a moment, and this home's of before another."""
         ...

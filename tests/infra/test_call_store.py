@@ -24,6 +24,7 @@ from infra.calls.chores import PAUSE_SECONDS, Chore
 from infra.calls.indexing import LOOK_SECONDS, Indexer, opening, turn
 from infra.calls.limits import Limits, weigh
 from infra.calls.lines import CallLine, Payload
+from infra.calls.onrecord import Nothing
 from infra.calls.postgres import PostgresCalls
 from infra.calls.query import Query
 from infra.calls.segments import MOST_READ, at
@@ -399,6 +400,27 @@ def test_waiting_for_its_store_the_indexer_ends_at_once_when_told(tmp_path: Path
         _, said = child.communicate(timeout=20)
         asked.close()
     assert (child.returncode, said) == (0, b"") and time.monotonic() - began < 5
+
+
+class AtFirstAway(Nothing):
+    """Erasures that cannot be asked for at first."""
+
+    looks = 0
+
+    def look(self) -> None:
+        self.looks += 1
+        if self.looks == 1:
+            raise Unavailable("The ledger does not answer.")
+
+
+def test_nothing_is_folded_while_nobody_knows_what_is_erased(world: World) -> None:
+    world.indexer.erased = away = AtFirstAway()
+    assert world.indexer.fold() == 0 and away.looks == 0, "there is nothing to ask for"
+    world.write("some words")
+    with pytest.raises(Unavailable, match="The ledger does not"):
+        world.indexer.fold()
+    assert world.found() == [] and world.store.places() == {}
+    assert world.indexer.fold() == 1 and world.found("some words") == ["g1-1"]
 
 
 def test_a_line_that_is_none_costs_no_other(world: World) -> None:

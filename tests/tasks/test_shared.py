@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
+import psycopg
 import pytest
 from pydantic import SecretStr
 
@@ -14,10 +16,11 @@ from infra.calls.sqlite import CallStore
 from tasks.calls import Erasure, erase
 from tasks.finding import find
 from tasks.wiring import House
-from tests.fakes.recorded import ADA, AUDITOR, Journal, a_house
+from tests.fakes.recorded import ADA, AT, AUDITOR, Journal, a_house
 from tests.infra import postgres
 
 _numbers = count(1)
+DAY = f"{datetime.fromtimestamp(AT, UTC):%Y-%m-%d}"
 BOB = Erasure(namespace="default", user="bob", why="he asked")
 
 
@@ -78,3 +81,55 @@ def test_the_store_of_a_host_alone_stays(alone: House) -> None:
     opening(alone.settings).close()
     erase(alone, ADA, BOB)
     assert alone.settings.call_store.stat().st_ino == before
+
+
+def found(house: House, text: str) -> list[str]:
+    return [one.line.id for one in find(house, AUDITOR, Query(text=text))]
+
+
+def hearing(house: House) -> tuple[House, list[str]]:
+    said = list[str]()
+    return replace(house, say=said.append), said
+
+
+@pytest.mark.parametrize(
+    "erasure", [BOB, Erasure(namespace="default", day=DAY, why="it is old")], ids=["user", "day"]
+)
+def test_an_erasure_reaches_the_texts_of_every_host(
+    here: House, there: House, erasure: Erasure
+) -> None:
+    Journal(here.settings).write("the words of bob here", "support", user="bob")
+    journal = Journal(there.settings)
+    journal.write("the words of bob there", "support", user="bob")
+    journal.write("the words of ann there", "support", user="ann")
+    assert len(found(here, "the words")) == 1 and len(found(there, "the words")) == 3
+    journal.write("the words of bob there, unread", "support", user="bob")
+    here, said = hearing(here)
+    assert len(erase(here, ADA, erasure)) == 1
+    left = 1 if erasure.user else 0
+    assert len(found(here, "the words")) == left
+    many = 1 if erasure.user else 2
+    (told,) = (one for one in said if "other hosts" in one)
+    assert told.startswith(f"{many} calls of {erasure.what} are of other hosts (host_g1)")
+    # What nobody had folded yet comes without its text, and so does all where it is made anew.
+    assert len(found(there, "the words")) == left
+    with psycopg.connect(there.settings.calls_url.get_secret_value()) as db:
+        db.execute("drop schema slipway_calls cascade")
+    assert len(found(there, "the words")) == left
+    assert len(find(there, AUDITOR, Query())) == 3
+    # The journals of the other host are its own matter.
+    assert len(erase(there, ADA, erasure)) == (2 if erasure.user else 3)
+
+
+def test_calls_that_came_after_an_erasure_are_kept(here: House, there: House) -> None:
+    erase(here, ADA, BOB)
+    later = here.clock() + 1
+    Journal(there.settings).write("the words of bob", "support", user="bob", at=later)
+    assert len(found(there, "the words")) == 1
+
+
+def test_a_host_that_is_alone_is_told_of_no_other(alone: House) -> None:
+    Journal(alone.settings).write("the words of bob", "support", user="bob")
+    find(alone, AUDITOR, Query())
+    alone, said = hearing(alone)
+    assert len(erase(alone, ADA, BOB)) == 1 and said == []

@@ -1,0 +1,80 @@
+"""Which calls are erased on record: nobody who folds them takes their texts again.
+
+A host's own journal holds nothing of them any more; but another host's does, where an erasure was
+run that knows only the call store they share.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from infra.calls.erase import ERASING
+from infra.calls.lines import CallLine
+from infra.ledger import Ledger
+
+USER = "user:"
+"""Before the user in what an erasure's event names."""
+
+
+class Covers(Protocol):
+    """What knows which calls are erased."""
+
+    def look(self) -> None:
+        """Learn what came since the last look."""
+        ...
+
+    def covers(self, call: CallLine) -> bool:
+        """Whether a call's payload is to be gone."""
+        ...
+
+
+class Nothing:
+    """Where a store has this home's calls alone: erased there means overwritten in its journal."""
+
+    def look(self) -> None:
+        """There is nothing to learn."""
+
+    def covers(self, call: CallLine) -> bool:
+        """No call is covered by what is not there."""
+        del call
+        return False
+
+
+@dataclass(slots=True)
+class OnRecord:
+    """Erasures of users and days, as the ledger has them."""
+
+    opened: Callable[[], Ledger]
+    _ledger: Ledger | None = None
+    _after: int = 0
+    _users: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Namespace and user to the last moment that is covered, in microseconds since the epoch."""
+
+    _days: set[str] = field(default_factory=set)
+    """Keys of days, as lines name them."""
+
+    def look(self) -> None:
+        """Learn what came since the last look.
+
+        It is done inside a store's write transaction, and an erasure is on record before its texts
+        are forgotten in another: so one that is not seen here forgets what is folded here.
+
+        Raises:
+            Unavailable: the ledger does not answer.
+        """
+        if self._ledger is None:
+            self._ledger = self.opened()
+        for number, event in self._ledger.events(kinds=(ERASING,), after=self._after):
+            self._after = number
+            namespace, what = str(event.data["namespace"]), str(event.data["what"])
+            if what.startswith(USER):
+                whose = namespace, what.removeprefix(USER)
+                until = int(event.at * 1e6)
+                self._users[whose] = max(until, self._users.get(whose, until))
+            elif "calls" not in event.data:
+                self._days.add(f"{namespace}/{what}")
+
+    def covers(self, call: CallLine) -> bool:
+        """Whether a call's payload is to be gone."""
+        until = self._users.get((call.namespace, call.user))
+        return call.key in self._days or (until is not None and call.at_us <= until)
