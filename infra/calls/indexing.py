@@ -32,6 +32,7 @@ from infra.calls.retention import (
 )
 from infra.calls.segments import MOST_READ, Found, Place, read
 from infra.calls.stores import Calls, leave_no_image, opened
+from infra.calls.waiting import LOCK_SECONDS
 from infra.ledger import Ledger
 from infra.settings import Settings, silence_telemetry
 from release.errors import SlipwayError, Unavailable
@@ -83,10 +84,15 @@ class Indexer:
     settled: bool = False
     """Whether nothing is left in the store of what was dropped; the one before may have died."""
 
-    def fold(self, most: int = MOST_READ) -> int:
-        """Take what is new, but no more than so many bytes of each gateway; give how many calls.
+    def fold(self, most: int = MOST_READ, wait: float = LOCK_SECONDS) -> int:
+        """Take what is new; give how many calls.
+
+        Args:
+            most: bytes of each gateway at the most.
+            wait: seconds that are waited for others that write.
 
         Raises:
+            Busy: others write for longer.
             Unavailable: the store cannot be written.
         """
 
@@ -100,7 +106,7 @@ class Indexer:
                 self.erased.look()
             return [(one, self._opened(one)) for one in found.calls], found.places
 
-        return self.store.fold(fresh)
+        return self.store.fold(fresh, wait)
 
     def _opened(self, found: Found) -> Payload | None:
         gone = not found.sealed or erased(found.sealed) or self.erased.covers(found.line)

@@ -18,6 +18,7 @@ from infra.calls.numbers import number_of
 from infra.calls.query import COLUMNS, Hit, Query
 from infra.calls.segments import Place
 from infra.calls.terms import column, folded, pairs
+from infra.calls.waiting import LOCK_SECONDS
 
 DAY_SECONDS = 600.0
 """How long it may take to go through a day's calls."""
@@ -64,14 +65,17 @@ class PostgresCalls:
             return self._places(db)
 
     def fold(
-        self, read: Callable[[Mapping[str, Place]], tuple[Sequence[Folded], Sequence[Place]]]
+        self,
+        read: Callable[[Mapping[str, Place]], tuple[Sequence[Folded], Sequence[Place]]],
+        wait: float = LOCK_SECONDS,
     ) -> int:
         """Take what a reader finds from where the last one stopped; see `CallStore.fold`.
 
         Raises:
+            Busy: others write for longer than is waited.
             Unavailable: they cannot be written.
         """
-        with self._link.writing() as db:
+        with self._link.writing(wait=wait) as db:
             calls, places = read(self._places(db))
             new = Numbering(db, self._home).numbered(calls)
             days.add(db, (number for number, _ in new))

@@ -10,6 +10,7 @@ from infra.calls.postgres import PostgresCalls
 from infra.calls.query import MOST, Hit, Query
 from infra.calls.segments import Place
 from infra.calls.sqlite import CallStore
+from infra.calls.waiting import LOCK_SECONDS
 from infra.settings import Settings
 from release.errors import Unavailable
 
@@ -22,7 +23,9 @@ class Calls(Protocol):
         ...
 
     def fold(
-        self, read: Callable[[Mapping[str, Place]], tuple[Sequence[Folded], Sequence[Place]]]
+        self,
+        read: Callable[[Mapping[str, Place]], tuple[Sequence[Folded], Sequence[Place]]],
+        wait: float = LOCK_SECONDS,
     ) -> int:
         """Take what a reader finds from where the last one stopped; give how many were new."""
         ...

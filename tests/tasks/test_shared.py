@@ -1,6 +1,9 @@
 """Hosts that share a call store: what one of them reads and erases, and is told of others."""
 
+import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
@@ -10,11 +13,13 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
+from infra.calls.days import LOCK
 from infra.calls.indexing import opening
 from infra.calls.query import Query
 from infra.calls.sqlite import CallStore
 from tasks.calls import Erasure, erase
 from tasks.finding import find
+from tasks.taking import export
 from tasks.wiring import House
 from tests.fakes.recorded import ADA, AT, AUDITOR, Journal, a_house
 from tests.infra import postgres
@@ -133,3 +138,36 @@ def test_a_host_that_is_alone_is_told_of_no_other(alone: House) -> None:
     find(alone, AUDITOR, Query())
     alone, said = hearing(alone)
     assert len(erase(alone, ADA, BOB)) == 1 and said == []
+
+
+@contextmanager
+def writing(house: House) -> Iterator[None]:
+    """Let somebody write into a house's call store, and not come to an end."""
+    if url := house.settings.calls_url.get_secret_value():
+        with psycopg.connect(url) as db:
+            db.execute("select pg_advisory_xact_lock(%s)", [LOCK])
+            yield
+        return
+    with closing(sqlite3.connect(house.settings.call_store, isolation_level=None)) as file:
+        file.execute("begin immediate")
+        yield
+
+
+@pytest.mark.parametrize("which", ["alone", "here"])
+def test_a_reader_does_not_wait_for_whoever_writes(
+    which: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    house, said = hearing(request.getfixturevalue(which))
+    journal = Journal(house.settings)
+    journal.write("the first words", "support")
+    assert len(found(house, "words")) == 1 and said == []
+    journal.write("the newest words", "support")
+    began = time.monotonic()
+    with writing(house):
+        assert len(found(house, "words")) == 1
+        assert export(house, AUDITOR, Query(), tmp_path / "calls.jsonl").calls == 1
+    assert time.monotonic() - began < 12, "it waits for 2 s each, and not for 20"
+    assert len(said) == 2
+    for one in said:
+        assert "is busy" in one and "The newest calls may be missing" in one
+    assert len(found(house, "words")) == 2 and len(said) == 2
