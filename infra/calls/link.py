@@ -24,9 +24,6 @@ from release.errors import Invalid, Unavailable
 ASK_SECONDS = 60.0
 """How long one question may take."""
 
-WRITE_SECONDS = 120.0
-"""How long one statement may take that writes."""
-
 GRACE_SECONDS = 15.0
 """How much longer we wait than the server may take: then it stands still."""
 
@@ -79,7 +76,7 @@ def _bounded(gen: PQGen[Given], seconds: float) -> PQGen[Given]:
         while True:
             ready = yield wanted
             if not ready and time.monotonic() >= deadline:
-                raise _Stalled(f"it has stood still for {seconds:g} s")
+                raise _Stalled(f"nothing came from it for {seconds:g} s")
             wanted = gen.send(ready)
     except StopIteration as end:
         given: Given = end.value
@@ -125,9 +122,7 @@ class Link:
             raise Unavailable(said, "see SLIPWAY_CALLS_URL") from error
 
     @contextmanager
-    def writing(
-        self, seconds: float = WRITE_SECONDS, wait: float = LOCK_SECONDS
-    ) -> Iterator[psycopg.Connection]:
+    def writing(self, seconds: float, wait: float = LOCK_SECONDS) -> Iterator[psycopg.Connection]:
         """Give the one write transaction.
 
         Args:
@@ -162,7 +157,7 @@ class Link:
                 client_encoding="utf8",
                 # A plan has to know what is looked for: some texts are in every call.
                 prepare_threshold=None,
-                options=f"{_OPTIONS} -c statement_timeout={ASK_SECONDS:.0f}s",
+                options=f"{_OPTIONS} -c statement_timeout={ASK_SECONDS * 1_000:.0f}ms",
             )
             try:
                 days.make(made)
@@ -177,11 +172,11 @@ class Link:
 @contextmanager
 def _patient(db: Patient, seconds: float) -> Iterator[None]:
     """Let a connection wait longer for a while."""
-    db.patience = seconds
+    before, db.patience = db.patience, seconds
     try:
         yield
     finally:
-        db.patience = ASK_SECONDS
+        db.patience = before
 
 
 def _limit(db: psycopg.Connection, name: str, seconds: float) -> None:

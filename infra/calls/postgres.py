@@ -20,6 +20,9 @@ from infra.calls.segments import Place
 from infra.calls.terms import column, folded, pairs
 from infra.calls.waiting import LOCK_SECONDS
 
+FOLD_SECONDS = 120.0
+"""How long one statement may take while calls are taken in."""
+
 DAY_SECONDS = 600.0
 """How long it may take to go through a day's calls."""
 
@@ -75,7 +78,7 @@ class PostgresCalls:
             Busy: others write for longer than is waited.
             Unavailable: they cannot be written.
         """
-        with self._link.writing(wait=wait) as db:
+        with self._link.writing(FOLD_SECONDS, wait) as db:
             calls, places = read(self._places(db))
             new = Numbering(db, self._home).numbered(calls)
             days.add(db, (number for number, _ in new))

@@ -1,7 +1,11 @@
 """What only the shared call store has: days as tables, texts PostgreSQL dislikes, its absence."""
 
+import os
 import random
+import signal
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -10,12 +14,15 @@ import msgspec
 import psycopg
 import pytest
 
+from infra.calls.chores import PAUSE_SECONDS
 from infra.calls.days import SCHEMA
+from infra.calls.indexing import Indexer, turn
 from infra.calls.limits import DAY_US
 from infra.calls.lines import Payload
 from infra.calls.postgres import PostgresCalls
 from infra.calls.query import Query
 from infra.calls.segments import Found, Place
+from infra.calls.vault import Vault
 from infra.processes import free_port
 from release.errors import Invalid, Unavailable
 from tests.fakes.call_lines import a_call
@@ -259,6 +266,59 @@ def test_a_lost_connection_costs_one_question(store: PostgresCalls) -> None:
     with pytest.raises(Unavailable, match="does not answer"):
         store.places()
     assert ids(store, "some words") == ["host_g1-1"]
+
+
+@contextmanager
+def standing_still(store: PostgresCalls) -> Iterator[None]:
+    """Stop the server's process at the other end of a store's connection, and no other."""
+    with store._link.talking() as db:
+        pid = db.info.backend_pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def impatient(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    for name in ("link.ASK_SECONDS", "link.GRACE_SECONDS", "postgres.FOLD_SECONDS"):
+        monkeypatch.setattr(f"infra.calls.{name}", seconds)
+    monkeypatch.setattr("infra.calls.link.Patient.patience", seconds)
+
+
+def test_a_server_that_stands_still_is_not_waited_for_for_ever(
+    store: PostgresCalls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impatient(monkeypatch, 0.5)
+    add(store, "some words")
+    said = list[str]()
+    indexer = Indexer(tmp_path, store, Vault(tmp_path), say=said.append)
+    for ask in (lambda: ids(store, "some words"), lambda: add(store, "more words", first=2)):
+        with standing_still(store):
+            began = time.monotonic()
+            with pytest.raises(Unavailable, match="does not answer: nothing came from it for 1 s"):
+                ask()
+            assert time.monotonic() - began < 5
+    with standing_still(store):
+        assert turn(indexer, [], 0.0) == PAUSE_SECONDS
+    (one,) = said
+    assert "nothing came from it" in one
+    assert ids(store, "some words") == ["host_g1-1"]
+
+
+def test_a_question_that_takes_too_long_is_ended_by_the_server(
+    store: PostgresCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impatient(monkeypatch, 0.5)
+    other, late = PostgresCalls(store.url, HOME), "was not done in time.*such as by --since"
+    with pytest.raises(Unavailable, match=late), other._link.talking() as db:
+        db.execute("select pg_sleep(10)")
+    with pytest.raises(Unavailable, match=late), other._link.writing(0.2) as db:
+        db.execute("select pg_sleep(10)")
+    with other._link.writing(5) as db:
+        db.execute("select pg_sleep(1.5)")
+    assert ids(other) == []
+    other.close()
 
 
 def test_a_connection_that_did_not_find_its_tables_is_not_kept(store: PostgresCalls) -> None:
