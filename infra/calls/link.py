@@ -116,7 +116,7 @@ class Link:
             raise Unavailable(said, "ask for less at once, such as by --since") from error
         except errors.InsufficientPrivilege as error:
             said = f"{at} does not let us: {_primary(error)}."
-            raise Unavailable(said, f"its user owns the schema {days.SCHEMA}") from error
+            raise Unavailable(said, f"its user has to own the schema {days.SCHEMA}") from error
         except (psycopg.Error, UnicodeError) as error:
             said = f"{at} does not answer: {_primary(error)}."
             raise Unavailable(said, "see SLIPWAY_CALLS_URL") from error

@@ -251,6 +251,25 @@ def test_a_database_that_cannot_hold_every_text_is_refused(postgres_server: str)
         PostgresCalls(f"{postgres_server}/{name}", HOME)
 
 
+def test_a_right_that_is_missing_is_named_with_what_it_is_for(postgres_server: str) -> None:
+    name, user = f"poor_{next(_numbers)}", f"poor_{next(_numbers)}"
+    url = postgres.create_database(postgres_server, name)
+    theirs = url.replace("slipway@", f"{user}@")
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute(f"create role {user} login".encode())
+        with pytest.raises(Unavailable, match=f"has no schema {SCHEMA}, and '{user}' lacks"):
+            PostgresCalls(theirs, HOME)
+        db.execute(f"create schema {SCHEMA} authorization {user}".encode())
+        said = f"no extension pg_trgm, .* right CREATE there.*: grant create on database {name} to"
+        with pytest.raises(Unavailable, match=said):
+            PostgresCalls(theirs, HOME)
+        # Wherever somebody put it.
+        db.execute("create extension pg_trgm")
+    made = PostgresCalls(theirs, HOME)
+    assert add(made, "some words") == 1 and ids(made, "some words") == ["host_g1-1"]
+    made.close()
+
+
 def end_others(store: PostgresCalls) -> None:
     """End every connection to the store's database, as its restart does."""
     asked(
