@@ -14,6 +14,7 @@ from infra.calls.proofs import Proof
 from infra.calls.query import Query
 from infra.calls.stores import every, leave_no_image, opened
 from infra.calls.vault import Vault, ends_us
+from infra.calls.waiting import Unswept
 from infra.identity import Identity
 from release.errors import Invalid, NotFound, Refused
 from release.releases import Event
@@ -134,7 +135,10 @@ def _forget(here: House, erasure: Erasure, gone: Iterable[_Call], until_us: int)
                 calls.setdefault(hit.gateway, []).append((hit.line.sequence, hit.line.at_us))
         # What is told of single calls is told of this host's.
         elsewhere = {} if erasure.calls else store.forget_elsewhere(_asked(erasure, until_us))
-        store.forget(calls)
+        try:
+            store.forget(calls)
+        except Unswept as error:
+            here.say(str(error))
     finally:
         store.close()
     if elsewhere:

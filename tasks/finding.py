@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from infra.calls.indexing import Indexer, covering
+from infra.calls.indexing import Indexer
 from infra.calls.lines import CallLine, Payload
+from infra.calls.onrecord import covering
 from infra.calls.query import Hit, Query
 from infra.calls.segments import at as line_at
 from infra.calls.segments import ends_in

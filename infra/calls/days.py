@@ -24,6 +24,9 @@ VERSION = 1
 LOCK = 0x511B_CA11
 """Key of the advisory lock that makes writers queue."""
 
+EXCHANGE_SECONDS = 2.0
+"""A table goes only where nobody reads just then; all who come behind would wait as well."""
+
 _DAYS = 47_482
 """Days from 1970 to 2099; calls that claim to be later lie in one table."""
 
@@ -189,11 +192,21 @@ def write_anew(db: psycopg.Connection, day: str) -> None:
     has a transaction of before. Readers wait only while the one is exchanged for the other.
 
     Raises:
+        psycopg.errors.LockNotAvailable: somebody reads it for longer; nothing was changed.
         psycopg.Error: it could not be finished, and changed nothing.
     """
     high = end_of(day)
     low = number_of(_DAYS * DAY_US) if day == _LATER else high - number_of(DAY_US)
     with db.transaction():
+        hurry(db)
+        # A long copy would be for nothing where it cannot be exchanged now.
+        with db.transaction(force_rollback=True):
+            _run(
+                db,
+                "lock table only {calls}, {day} in access exclusive mode",
+                calls="calls",
+                day=day,
+            )
         _run(db, "lock table {day} in share row exclusive mode", day=day)
         _run(db, "create table {fresh} (like {day} including all)", fresh=f"{day}_anew", day=day)
         _run(db, "insert into {fresh} select * from {day}", fresh=f"{day}_anew", day=day)
@@ -204,6 +217,11 @@ def write_anew(db: psycopg.Connection, day: str) -> None:
         )
         _run(db, _UNLEARNT, day=day)
         _run(db, _ATTACH, day=day, low=low, high=high)
+
+
+def hurry(db: psycopg.Connection) -> None:
+    """Wait for no table longer than for one that goes, until the transaction ends."""
+    db.execute(f"set local lock_timeout = '{EXCHANGE_SECONDS * 1_000:.0f}ms'".encode())
 
 
 def _make_granted(

@@ -19,7 +19,7 @@ from infra.calls.discarding import Discarding, note_discarded
 from infra.calls.folding import Folded
 from infra.calls.limits import Limits, weigh
 from infra.calls.lines import CallLine, Payload, erased
-from infra.calls.onrecord import Covers, Nothing, OnRecord
+from infra.calls.onrecord import Covers, Nothing, covering
 from infra.calls.retention import (
     REMOVED,
     YOUNG_US,
@@ -31,11 +31,11 @@ from infra.calls.retention import (
     remove,
 )
 from infra.calls.segments import MOST_READ, Found, Place, read
-from infra.calls.stores import Calls, leave_no_image, opened
-from infra.calls.waiting import LOCK_SECONDS
+from infra.calls.stores import Calls, opening
+from infra.calls.waiting import LOCK_SECONDS, Unswept
 from infra.ledger import Ledger
 from infra.settings import Settings, silence_telemetry
-from release.errors import SlipwayError, Unavailable
+from release.errors import SlipwayError
 from release.releases import Event
 
 LOOK_SECONDS = 0.5
@@ -170,8 +170,25 @@ class Indexer:
             Unavailable: it could not be finished; with the next call of this it is.
         """
         if not self.settled:
+            self.settled = self._settled()
+
+    def pay(self) -> None:
+        """Take out of the store's files what an erasure had to leave there.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        if self.store.owed():
+            self._settled()
+
+    def _settled(self) -> bool:
+        try:
             self.store.settle()
-            self.settled = True
+        except Unswept as error:
+            # Whoever reads there for long is not to be waited for again and again.
+            self.say(str(error))
+            return False
+        return True
 
 
 def turn(indexer: Indexer, chores: Iterable[Chore], now: float) -> float:
@@ -213,32 +230,6 @@ def note_removal(ledger: Ledger, now: float, found: Outlived) -> None:
     )
 
 
-def opening(settings: Settings, say: Callable[[str], None] = _say) -> Calls:
-    """Open the call store, however long it is away.
-
-    Raises:
-        Invalid: `SLIPWAY_CALLS_URL` names none.
-    """
-    while True:
-        try:
-            store = opened(settings)
-        except Unavailable as error:
-            say(str(error))
-            time.sleep(PAUSE_SECONDS)
-        else:
-            break
-    try:
-        leave_no_image(settings)
-    except Unavailable as error:
-        say(str(error))
-    return store
-
-
-def covering(settings: Settings, ledger: Callable[[], Ledger]) -> Covers:
-    """Give what knows which calls of a store are erased on record."""
-    return OnRecord(ledger) if settings.calls_url.get_secret_value() else Nothing()
-
-
 def main() -> int:
     """Index until SIGTERM."""
     from infra.calls.vault import Vault
@@ -247,7 +238,7 @@ def main() -> int:
     settings = Settings()
     # Until there is a store nothing is under way that would have to come to its end.
     _when_told(lambda: sys.exit(0))
-    store = opening(settings)
+    store = opening(settings, _say)
     stopping = threading.Event()
     _when_told(stopping.set)
     vault = Vault(settings.calls_secrets)
@@ -257,6 +248,7 @@ def main() -> int:
     now = time.monotonic()
     chores = [
         Chore(SWEEP_SECONDS, partial(_sweep, indexer, discarding, settings), now + SWEEP_SECONDS),
+        Chore(SWEEP_SECONDS, indexer.pay, now),
         Chore(SETTLE_SECONDS, indexer.settle, now + SETTLE_SECONDS),
     ]
     while not stopping.is_set():

@@ -11,6 +11,7 @@ from typing import Protocol
 from infra.calls.erase import ERASING
 from infra.calls.lines import CallLine
 from infra.ledger import Ledger
+from infra.settings import Settings
 
 USER = "user:"
 """Before the user in what an erasure's event names."""
@@ -78,3 +79,8 @@ class OnRecord:
         """Whether a call's payload is to be gone."""
         until = self._users.get((call.namespace, call.user))
         return call.key in self._days or (until is not None and call.at_us <= until)
+
+
+def covering(settings: Settings, ledger: Callable[[], Ledger]) -> Covers:
+    """Give what knows which calls of a store are erased on record."""
+    return OnRecord(ledger) if settings.calls_url.get_secret_value() else Nothing()

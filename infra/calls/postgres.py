@@ -8,7 +8,7 @@ their indexes, though not the database's own log and backups, which are its keep
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
 from infra.calls import days, neighbours, postgres_search
 from infra.calls.folding import Folded, searched
@@ -18,7 +18,7 @@ from infra.calls.numbers import number_of
 from infra.calls.query import COLUMNS, Hit, Query
 from infra.calls.segments import Place
 from infra.calls.terms import column, folded, pairs
-from infra.calls.waiting import LOCK_SECONDS
+from infra.calls.waiting import LOCK_SECONDS, Busy, Unswept
 
 FOLD_SECONDS = 120.0
 """How long one statement may take while calls are taken in."""
@@ -26,8 +26,8 @@ FOLD_SECONDS = 120.0
 DAY_SECONDS = 600.0
 """How long it may take to go through a day's calls."""
 
-DROP_SECONDS = 2
-"""A day goes only where nobody reads just then; all who come behind would wait as well."""
+STAYS = "What is erased is found no more; the call store's files hold it still, being read."
+FOLLOWS = "an indexer takes it out once nobody reads what was there before, and looks every 10 min"
 
 _FIELDS = ("number", "home", "gateway", "sequence", "segment", "offset", "line", *COLUMNS)
 _NAMES = ", ".join(f'"{name}"' for name in (*_FIELDS, "text", "words"))
@@ -105,6 +105,7 @@ class PostgresCalls:
             How many there were.
 
         Raises:
+            Unswept: they are found no more, but lie in the files still.
             Unavailable: it could not be finished, and is with the next call of this.
         """
         wanted = [(gateway, list(sequences)) for gateway, sequences in calls.items()]
@@ -150,17 +151,33 @@ class PostgresCalls:
         """Write anew what days have that something was forgotten of; readers hardly wait for it.
 
         Raises:
+            Unswept: somebody reads what was there before, or writes, for long.
             Unavailable: it could not be finished, and is with the next call of this.
         """
+        left = list[str]()
+        try:
+            for day, ids in self._unswept().items():
+                with self._link.writing(DAY_SECONDS) as db:
+                    if not _written_anew(db, day):
+                        left.append(day)
+                    else:
+                        # Only what was there before: another may ask for it once more.
+                        db.execute("delete from unswept where id = any(%s)", [ids])
+        except Busy as error:
+            raise Unswept(STAYS, FOLLOWS) from error
+        if left:
+            raise Unswept(STAYS, FOLLOWS)
+
+    def owed(self) -> bool:
+        """Whether something that was forgotten has not left the files yet."""
+        return bool(self._unswept())
+
+    def _unswept(self) -> dict[str, list[int]]:
+        days_ = dict[str, list[int]]()
         with self._link.talking() as db:
-            rows = db.execute("select id, day from unswept").fetchall()
-        for day in dict.fromkeys(str(one) for _, one in rows):
-            with self._link.writing(DAY_SECONDS) as db:
-                if days.is_there(db, day):
-                    days.write_anew(db, day)
-                # Only what was there before it was begun: another may ask for it once more.
-                ids = [id_ for id_, one in rows if one == day]
-                db.execute("delete from unswept where id = any(%s)", [ids])
+            for id_, day in db.execute("select id, day from unswept order by id").fetchall():
+                days_.setdefault(str(day), []).append(int(id_))
+        return days_
 
     def drop(self, namespace: str, before_us: int, own_us: int = 0) -> int:
         """Remove a namespace's calls of before a moment; give how many.
@@ -233,6 +250,16 @@ class PostgresCalls:
         return db.execute(command, given).rowcount
 
 
+def _written_anew(db: psycopg.Connection, day: str) -> bool:
+    """Write a day anew, where it is still there; give whether it is done."""
+    try:
+        if days.is_there(db, day):
+            days.write_anew(db, day)
+    except errors.LockNotAvailable:
+        return False
+    return True
+
+
 def _dropped(db: psycopg.Connection, day: str, old: sql.Composable, *, whole: bool) -> int:
     """Remove old calls of a day; the table where there may be no others; give how many went."""
     table = sql.Identifier(day)
@@ -240,7 +267,11 @@ def _dropped(db: psycopg.Connection, day: str, old: sql.Composable, *, whole: bo
         others = sql.SQL("select 1 from {} where not ({}) limit 1").format(table, old)
         if db.execute(others).fetchone() is None:
             row = db.execute(sql.SQL("select count(*) from {}").format(table)).fetchone()
-            db.execute(sql.SQL("set local lock_timeout = {}").format(f"{DROP_SECONDS}s"))
+            db.execute(
+                sql.SQL("set local lock_timeout = {}").format(
+                    f"{days.EXCHANGE_SECONDS * 1_000:.0f}ms"
+                )
+            )
             db.execute(sql.SQL("drop table {}").format(table))
             return int(row[0]) if row else 0
     return db.execute(sql.SQL("delete from {} where {}").format(table, old)).rowcount

@@ -1,10 +1,12 @@
 """Which call store there is: a file of this host, or a PostgreSQL that several hosts share."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from infra.calls.checkpoints import Signer
+from infra.calls.chores import PAUSE_SECONDS
 from infra.calls.folding import Folded
 from infra.calls.postgres import PostgresCalls
 from infra.calls.query import MOST, Hit, Query
@@ -34,7 +36,7 @@ class Calls(Protocol):
         """Forget the payloads of calls, by gateway, sequence and moment; give how many."""
         ...
 
-    def forget_elsewhere(self, query: Query) -> Mapping[str, int]:
+    def forget_elsewhere(self, query: Query, /) -> Mapping[str, int]:
         """Forget texts of other homes' calls that match; give how many calls, by gateway."""
         ...
 
@@ -48,6 +50,10 @@ class Calls(Protocol):
 
     def settle(self) -> None:
         """Leave nothing of what is gone; where nothing is, it costs little."""
+        ...
+
+    def owed(self) -> bool:
+        """Whether something that was forgotten still has to leave the files."""
         ...
 
     def page(self, query: Query) -> list[Hit]:
@@ -92,6 +98,27 @@ def leave_no_image(settings: Settings) -> None:
     except OSError as error:
         said = f"The call store {path} of before SLIPWAY_CALLS_URL cannot be removed: {error}."
         raise Unavailable(said, "remove it by hand: it holds texts in plain") from error
+
+
+def opening(settings: Settings, say: Callable[[str], None]) -> Calls:
+    """Open the call store, however long it is away.
+
+    Raises:
+        Invalid: `SLIPWAY_CALLS_URL` names none.
+    """
+    while True:
+        try:
+            store = opened(settings)
+        except Unavailable as error:
+            say(str(error))
+            time.sleep(PAUSE_SECONDS)
+        else:
+            break
+    try:
+        leave_no_image(settings)
+    except Unavailable as error:
+        say(str(error))
+    return store
 
 
 def every(store: Calls, query: Query) -> Iterator[Hit]:

@@ -23,6 +23,7 @@ from infra.calls.postgres import PostgresCalls
 from infra.calls.query import Query
 from infra.calls.segments import Found, Place
 from infra.calls.vault import Vault
+from infra.calls.waiting import Unswept
 from infra.processes import free_port
 from release.errors import Invalid, Unavailable
 from tests.fakes.call_lines import a_call
@@ -192,19 +193,27 @@ def test_what_is_forgotten_is_in_no_file_of_the_tables(store: PostgresCalls) -> 
     assert len(ids(store, "nothing of that kind", most=1_000)) == 300
 
 
-def test_forgetting_that_was_interrupted_is_finished_by_the_next(store: PostgresCalls) -> None:
+def test_what_is_read_for_long_is_forgotten_at_once_and_written_anew_later(
+    store: PostgresCalls, tmp_path: Path
+) -> None:
     add(store, "my secret is swordfish")
+    add(store, "my secret is swordfish", first=2, at=1.5 * DAY)
+    said = list[str]()
+    indexer = Indexer(tmp_path, store, Vault(tmp_path), say=said.append)
+    began = time.monotonic()
     with psycopg.connect(store.url, options=f"-c search_path={SCHEMA},public") as reader:
-        reader.execute("select count(*) from calls")
-        impatient = PostgresCalls(store.url, HOME)
-        with impatient._link.talking() as db:
-            db.execute("set lock_timeout = '100ms'")
-        with pytest.raises(Unavailable, match="lock timeout"):
-            impatient.forget({"host_g1": [FIRST]})
-        impatient.close()
-    assert asked(store, "select day from unswept") == [("day_19700101",)]
-    assert store.forget({"host_g1": [FIRST]}) == 0
-    assert asked(store, "select day from unswept") == []
+        reader.execute("select count(*) from day_19700101")
+        both = [FIRST, (2, int(1.5 * DAY_US))]
+        with pytest.raises(Unswept, match="is found no more; .*files hold it still"):
+            store.forget({"host_g1": both})
+        assert ids(store, "swordfish") == []
+        # What nobody reads is not kept by what somebody does.
+        assert asked(store, "select day from unswept") == [("day_19700101",)]
+        indexer.pay()
+    assert len(said) == 1 and store.owed()
+    assert time.monotonic() - began < 15, "it waits for 2 s each, and not for 20"
+    indexer.pay()
+    assert asked(store, "select day from unswept") == [] and not store.owed() and len(said) == 1
 
 
 def test_what_is_forgotten_is_gone_also_while_an_older_transaction_is_open(

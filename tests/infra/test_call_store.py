@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from infra.calls.chain import call_line
 from infra.calls.chores import PAUSE_SECONDS, Chore
-from infra.calls.indexing import LOOK_SECONDS, Indexer, opening, turn
+from infra.calls.indexing import LOOK_SECONDS, Indexer, turn
 from infra.calls.limits import Limits, weigh
 from infra.calls.lines import CallLine, Payload
 from infra.calls.onrecord import Nothing
@@ -30,7 +30,7 @@ from infra.calls.query import Query
 from infra.calls.segments import MOST_READ, at
 from infra.calls.sqlite import CallStore
 from infra.calls.sqlite_search import _conditions
-from infra.calls.stores import every, opened
+from infra.calls.stores import every, opened, opening
 from infra.settings import Settings, inherited
 from release.callers import Recording
 from release.errors import Invalid, Unavailable
@@ -371,7 +371,7 @@ def test_what_a_failed_sweep_has_dropped_is_settled_all_the_same(on_sqlite: Worl
 def test_the_indexer_waits_for_a_store_that_is_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infra.calls.indexing.PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("infra.calls.stores.PAUSE_SECONDS", 0.01)
     settings, said = Settings(home=tmp_path), list[str]()
     settings.call_store.mkdir(parents=True)
 

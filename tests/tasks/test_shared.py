@@ -14,10 +14,10 @@ import pytest
 from pydantic import SecretStr
 
 from infra.calls.days import LOCK
-from infra.calls.indexing import opening
 from infra.calls.query import Query
 from infra.calls.sqlite import CallStore
-from tasks.calls import Erasure, erase
+from infra.calls.stores import opening
+from tasks.calls import ERASED, Erasure, erase
 from tasks.finding import find
 from tasks.taking import export
 from tasks.wiring import House
@@ -74,7 +74,7 @@ def test_no_image_of_before_is_left_where_calls_are_searched_elsewhere(
     if by == "erasing":
         assert len(erase(here, ADA, BOB)) == 1
     else:
-        opening(here.settings).close()
+        opening(here.settings, here.say).close()
     assert files(here) == []
     died.close()
 
@@ -83,7 +83,7 @@ def test_the_store_of_a_host_alone_stays(alone: House) -> None:
     Journal(alone.settings).write("it is broken", "support", user="bob")
     find(alone, AUDITOR, Query())
     before = alone.settings.call_store.stat().st_ino
-    opening(alone.settings).close()
+    opening(alone.settings, alone.say).close()
     erase(alone, ADA, BOB)
     assert alone.settings.call_store.stat().st_ino == before
 
@@ -171,3 +171,16 @@ def test_a_reader_does_not_wait_for_whoever_writes(
     for one in said:
         assert "is busy" in one and "The newest calls may be missing" in one
     assert len(found(house, "words")) == 2 and len(said) == 2
+
+
+def test_an_erasure_beside_a_long_reader_is_done_and_says_what_follows(here: House) -> None:
+    Journal(here.settings).write("the words of bob", "support", user="bob")
+    assert len(found(here, "words")) == 1
+    here, said = hearing(here)
+    with psycopg.connect(here.settings.calls_url.get_secret_value()) as reader:
+        reader.execute("select count(*) from slipway_calls.calls")
+        assert len(erase(here, ADA, BOB)) == 1
+        assert found(here, "words") == []
+    (told,) = said
+    assert "is found no more" in told and "an indexer takes it out" in told
+    assert len(here.ledger.events(kinds=(ERASED,))) == 1
