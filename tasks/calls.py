@@ -1,7 +1,7 @@
 """The call record as people handle it: proven, and erased by right; erasures are recorded."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,10 +10,12 @@ from infra.callers.namespaces import Namespaces
 from infra.calls.erase import ERASED, ERASING, Found, overwrite, payloads
 from infra.calls.limits import DAY_US
 from infra.calls.lines import CallLine
+from infra.calls.onrecord import KEY, USER
 from infra.calls.proofs import Proof
 from infra.calls.query import Query
-from infra.calls.stores import every, opened
+from infra.calls.stores import every, leave_no_image, opened
 from infra.calls.vault import Vault, ends_us
+from infra.calls.waiting import Unswept
 from infra.identity import Identity
 from release.errors import Invalid, NotFound, Refused
 from release.releases import Event
@@ -66,7 +68,7 @@ class Erasure:
         """Name it as the record of erasures does."""
         if self.calls:
             return f"{len(self.calls)} calls"
-        return self.day or (f"user:{self.user}" if self.user else f"key:{self.key}")
+        return self.day or (f"{USER}{self.user}" if self.user else f"{KEY}{self.key}")
 
     def covers(self, call: CallLine, gateway: str) -> bool:
         """Whether a call's payload is to be erased."""
@@ -163,14 +165,32 @@ def _forget(here: House, erasure: Erasure, gone: Iterable[_Call], until_us: int)
     calls: dict[str, list[tuple[int, int]]] = {}
     for gateway, sequence, at_us in gone:
         calls.setdefault(gateway, []).append((sequence, at_us))
+    leave_no_image(here.settings)
     store = opened(here.settings)
     try:
         for hit in every(store, _asked(erasure, until_us)):
             if erasure.covers(hit.line, hit.gateway):
                 calls.setdefault(hit.gateway, []).append((hit.line.sequence, hit.line.at_us))
-        store.forget(calls)
+        # What is told of single calls is told of this host's.
+        elsewhere = {} if erasure.calls else store.forget_elsewhere(_asked(erasure, until_us))
+        try:
+            store.forget(calls)
+        except Unswept as error:
+            here.say(str(error))
     finally:
         store.close()
+    if elsewhere:
+        named = _listed(sorted(elsewhere))
+        here.say(
+            f"{sum(elsewhere.values())} calls of {erasure.what} are of other hosts ({named}): they"
+            " are found by no text any more, but those hosts' journals may hold their payloads;"
+            " erase there too, or destroy what is left of the host"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{', '.join(names[:MOST_NAMED])}{more}"
 
 
 def _asked(erasure: Erasure, until_us: int) -> Query:

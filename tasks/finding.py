@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 
 from infra.calls.indexing import Indexer
 from infra.calls.lines import CallLine, Payload
+from infra.calls.onrecord import covering
 from infra.calls.query import Hit, Query
 from infra.calls.segments import at as line_at
 from infra.calls.segments import ends_in
 from infra.calls.stores import Calls, opened
 from infra.calls.vault import Vault
+from infra.calls.waiting import READER_SECONDS, Busy
 from infra.identity import Identity
 from release.errors import Invalid, NotFound, Refused
 from release.releases import Approval, Event, Release
@@ -72,6 +74,8 @@ def check_reader(by: Identity) -> None:
 def reading(here: House, by: Identity) -> Iterator[Calls]:
     """Open the call store for a reader, with all that gateways have written until now.
 
+    Where others write for long, and be it one that stands still, a reader goes by what is folded.
+
     Raises:
         Refused: `by` may not read the call record.
         Unavailable: the store cannot be opened.
@@ -79,8 +83,14 @@ def reading(here: House, by: Identity) -> Iterator[Calls]:
     check_reader(by)
     store = opened(here.settings)
     try:
-        indexer = Indexer(here.settings.journal, store, vault_of(here))
-        _catch_up(indexer)
+        erased = covering(here.settings, lambda: here.ledger)
+        indexer = Indexer(here.settings.journal, store, vault_of(here), erased)
+        try:
+            _catch_up(indexer)
+        except Busy as error:
+            here.say(
+                f"{error.message} The newest calls may be missing: it is told what was folded."
+            )
         yield store
     finally:
         store.close()
@@ -90,7 +100,7 @@ def _catch_up(indexer: Indexer) -> None:
     """Fold what was written until now, and no more: calls may come faster than they are folded."""
     ends, before = ends_in(indexer.folder), None
     while True:
-        indexer.fold()
+        indexer.fold(wait=READER_SECONDS)
         places = indexer.store.places()
         behind = [one for one in ends if one.gateway not in places or places[one.gateway] < one]
         if not behind or places == before:

@@ -6,6 +6,7 @@ environment, once. Whatever is slow to import is imported when it is first asked
 
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,11 +17,16 @@ from uuid import uuid4
 from infra.ledger import Ledger
 from infra.processes import step_back
 from infra.settings import Settings
+from release.wording import tame
 
 if TYPE_CHECKING:
     from infra.identity import Identities
     from infra.registry import Registry
     from serving.variants.store import Store
+
+
+def _say(said: str) -> None:
+    sys.stderr.write(f"slipway: {tame(said)}\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +42,9 @@ class House:
         default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
     )
     """Name under which this process claims a model's row."""
+
+    say: Callable[[str], None] = _say
+    """Is told what there is to know beside an answer."""
 
     @property
     def token(self) -> str:

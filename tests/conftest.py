@@ -1,8 +1,19 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.infra import postgres
+
 FAULTS = Path(__file__).parent / "faults"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """Give the URL of a PostgreSQL server of our own, without a database's name."""
+    postgres.skip_without()
+    with postgres.server() as url:
+        yield url
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -24,6 +24,9 @@ VERSION = 1
 LOCK = 0x511B_CA11
 """Key of the advisory lock that makes writers queue."""
 
+EXCHANGE_SECONDS = 2.0
+"""A table goes only where nobody reads just then; all who come behind would wait as well."""
+
 _DAYS = 47_482
 """Days from 1970 to 2099; calls that claim to be later lie in one table."""
 
@@ -61,7 +64,24 @@ create table {SCHEMA}.version as select {VERSION} as version;
 
 _MAKE = "create table {day} (like calls including defaults)"
 _BOUND = "alter table {day} add check (number >= {low} and number < {high})"
-_EXTENSION = "create extension if not exists pg_trgm schema {schema}"
+_GRANTED = (
+    (
+        f"schema {SCHEMA}",
+        "select 1 from pg_namespace where nspname = %s",
+        SCHEMA,
+        f"create schema {SCHEMA}",
+        f'create schema {SCHEMA} authorization "{{user}}"',
+    ),
+    (
+        "extension pg_trgm",
+        "select 1 from pg_extension where extname = %s",
+        "pg_trgm",
+        f"create extension pg_trgm schema {SCHEMA}",
+        "create extension pg_trgm",
+    ),
+)
+"""What takes a right on the database: how it is found, how we make it, and how its owner does."""
+
 _ATTACH = "alter table calls attach partition {day} for values from ({low}) to ({high})"
 # What the planner learns of texts it would keep, and show, after they are erased.
 _UNLEARNT = (
@@ -85,7 +105,7 @@ def make(db: psycopg.Connection) -> None:
     """Make the tables where there are none, and find those that are there.
 
     Raises:
-        Unavailable: they are of another version.
+        Unavailable: they are of another version, or its user may not make them.
         Invalid: the database cannot hold every text.
         psycopg.Error: they cannot be made.
     """
@@ -97,8 +117,8 @@ def make(db: psycopg.Connection) -> None:
             db.execute("select pg_advisory_xact_lock(%s)", [LOCK])
             # Asked once more: another host may have made them meanwhile.
             if (version := _version(db)) is None:
-                _run(db, "create schema if not exists {schema}", schema=sql.Identifier(SCHEMA))
-                _run(db, _EXTENSION, schema=sql.Identifier(SCHEMA))
+                for what in _GRANTED:
+                    _make_granted(db, *what)
                 _look_into(db)
                 db.execute(_TABLES.encode())
                 _add(db, _LATER, number_of(_DAYS * DAY_US), MOST_NUMBER - 1)
@@ -172,11 +192,21 @@ def write_anew(db: psycopg.Connection, day: str) -> None:
     has a transaction of before. Readers wait only while the one is exchanged for the other.
 
     Raises:
+        psycopg.errors.LockNotAvailable: somebody reads it for longer; nothing was changed.
         psycopg.Error: it could not be finished, and changed nothing.
     """
     high = end_of(day)
     low = number_of(_DAYS * DAY_US) if day == _LATER else high - number_of(DAY_US)
     with db.transaction():
+        hurry(db)
+        # A long copy would be for nothing where it cannot be exchanged now.
+        with db.transaction(force_rollback=True):
+            _run(
+                db,
+                "lock table only {calls}, {day} in access exclusive mode",
+                calls="calls",
+                day=day,
+            )
         _run(db, "lock table {day} in share row exclusive mode", day=day)
         _run(db, "create table {fresh} (like {day} including all)", fresh=f"{day}_anew", day=day)
         _run(db, "insert into {fresh} select * from {day}", fresh=f"{day}_anew", day=day)
@@ -187,6 +217,31 @@ def write_anew(db: psycopg.Connection, day: str) -> None:
         )
         _run(db, _UNLEARNT, day=day)
         _run(db, _ATTACH, day=day, low=low, high=high)
+
+
+def hurry(db: psycopg.Connection) -> None:
+    """Wait for no table longer than for one that goes, until the transaction ends."""
+    db.execute(f"set local lock_timeout = '{EXCHANGE_SECONDS * 1_000:.0f}ms'".encode())
+
+
+def _make_granted(
+    db: psycopg.Connection, what: str, found: str, name: str, ours: str, owners: str
+) -> None:
+    """Make what takes a right on the database, where nobody made it before.
+
+    Raises:
+        Unavailable: naming what it is and the right.
+    """
+    if db.execute(found.encode(), [name]).fetchone():
+        return
+    try:
+        db.execute(ours.encode())
+    except errors.InsufficientPrivilege as error:
+        where, user = db.info.dbname, db.info.user
+        said = f"The database {where!r} has no {what}, and {user!r} lacks the right CREATE there."
+        by_hand = owners.format(user=user)
+        hint = f"its owner does it: {by_hand}; or: grant create on database {where} to {user}"
+        raise Unavailable(said, hint) from error
 
 
 def _add(db: psycopg.Connection, day: str, low: int, high: int) -> None:

@@ -8,16 +8,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from infra.callers.namespaces import Namespaces
+from infra.calls.chores import PAUSE_SECONDS, Chore
 from infra.calls.discarding import Discarding, note_discarded
 from infra.calls.folding import Folded
 from infra.calls.limits import Limits, weigh
 from infra.calls.lines import CallLine, Payload, erased
+from infra.calls.onrecord import Covers, Nothing, covering
 from infra.calls.retention import (
     REMOVED,
     YOUNG_US,
@@ -29,19 +31,14 @@ from infra.calls.retention import (
     remove,
 )
 from infra.calls.segments import MOST_READ, Found, Place, read
-from infra.calls.stores import Calls, opened
+from infra.calls.stores import Calls, opening
+from infra.calls.waiting import LOCK_SECONDS, Unswept
 from infra.ledger import Ledger
 from infra.settings import Settings, silence_telemetry
-from release.errors import SlipwayError, Unavailable
+from release.errors import SlipwayError
 from release.releases import Event
 
 LOOK_SECONDS = 0.5
-PAUSE_SECONDS = 5.0
-"""After a failure."""
-
-LONGEST_PAUSE = 600.0
-"""After a chore that failed again and again: a part that is away may take long to say so."""
-
 SWEEP_SECONDS = 600.0
 """How often it is looked for what is too old, or too much."""
 
@@ -72,6 +69,9 @@ class Indexer:
 
     store: Calls
     vault: Opens
+    erased: Covers = field(default_factory=Nothing)
+    """Whose texts are not folded."""
+
     unreadable: int = 0
     """Lines and payloads that could not be read."""
 
@@ -84,10 +84,15 @@ class Indexer:
     settled: bool = False
     """Whether nothing is left in the store of what was dropped; the one before may have died."""
 
-    def fold(self, most: int = MOST_READ) -> int:
-        """Take what is new, but no more than so many bytes of each gateway; give how many calls.
+    def fold(self, most: int = MOST_READ, wait: float = LOCK_SECONDS) -> int:
+        """Take what is new; give how many calls.
+
+        Args:
+            most: bytes of each gateway at the most.
+            wait: seconds that are waited for others that write.
 
         Raises:
+            Busy: others write for longer.
             Unavailable: the store cannot be written.
         """
 
@@ -97,12 +102,15 @@ class Indexer:
             self.behind = found.more
             for said in found.said:
                 self.say(said)
+            if found.calls:
+                self.erased.look()
             return [(one, self._opened(one)) for one in found.calls], found.places
 
-        return self.store.fold(fresh)
+        return self.store.fold(fresh, wait)
 
     def _opened(self, found: Found) -> Payload | None:
-        if not found.sealed or erased(found.sealed):
+        gone = not found.sealed or erased(found.sealed) or self.erased.covers(found.line)
+        if gone:
             return None
         try:
             return self.vault.open(found.line, found.sealed)
@@ -141,7 +149,9 @@ class Indexer:
         names = sorted({*limits.recordings, *self.store.namespaces()})
         # One that fails may have dropped some.
         settled, self.settled = self.settled, False
-        dropped = sum(self.store.drop(name, oldest(name)) for name in names)
+        dropped = sum(
+            self.store.drop(name, limits.past_days(name, now_us), oldest(name)) for name in names
+        )
         self.settled = settled and not dropped
 
         def not_young(namespace: str) -> int:
@@ -160,37 +170,25 @@ class Indexer:
             Unavailable: it could not be finished; with the next call of this it is.
         """
         if not self.settled:
-            self.store.settle()
-            self.settled = True
+            self.settled = self._settled()
 
+    def pay(self) -> None:
+        """Take out of the store's files what an erasure had to leave there.
 
-@dataclass(slots=True)
-class Chore:
-    """What is done again and again beside folding, however much there is to fold."""
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        if self.store.owed():
+            self._settled()
 
-    every: float
-    """Seconds."""
-
-    work: Callable[[], None]
-    due: float
-    """When next, as `time.monotonic` tells it."""
-
-    pause: float = PAUSE_SECONDS
-    """Until it is tried again, should it fail now."""
-
-    def look(self, now: float, say: Callable[[str], None]) -> None:
-        """Do it if it is due; one that fails says so, and is due again soon, then less soon."""
-        if now < self.due:
-            return
+    def _settled(self) -> bool:
         try:
-            self.work()
-        except (SlipwayError, OSError) as error:
-            say(str(error))
-            self.due = now + self.pause
-            self.pause = min(2 * self.pause, LONGEST_PAUSE)
-        else:
-            self.due = now + self.every
-            self.pause = PAUSE_SECONDS
+            self.store.settle()
+        except Unswept as error:
+            # Whoever reads there for long is not to be waited for again and again.
+            self.say(str(error))
+            return False
+        return True
 
 
 def turn(indexer: Indexer, chores: Iterable[Chore], now: float) -> float:
@@ -232,20 +230,6 @@ def note_removal(ledger: Ledger, now: float, found: Outlived) -> None:
     )
 
 
-def opening(settings: Settings, say: Callable[[str], None] = _say) -> Calls:
-    """Open the call store, however long it is away.
-
-    Raises:
-        Invalid: `SLIPWAY_CALLS_URL` names none.
-    """
-    while True:
-        try:
-            return opened(settings)
-        except Unavailable as error:
-            say(str(error))
-            time.sleep(PAUSE_SECONDS)
-
-
 def main() -> int:
     """Index until SIGTERM."""
     from infra.calls.vault import Vault
@@ -254,15 +238,17 @@ def main() -> int:
     settings = Settings()
     # Until there is a store nothing is under way that would have to come to its end.
     _when_told(lambda: sys.exit(0))
-    store = opening(settings)
+    store = opening(settings, _say)
     stopping = threading.Event()
     _when_told(stopping.set)
     vault = Vault(settings.calls_secrets)
-    indexer = Indexer(settings.journal, store, vault)
+    erased = covering(settings, partial(Ledger.open, settings.ledger))
+    indexer = Indexer(settings.journal, store, vault, erased)
     discarding = Discarding(settings.journal, vault)
     now = time.monotonic()
     chores = [
         Chore(SWEEP_SECONDS, partial(_sweep, indexer, discarding, settings), now + SWEEP_SECONDS),
+        Chore(SWEEP_SECONDS, indexer.pay, now),
         Chore(SETTLE_SECONDS, indexer.settle, now + SETTLE_SECONDS),
     ]
     while not stopping.is_set():

@@ -84,10 +84,18 @@ class Limits:
     _fitting: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Namespace to what `Weights.fitting` gave: much is asked of the same few, again and again."""
 
+    def past_days(self, namespace: str, now_us: int) -> int:
+        """Give the moment before which a namespace's calls are too old, on whichever host."""
+        return now_us - self.recordings.get(namespace, self.otherwise).days * DAY_US
+
     def oldest(self, namespace: str, now_us: int) -> int:
-        """Give the moment before which a namespace's calls go, in microseconds since the epoch."""
+        """Give the moment before which a namespace's calls go on this host, being too many too.
+
+        Returns:
+            Microseconds since the epoch.
+        """
         wants = self.recordings.get(namespace, self.otherwise)
-        by_days = now_us - wants.days * DAY_US
+        by_days = self.past_days(namespace, now_us)
         if not wants.most_mb:
             return by_days
         if namespace not in self._fitting:

@@ -5,40 +5,29 @@ which they were read are one transaction, writers queue, and what is erased leav
 their indexes, though not the database's own log and backups, which are its keeper's matter.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import psycopg
-import sqlalchemy as sa
 from psycopg import errors, sql
-from psycopg.conninfo import make_conninfo
-from sqlalchemy import exc
 
-from infra.calls import days, postgres_search
+from infra.calls import days, neighbours, postgres_search
 from infra.calls.folding import Folded, searched
+from infra.calls.link import Link
 from infra.calls.numbering import Numbering
 from infra.calls.numbers import number_of
 from infra.calls.query import COLUMNS, Hit, Query
 from infra.calls.segments import Place
 from infra.calls.terms import column, folded, pairs
-from release.errors import Invalid, Unavailable
+from infra.calls.waiting import LOCK_SECONDS, Busy, Unswept
 
-LOCK_SECONDS = 20
-DROP_SECONDS = 2
-"""A day goes only where nobody reads just then; all who come behind would wait as well."""
+FOLD_SECONDS = 120.0
+"""How long one statement may take while calls are taken in."""
 
-# A host that is gone without a word must not hold the others up: neither side waits for long.
-_OPTIONS = " ".join(
-    f"-c {one}"
-    for one in (
-        f"lock_timeout={LOCK_SECONDS}s",
-        "idle_in_transaction_session_timeout=60s",
-        "tcp_keepalives_idle=10",
-        "tcp_keepalives_interval=5",
-        "tcp_keepalives_count=3",
-        f"tcp_user_timeout={LOCK_SECONDS}s",
-    )
-)
+DAY_SECONDS = 600.0
+"""How long it may take to go through a day's calls."""
+
+STAYS = "What is erased is found no more; the call store's files hold it still, being read."
+FOLLOWS = "an indexer takes it out once nobody reads what was there before, and looks every 10 min"
 
 _FIELDS = ("number", "home", "gateway", "sequence", "segment", "offset", "line", *COLUMNS)
 _NAMES = ", ".join(f'"{name}"' for name in (*_FIELDS, "text", "words"))
@@ -65,10 +54,9 @@ class PostgresCalls:
     def __init__(self, url: str, home: str) -> None:
         self.url = url
         self._home = home
-        self._to, self._where = _parsed(url)
-        self._known: psycopg.Connection | None = None
+        self._link = Link(url)
         try:
-            with self._talking():
+            with self._link.talking():
                 pass
         except BaseException:
             self.close()
@@ -76,18 +64,21 @@ class PostgresCalls:
 
     def places(self) -> dict[str, Place]:
         """How far each of this home's gateways' segments have been folded."""
-        with self._talking() as db:
+        with self._link.talking() as db:
             return self._places(db)
 
     def fold(
-        self, read: Callable[[Mapping[str, Place]], tuple[Sequence[Folded], Sequence[Place]]]
+        self,
+        read: Callable[[Mapping[str, Place]], tuple[Sequence[Folded], Sequence[Place]]],
+        wait: float = LOCK_SECONDS,
     ) -> int:
         """Take what a reader finds from where the last one stopped; see `CallStore.fold`.
 
         Raises:
+            Busy: others write for longer than is waited.
             Unavailable: they cannot be written.
         """
-        with self._writing() as db:
+        with self._link.writing(FOLD_SECONDS, wait) as db:
             calls, places = read(self._places(db))
             new = Numbering(db, self._home).numbered(calls)
             days.add(db, (number for number, _ in new))
@@ -114,55 +105,105 @@ class PostgresCalls:
             How many there were.
 
         Raises:
+            Unswept: they are found no more, but lie in the files still.
             Unavailable: it could not be finished, and is with the next call of this.
         """
-        forgotten = 0
         wanted = [(gateway, list(sequences)) for gateway, sequences in calls.items()]
-        # A day at a time, so that no transaction locks them all.
-        for day in self._days():
-            with self._writing() as db:
-                if not days.is_there(db, day):
-                    continue
-                count = sum(self._forgotten(db, day, *one) for one in wanted)
-                if count:
-                    db.execute("insert into unswept (day) values (%s)", [day])
-            forgotten += count
+        forgotten = sum(
+            self._forgetting(
+                day, lambda db, day: sum(self._forgotten(db, day, *one) for one in wanted)
+            )
+            for day in self._days()
+        )
         self.settle()
         return forgotten
+
+    def forget_elsewhere(self, query: Query) -> Mapping[str, int]:
+        """Forget the texts of other homes' calls that match; `settle` takes them off the disk.
+
+        Args:
+            query: without a text.
+
+        Returns:
+            How many calls there are that match, whether they had texts or not, by gateway.
+
+        Raises:
+            Unavailable: it could not be finished; what is forgotten is.
+        """
+        there = dict[str, int]()
+        for day in self._days(postgres_search.below_of(query), query.since_us):
+            self._forgetting(day, lambda db, day: neighbours.forget(db, day, self._home, query))
+            with self._link.talking() as db:
+                for gateway, many in neighbours.calls(db, day, self._home, query).items():
+                    there[gateway] = there.get(gateway, 0) + many
+        return there
+
+    def _forgetting(self, day: str, forget: Callable[[psycopg.Connection, str], int]) -> int:
+        """Forget what a day has; a day at a time, so that no transaction locks them all."""
+        with self._link.writing(DAY_SECONDS) as db:
+            if not days.is_there(db, day):
+                return 0
+            if count := forget(db, day):
+                db.execute("insert into unswept (day) values (%s)", [day])
+            return count
 
     def settle(self) -> None:
         """Write anew what days have that something was forgotten of; readers hardly wait for it.
 
         Raises:
+            Unswept: somebody reads what was there before, or writes, for long.
             Unavailable: it could not be finished, and is with the next call of this.
         """
-        with self._talking() as db:
-            rows = db.execute("select id, day from unswept").fetchall()
-        for day in dict.fromkeys(str(one) for _, one in rows):
-            with self._writing() as db:
-                if days.is_there(db, day):
-                    days.write_anew(db, day)
-                # Only what was there before it was begun: another may ask for it once more.
-                ids = [id_ for id_, one in rows if one == day]
-                db.execute("delete from unswept where id = any(%s)", [ids])
+        left = list[str]()
+        try:
+            for day, ids in self._unswept().items():
+                with self._link.writing(DAY_SECONDS) as db:
+                    if not _written_anew(db, day):
+                        left.append(day)
+                    else:
+                        # Only what was there before: another may ask for it once more.
+                        db.execute("delete from unswept where id = any(%s)", [ids])
+        except Busy as error:
+            raise Unswept(STAYS, FOLLOWS) from error
+        if left:
+            raise Unswept(STAYS, FOLLOWS)
 
-    def drop(self, namespace: str, before_us: int) -> int:
+    def owed(self) -> bool:
+        """Whether something that was forgotten has not left the files yet."""
+        return bool(self._unswept())
+
+    def _unswept(self) -> dict[str, list[int]]:
+        days_ = dict[str, list[int]]()
+        with self._link.talking() as db:
+            for id_, day in db.execute("select id, day from unswept order by id").fetchall():
+                days_.setdefault(str(day), []).append(int(id_))
+        return days_
+
+    def drop(self, namespace: str, before_us: int, own_us: int = 0) -> int:
         """Remove a namespace's calls of before a moment; give how many.
+
+        Args:
+            namespace: whose.
+            before_us: microseconds since the epoch; of calls of every home.
+            own_us: the same, of this home's alone: what another has room for it does not know.
 
         Raises:
             Unavailable: it could not be finished; what is gone is gone.
         """
-        below = number_of(before_us)
+        below, own = number_of(before_us), number_of(own_us)
+        old = sql.SQL("namespace = {} and (number < {} or (home = {} and number < {}))").format(
+            *map(sql.Literal, (column(namespace), below, self._home, own))
+        )
         gone = 0
-        for day in self._days(below):
-            with self._writing() as db:
+        for day in self._days(max(below, own)):
+            with self._link.writing(DAY_SECONDS) as db:
                 if days.is_there(db, day):
-                    gone += _dropped(db, day, namespace, below)
+                    gone += _dropped(db, day, old, whole=days.end_of(day) <= max(below, own))
         return gone
 
     def namespaces(self) -> list[str]:
         """Name the namespaces that there are calls of, whether anybody made them or not."""
-        with self._talking() as db:
+        with self._link.talking() as db:
             return sorted({name for day in self._days() for name in days.namespaces(db, day)})
 
     def page(self, query: Query) -> list[Hit]:
@@ -171,22 +212,21 @@ class PostgresCalls:
         Raises:
             Unavailable: the store does not answer.
         """
-        with self._talking() as db:
+        with self._link.talking() as db:
             return postgres_search.page(db, query)
 
     def close(self) -> None:
         """Let go of the database."""
-        if self._known is not None:
-            self._known.close()
+        self._link.close()
 
     def _places(self, db: psycopg.Connection) -> dict[str, Place]:
         asked = 'select gateway, segment, "offset" from places where home = %s'
         rows = db.execute(asked, [self._home]).fetchall()
         return {one: Place(gateway=one, segment=segment, offset=at) for one, segment, at in rows}
 
-    def _days(self, below: int | None = None) -> list[str]:
-        with self._talking() as db:
-            return days.days(db, below, None)
+    def _days(self, below: int | None = None, since_us: int | None = None) -> list[str]:
+        with self._link.talking() as db:
+            return days.days(db, below, since_us)
 
     def _row(self, number: int, one: Folded) -> tuple[object, ...]:
         found, payload = one
@@ -209,86 +249,29 @@ class PostgresCalls:
         given = (self._home, gateway, sequences, sequences, moments)
         return db.execute(command, given).rowcount
 
-    @contextmanager
-    def _writing(self) -> Iterator[psycopg.Connection]:
-        """Give the one write transaction."""
-        with self._talking() as db, db.transaction():
-            db.execute("select pg_advisory_xact_lock(%s)", [days.LOCK])
-            yield db
 
-    @contextmanager
-    def _talking(self) -> Iterator[psycopg.Connection]:
-        """Give the connection, and say in our own words what goes wrong on it."""
-        at = f"The call store at {self._where}"
-        try:
-            yield self._connection()
-        except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
-            said = f"{at} is busy: {_primary(error)}."
-            raise Unavailable(
-                said, "somebody reads or writes there for long; do it again"
-            ) from error
-        except errors.InsufficientPrivilege as error:
-            said = f"{at} does not let us: {_primary(error)}."
-            raise Unavailable(said, f"its user owns the schema {days.SCHEMA}") from error
-        except (psycopg.Error, UnicodeError) as error:
-            said = f"{at} does not answer: {_primary(error)}."
-            raise Unavailable(said, "see SLIPWAY_CALLS_URL") from error
-
-    def _connection(self) -> psycopg.Connection:
-        if self._known is None or self._known.closed:
-            made = psycopg.connect(
-                self._to,
-                autocommit=True,
-                connect_timeout=10,
-                # A database that is gone without a word is noticed, and not waited for.
-                keepalives_idle=10,
-                tcp_user_timeout=LOCK_SECONDS * 1_000,
-                client_encoding="utf8",
-                # A plan has to know what is looked for: some texts are in every call.
-                prepare_threshold=None,
-                options=_OPTIONS,
-            )
-            try:
-                days.make(made)
-            except BaseException:
-                # Known, it would be taken for one that finds its tables.
-                made.close()
-                raise
-            self._known = made
-        return self._known
-
-
-def _parsed(url: str) -> tuple[str, str]:
-    """Give a URL as the driver takes it, and as people may read it."""
-    hint = "give postgresql://USER@HOST/NAME in SLIPWAY_CALLS_URL, or nothing"
+def _written_anew(db: psycopg.Connection, day: str) -> bool:
+    """Write a day anew, where it is still there; give whether it is done."""
     try:
-        parsed = sa.make_url(url)
-        named = parsed.translate_connect_args(database="dbname", username="user")
-        to = make_conninfo(**{**named, **{name: str(one) for name, one in parsed.query.items()}})
-    except (exc.ArgumentError, ValueError, psycopg.Error) as error:
-        raise Invalid("The call store's URL cannot be read.", hint) from error
-    if parsed.drivername not in ("postgresql", "postgres", "postgresql+psycopg"):
-        raise Invalid(f"A call store cannot lie on {parsed.drivername!r}.", hint)
-    # A password may stand in the query as well.
-    plain = parsed.set(drivername="postgresql", query={})
-    return to, plain.render_as_string(hide_password=True)
+        if days.is_there(db, day):
+            days.write_anew(db, day)
+    except errors.LockNotAvailable:
+        return False
+    return True
 
 
-def _primary(error: Exception) -> str:
-    """Give what is wrong without the row that it is wrong with."""
-    told = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    return (told or str(error)).strip().removesuffix(".")
-
-
-def _dropped(db: psycopg.Connection, day: str, namespace: str, below: int) -> int:
-    """Remove calls of one day; the table where there are no others; give how many went."""
-    table, whose = sql.Identifier(day), column(namespace)
-    if days.end_of(day) <= below:
-        others = sql.SQL("select 1 from {} where namespace <> %s limit 1").format(table)
-        if db.execute(others, [whose]).fetchone() is None:
+def _dropped(db: psycopg.Connection, day: str, old: sql.Composable, *, whole: bool) -> int:
+    """Remove old calls of a day; the table where there may be no others; give how many went."""
+    table = sql.Identifier(day)
+    if whole:
+        others = sql.SQL("select 1 from {} where not ({}) limit 1").format(table, old)
+        if db.execute(others).fetchone() is None:
             row = db.execute(sql.SQL("select count(*) from {}").format(table)).fetchone()
-            db.execute(sql.SQL("set local lock_timeout = {}").format(f"{DROP_SECONDS}s"))
+            db.execute(
+                sql.SQL("set local lock_timeout = {}").format(
+                    f"{days.EXCHANGE_SECONDS * 1_000:.0f}ms"
+                )
+            )
             db.execute(sql.SQL("drop table {}").format(table))
             return int(row[0]) if row else 0
-    command = sql.SQL("delete from {} where namespace = %s and number < %s").format(table)
-    return db.execute(command, (whose, below)).rowcount
+    return db.execute(sql.SQL("delete from {} where {}").format(table, old)).rowcount

@@ -38,19 +38,19 @@ def page(db: psycopg.Connection, query: Query) -> list[Hit]:
     Raises:
         psycopg.Error: the database does not answer.
     """
-    others, texts = list(_others(query)), list(_containing(query.text))
+    wheres, texts = list(others(query)), list(_containing(query.text))
     found: list[Hit] = []
-    left = days.days(db, _below(query), query.since_us)
+    left = days.days(db, below_of(query), query.since_us)
     if texts and left:
-        found, last = _looked_at(db, left, others, texts, query.most)
+        found, last = _looked_at(db, left, wheres, texts, query.most)
         if last is None:
             return found[: query.most]
         left = [day for day in left if day <= days.day_of(last)]
-        others.append(("number < %s", [last]))
+        wheres.append(("number < %s", [last]))
     at_once = 1
     while left and len(found) < query.most:
         some, left = left[:at_once], left[at_once:]
-        found += _asked(db, some, others, texts, query.most - len(found))
+        found += _asked(db, some, wheres, texts, query.most - len(found))
         at_once = min(2 * at_once, AT_ONCE)
     return found
 
@@ -133,13 +133,13 @@ def _where(conditions: Conditions) -> tuple[str, list[object]]:
     return (f" where {said}" if said else ""), values
 
 
-def _below(query: Query) -> int | None:
+def below_of(query: Query) -> int | None:
     """Give the number that all calls of a page are below."""
     until = None if query.until_us is None else number_of(query.until_us)
     return min((one for one in (query.below, until) if one is not None), default=None)
 
 
-def _others(query: Query) -> Iterator[tuple[str, Sequence[object]]]:
+def others(query: Query) -> Iterator[tuple[str, Sequence[object]]]:
     """Give all conditions but that of the text."""
     for name in EQUAL:
         if (value := getattr(query, name)) is not None:
@@ -149,7 +149,7 @@ def _others(query: Query) -> Iterator[tuple[str, Sequence[object]]]:
                 yield f'"{name}" <> {USUAL[name]!r}', []
     if query.since_us is not None:
         yield "number >= %s", [number_of(query.since_us)]
-    if (below := _below(query)) is not None:
+    if (below := below_of(query)) is not None:
         yield "number < %s", [below]
 
 

@@ -22,9 +22,9 @@ from infra.calls.segments import Found, Place
 from infra.calls.settling import BETWEEN_SECONDS, empty_log, merge
 from infra.calls.tables import TABLES, VERSION
 from infra.calls.terms import folded, pairs
+from infra.calls.waiting import LOCK_SECONDS, Busy
 from release.errors import Unavailable
 
-BUSY_SECONDS = 20
 CACHE_KIB = 64 * 1024
 DROPPED = 1_000
 """Calls that one transaction drops, in about a second: whoever writes waits no longer than that."""
@@ -56,7 +56,7 @@ class CallStore:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not path.exists():
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-            db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+            db = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)
             _log_ahead(db)
             db.execute("pragma synchronous = normal")
             db.execute("pragma secure_delete = on")
@@ -88,7 +88,9 @@ class CallStore:
         }
 
     def fold(
-        self, read: Callable[[Mapping[str, Place]], tuple[Sequence[Folded], Sequence[Place]]]
+        self,
+        read: Callable[[Mapping[str, Place]], tuple[Sequence[Folded], Sequence[Place]]],
+        wait: float = LOCK_SECONDS,
     ) -> int:
         """Take what a reader finds from where the last one stopped; all of it or nothing.
 
@@ -98,14 +100,16 @@ class CallStore:
         Args:
             read: is given how far each gateway's segments were read, and gives calls with their
                 payloads, where these may be searched, and how far they are read now.
+            wait: seconds that are waited for others that write.
 
         Returns:
             How many calls were new.
 
         Raises:
+            Busy: others write for longer.
             Unavailable: they cannot be written.
         """
-        with self._writing() as db:
+        with self._writing(wait) as db:
             calls, places = read(self.places())
             # FTS5 takes rows in their order; each that is out of it costs a part of its own.
             calls = sorted(calls, key=lambda one: one[0].line.at_us)
@@ -144,15 +148,24 @@ class CallStore:
         self.settle()
         return forgotten
 
-    def drop(self, namespace: str, before_us: int) -> int:
+    def forget_elsewhere(self, _query: Query) -> Mapping[str, int]:
+        """Forget texts of other homes' calls: a file of one host has none."""
+        return {}
+
+    def drop(self, namespace: str, before_us: int, own_us: int = 0) -> int:
         """Remove a namespace's calls of before a moment, payloads and lines; give how many.
 
         The oldest go first, some at a time. Their terms stay in the indexes until `settle`.
 
+        Args:
+            namespace: whose.
+            before_us: microseconds since the epoch.
+            own_us: the same of this home's calls, which all are: the later one counts.
+
         Raises:
             Unavailable: it could not be finished; what is gone is gone.
         """
-        below, gone, step = number_of(before_us), 0, DROPPED
+        below, gone, step = number_of(max(before_us, own_us)), 0, DROPPED
         while step == DROPPED:
             if gone:
                 time.sleep(BETWEEN_SECONDS)
@@ -182,6 +195,10 @@ class CallStore:
         merge(self._writing)
         empty_log(self._db, self._path)
 
+    def owed(self) -> bool:
+        """Nothing is: forgetting ends with it, or was said to have failed."""
+        return False
+
     def select(self, sql: str, values: Sequence[object]) -> list[tuple[object, ...]]:
         """Ask for rows; for `sqlite_search`, which makes the statements.
 
@@ -194,9 +211,9 @@ class CallStore:
             raise Unavailable(f"The call store {self._path} does not answer: {error}.") from error
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _writing(self, wait: float = LOCK_SECONDS) -> Iterator[sqlite3.Connection]:
         try:
-            self._db.execute("begin immediate")
+            self._begin(wait)
             try:
                 yield self._db
             except BaseException:
@@ -207,6 +224,16 @@ class CallStore:
             said = f"The call store {self._path} cannot be written: {error}."
             raise Unavailable(said) from error
 
+    def _begin(self, wait: float) -> None:
+        self._db.execute(f"pragma busy_timeout = {int(wait * 1_000)}")
+        try:
+            self._db.execute("begin immediate")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            said = f"The call store {self._path} is busy: others write there for {wait:g} s."
+            raise Busy(said, "do it again") from error
+
     def close(self) -> None:
         """Let go of the file."""
         with closing(self._db):
@@ -215,7 +242,7 @@ class CallStore:
 
 def _log_ahead(db: sqlite3.Connection) -> None:
     """Turn to a log ahead of the file; of processes that do so at once SQLite lets none wait."""
-    deadline = time.monotonic() + BUSY_SECONDS
+    deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
             db.execute("pragma journal_mode = wal")

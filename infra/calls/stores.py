@@ -1,16 +1,20 @@
 """Which call store there is: a file of this host, or a PostgreSQL that several hosts share."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from infra.calls.checkpoints import Signer
+from infra.calls.chores import PAUSE_SECONDS
 from infra.calls.folding import Folded
 from infra.calls.postgres import PostgresCalls
 from infra.calls.query import MOST, Hit, Query
 from infra.calls.segments import Place
 from infra.calls.sqlite import CallStore
+from infra.calls.waiting import LOCK_SECONDS
 from infra.settings import Settings
+from release.errors import Unavailable
 
 
 class Calls(Protocol):
@@ -21,7 +25,9 @@ class Calls(Protocol):
         ...
 
     def fold(
-        self, read: Callable[[Mapping[str, Place]], tuple[Sequence[Folded], Sequence[Place]]]
+        self,
+        read: Callable[[Mapping[str, Place]], tuple[Sequence[Folded], Sequence[Place]]],
+        wait: float = LOCK_SECONDS,
     ) -> int:
         """Take what a reader finds from where the last one stopped; give how many were new."""
         ...
@@ -30,8 +36,12 @@ class Calls(Protocol):
         """Forget the payloads of calls, by gateway, sequence and moment; give how many."""
         ...
 
-    def drop(self, namespace: str, before_us: int) -> int:
-        """Remove a namespace's calls of before a moment; give how many."""
+    def forget_elsewhere(self, query: Query, /) -> Mapping[str, int]:
+        """Forget texts of other homes' calls that match; give how many calls, by gateway."""
+        ...
+
+    def drop(self, namespace: str, before_us: int, own_us: int = 0) -> int:
+        """Remove a namespace's calls of before a moment, and this home's of before another."""
         ...
 
     def namespaces(self) -> list[str]:
@@ -40,6 +50,10 @@ class Calls(Protocol):
 
     def settle(self) -> None:
         """Leave nothing of what is gone; where nothing is, it costs little."""
+        ...
+
+    def owed(self) -> bool:
+        """Whether something that was forgotten still has to leave the files."""
         ...
 
     def page(self, query: Query) -> list[Hit]:
@@ -64,6 +78,47 @@ def opened(settings: Settings) -> Calls:
     # Hosts may be called alike, and with them their gateways; no two have the same key.
     home = Signer(settings.calls_secrets, settings.journal).public.hex()[:16]
     return PostgresCalls(url, home)
+
+
+def leave_no_image(settings: Settings) -> None:
+    """Remove the store of this host alone where calls lie in a shared one.
+
+    Nobody keeps it up any more: what is erased, or past what is kept, would stay readable in it.
+
+    Raises:
+        Unavailable: it cannot be removed.
+    """
+    if not settings.calls_url.get_secret_value():
+        return
+    path = settings.call_store
+    try:
+        # The file comes first: its log alone is read by nobody.
+        for ending in ("", "-wal", "-shm"):
+            path.with_name(f"{path.name}{ending}").unlink(missing_ok=True)
+    except OSError as error:
+        said = f"The call store {path} of before SLIPWAY_CALLS_URL cannot be removed: {error}."
+        raise Unavailable(said, "remove it by hand: it holds texts in plain") from error
+
+
+def opening(settings: Settings, say: Callable[[str], None]) -> Calls:
+    """Open the call store, however long it is away.
+
+    Raises:
+        Invalid: `SLIPWAY_CALLS_URL` names none.
+    """
+    while True:
+        try:
+            store = opened(settings)
+        except Unavailable as error:
+            say(str(error))
+            time.sleep(PAUSE_SECONDS)
+        else:
+            break
+    try:
+        leave_no_image(settings)
+    except Unavailable as error:
+        say(str(error))
+    return store
 
 
 def every(store: Calls, query: Query) -> Iterator[Hit]:

@@ -1,7 +1,11 @@
 """What only the shared call store has: days as tables, texts PostgreSQL dislikes, its absence."""
 
+import os
 import random
+import signal
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -10,12 +14,16 @@ import msgspec
 import psycopg
 import pytest
 
+from infra.calls.chores import PAUSE_SECONDS
 from infra.calls.days import SCHEMA
+from infra.calls.indexing import Indexer, turn
 from infra.calls.limits import DAY_US
 from infra.calls.lines import Payload
 from infra.calls.postgres import PostgresCalls
 from infra.calls.query import Query
 from infra.calls.segments import Found, Place
+from infra.calls.vault import Vault
+from infra.calls.waiting import Unswept
 from infra.processes import free_port
 from release.errors import Invalid, Unavailable
 from tests.fakes.call_lines import a_call
@@ -25,6 +33,7 @@ DAY = 86_400.0
 HOME = "a home"
 FIRST = (1, 1_000_000)
 """Sequence and moment of a gateway's first call."""
+DAYS = "select relname from pg_class where relname like 'day%' and relkind = 'r' order by 1"
 _numbers = count(1)
 
 
@@ -90,13 +99,29 @@ def test_a_day_goes_as_a_table_and_a_shared_one_row_by_row(store: PostgresCalls)
     add(store, "day two", first=3, at=1.5 * DAY)
     add(store, "kept", first=4, at=1.5 * DAY, namespace="keeps")
     add(store, "day three", first=5, at=2.5 * DAY)
-    days = "select relname from pg_class where relname like 'day%' and relkind = 'r' order by 1"
-    assert asked(store, days) == [("day_19700101",), ("day_19700102",), ("day_19700103",)]
+    assert asked(store, DAYS) == [("day_19700101",), ("day_19700102",), ("day_19700103",)]
     assert store.drop("default", 2 * DAY_US) == 3
-    assert asked(store, days) == [("day_19700102",), ("day_19700103",)]
+    assert asked(store, DAYS) == [("day_19700102",), ("day_19700103",)]
     assert ids(store) == ["host_g1-5", "host_g1-4"]
     assert store.drop("default", int(2.6 * DAY_US)) == 1 and ids(store) == ["host_g1-4"]
     assert add(store, "day one again", first=6, at=1.0) == 1
+
+
+def test_what_is_too_much_for_one_host_stays_as_long_as_another_has_room(
+    store: PostgresCalls,
+) -> None:
+    other = PostgresCalls(store.url, "another home")
+    for gateway, one in (("a_g1", store), ("b_g1", other)):
+        for day in range(3):
+            add(one, "some words", gateway=gateway, first=day + 1, at=day * DAY + 1)
+    assert store.drop("default", DAY_US, int(1.5 * DAY_US)) == 3, "two by days, one by size"
+    assert ids(other) == ["b_g1-3", "a_g1-3", "b_g1-2"]
+    assert store.drop("default", 0, 3 * DAY_US) == 1
+    assert ids(other) == ["b_g1-3", "b_g1-2"]
+    # What only this home has goes as a table, though its days are not over.
+    assert other.drop("default", 0, 3 * DAY_US) == 2
+    assert asked(store, DAYS) == []
+    other.close()
 
 
 def test_what_postgresql_cannot_hold_is_found_all_the_same(store: PostgresCalls) -> None:
@@ -136,7 +161,7 @@ def test_marks_of_patterns_are_letters_like_others(store: PostgresCalls) -> None
 def test_a_rare_text_is_found_by_an_index(store: PostgresCalls, text: str) -> None:
     words = (f"some words {n} and more of them {n * 7919}" for n in range(4_000))
     add(store, "order-17 订单号码", *words)
-    with store._talking() as db:
+    with store._link.talking() as db:
         db.execute("vacuum analyze calls")
         assert ids(store, text) == ["host_g1-1"]
         db.execute("select pg_stat_force_next_flush()")
@@ -168,26 +193,34 @@ def test_what_is_forgotten_is_in_no_file_of_the_tables(store: PostgresCalls) -> 
     assert len(ids(store, "nothing of that kind", most=1_000)) == 300
 
 
-def test_forgetting_that_was_interrupted_is_finished_by_the_next(store: PostgresCalls) -> None:
+def test_what_is_read_for_long_is_forgotten_at_once_and_written_anew_later(
+    store: PostgresCalls, tmp_path: Path
+) -> None:
     add(store, "my secret is swordfish")
+    add(store, "my secret is swordfish", first=2, at=1.5 * DAY)
+    said = list[str]()
+    indexer = Indexer(tmp_path, store, Vault(tmp_path), say=said.append)
+    began = time.monotonic()
     with psycopg.connect(store.url, options=f"-c search_path={SCHEMA},public") as reader:
-        reader.execute("select count(*) from calls")
-        impatient = PostgresCalls(store.url, HOME)
-        with impatient._talking() as db:
-            db.execute("set lock_timeout = '100ms'")
-        with pytest.raises(Unavailable, match="lock timeout"):
-            impatient.forget({"host_g1": [FIRST]})
-        impatient.close()
-    assert asked(store, "select day from unswept") == [("day_19700101",)]
-    assert store.forget({"host_g1": [FIRST]}) == 0
-    assert asked(store, "select day from unswept") == []
+        reader.execute("select count(*) from day_19700101")
+        both = [FIRST, (2, int(1.5 * DAY_US))]
+        with pytest.raises(Unswept, match="is found no more; .*files hold it still"):
+            store.forget({"host_g1": both})
+        assert ids(store, "swordfish") == []
+        # What nobody reads is not kept by what somebody does.
+        assert asked(store, "select day from unswept") == [("day_19700101",)]
+        indexer.pay()
+    assert len(said) == 1 and store.owed()
+    assert time.monotonic() - began < 15, "it waits for 2 s each, and not for 20"
+    indexer.pay()
+    assert asked(store, "select day from unswept") == [] and not store.owed() and len(said) == 1
 
 
 def test_what_is_forgotten_is_gone_also_while_an_older_transaction_is_open(
     store: PostgresCalls,
 ) -> None:
     add(store, "my secret is swordfish 密码本")
-    with store._talking() as db:
+    with store._link.talking() as db:
         db.execute("analyze calls")
         db.execute("analyze day_19700101")
     with psycopg.connect(store.url, options=f"-c search_path={SCHEMA},public") as older:
@@ -203,7 +236,7 @@ def test_a_new_day_does_not_wait_for_who_reads(store: PostgresCalls) -> None:
     add(store, "day one")
     with psycopg.connect(store.url, options=f"-c search_path={SCHEMA},public") as reader:
         reader.execute("select count(*) from calls")
-        with store._talking() as db:
+        with store._link.talking() as db:
             db.execute("set lock_timeout = '500ms'")
         assert add(store, "day two", first=2, at=1.5 * DAY) == 1
 
@@ -227,6 +260,25 @@ def test_a_database_that_cannot_hold_every_text_is_refused(postgres_server: str)
         PostgresCalls(f"{postgres_server}/{name}", HOME)
 
 
+def test_a_right_that_is_missing_is_named_with_what_it_is_for(postgres_server: str) -> None:
+    name, user = f"poor_{next(_numbers)}", f"poor_{next(_numbers)}"
+    url = postgres.create_database(postgres_server, name)
+    theirs = url.replace("slipway@", f"{user}@")
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute(f"create role {user} login".encode())
+        with pytest.raises(Unavailable, match=f"has no schema {SCHEMA}, and '{user}' lacks"):
+            PostgresCalls(theirs, HOME)
+        db.execute(f"create schema {SCHEMA} authorization {user}".encode())
+        said = f"no extension pg_trgm, .* right CREATE there.*: grant create on database {name} to"
+        with pytest.raises(Unavailable, match=said):
+            PostgresCalls(theirs, HOME)
+        # Wherever somebody put it.
+        db.execute("create extension pg_trgm")
+    made = PostgresCalls(theirs, HOME)
+    assert add(made, "some words") == 1 and ids(made, "some words") == ["host_g1-1"]
+    made.close()
+
+
 def end_others(store: PostgresCalls) -> None:
     """End every connection to the store's database, as its restart does."""
     asked(
@@ -242,6 +294,59 @@ def test_a_lost_connection_costs_one_question(store: PostgresCalls) -> None:
     with pytest.raises(Unavailable, match="does not answer"):
         store.places()
     assert ids(store, "some words") == ["host_g1-1"]
+
+
+@contextmanager
+def standing_still(store: PostgresCalls) -> Iterator[None]:
+    """Stop the server's process at the other end of a store's connection, and no other."""
+    with store._link.talking() as db:
+        pid = db.info.backend_pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def impatient(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    for name in ("link.ASK_SECONDS", "link.GRACE_SECONDS", "postgres.FOLD_SECONDS"):
+        monkeypatch.setattr(f"infra.calls.{name}", seconds)
+    monkeypatch.setattr("infra.calls.link.Patient.patience", seconds)
+
+
+def test_a_server_that_stands_still_is_not_waited_for_for_ever(
+    store: PostgresCalls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impatient(monkeypatch, 0.5)
+    add(store, "some words")
+    said = list[str]()
+    indexer = Indexer(tmp_path, store, Vault(tmp_path), say=said.append)
+    for ask in (lambda: ids(store, "some words"), lambda: add(store, "more words", first=2)):
+        with standing_still(store):
+            began = time.monotonic()
+            with pytest.raises(Unavailable, match="does not answer: nothing came from it for 1 s"):
+                ask()
+            assert time.monotonic() - began < 5
+    with standing_still(store):
+        assert turn(indexer, [], 0.0) == PAUSE_SECONDS
+    (one,) = said
+    assert "nothing came from it" in one
+    assert ids(store, "some words") == ["host_g1-1"]
+
+
+def test_a_question_that_takes_too_long_is_ended_by_the_server(
+    store: PostgresCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impatient(monkeypatch, 0.5)
+    other, late = PostgresCalls(store.url, HOME), "was not done in time.*such as by --since"
+    with pytest.raises(Unavailable, match=late), other._link.talking() as db:
+        db.execute("select pg_sleep(10)")
+    with pytest.raises(Unavailable, match=late), other._link.writing(0.2) as db:
+        db.execute("select pg_sleep(10)")
+    with other._link.writing(5) as db:
+        db.execute("select pg_sleep(1.5)")
+    assert ids(other) == []
+    other.close()
 
 
 def test_a_connection_that_did_not_find_its_tables_is_not_kept(store: PostgresCalls) -> None:

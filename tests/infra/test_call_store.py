@@ -20,15 +20,17 @@ import pytest
 from pydantic import SecretStr
 
 from infra.calls.chain import call_line
-from infra.calls.indexing import LOOK_SECONDS, PAUSE_SECONDS, Chore, Indexer, opening, turn
-from infra.calls.limits import Limits
+from infra.calls.chores import PAUSE_SECONDS, Chore
+from infra.calls.indexing import LOOK_SECONDS, Indexer, turn
+from infra.calls.limits import Limits, weigh
 from infra.calls.lines import CallLine, Payload
+from infra.calls.onrecord import Nothing
 from infra.calls.postgres import PostgresCalls
 from infra.calls.query import Query
 from infra.calls.segments import MOST_READ, at
 from infra.calls.sqlite import CallStore
 from infra.calls.sqlite_search import _conditions
-from infra.calls.stores import every, opened
+from infra.calls.stores import every, opened, opening
 from infra.settings import Settings, inherited
 from release.callers import Recording
 from release.errors import Invalid, Unavailable
@@ -376,10 +378,10 @@ def test_what_a_failed_sweep_has_dropped_is_settled_all_the_same(on_sqlite: Worl
     on_sqlite.indexer.settle()
 
     class Fails(CallStore):
-        def drop(self, namespace: str, before_us: int) -> int:
+        def drop(self, namespace: str, before_us: int, own_us: int = 0) -> int:
             if namespace == "b":
                 raise Unavailable("The call store cannot be written.")
-            return super().drop(namespace, before_us)
+            return super().drop(namespace, before_us, own_us)
 
     whole, on_sqlite.indexer.store = on_sqlite.store, Fails(on_sqlite.root / "calls.db")
     limits = Limits(recordings={}, otherwise=Recording(days=5))
@@ -395,7 +397,7 @@ def test_what_a_failed_sweep_has_dropped_is_settled_all_the_same(on_sqlite: Worl
 def test_the_indexer_waits_for_a_store_that_is_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infra.calls.indexing.PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("infra.calls.stores.PAUSE_SECONDS", 0.01)
     settings, said = Settings(home=tmp_path), list[str]()
     settings.call_store.mkdir(parents=True)
 
@@ -424,6 +426,27 @@ def test_waiting_for_its_store_the_indexer_ends_at_once_when_told(tmp_path: Path
         _, said = child.communicate(timeout=20)
         asked.close()
     assert (child.returncode, said) == (0, b"") and time.monotonic() - began < 5
+
+
+class AtFirstAway(Nothing):
+    """Erasures that cannot be asked for at first."""
+
+    looks = 0
+
+    def look(self) -> None:
+        self.looks += 1
+        if self.looks == 1:
+            raise Unavailable("The ledger does not answer.")
+
+
+def test_nothing_is_folded_while_nobody_knows_what_is_erased(world: World) -> None:
+    world.indexer.erased = away = AtFirstAway()
+    assert world.indexer.fold() == 0 and away.looks == 0, "there is nothing to ask for"
+    world.write("some words")
+    with pytest.raises(Unavailable, match="The ledger does not"):
+        world.indexer.fold()
+    assert world.found() == [] and world.store.places() == {}
+    assert world.indexer.fold() == 1 and world.found("some words") == ["g1-1"]
 
 
 def test_a_line_that_is_none_costs_no_other(world: World) -> None:
@@ -566,6 +589,30 @@ def test_what_lies_behind_a_gap_is_read_and_the_gap_is_said(world: World) -> Non
         (world.root / "journal" / "g1" / f"0000000{segment}.jsonl").unlink()
     assert world.indexer.fold() == 1 and world.found("behind it too") == ["g1-4"]
     assert "segments 4 to 5 of g1 cannot be indexed" in said.pop() and said == []
+
+
+def test_what_is_too_much_for_this_host_is_dropped(world: World) -> None:
+    for number in range(4):
+        world.write("some words " * 50_000, at=8.5 * 86_400 + number)
+    world.indexer.fold()
+    weights = weigh(world.root / "journal", world.root / "sizes.json")
+    wants = Recording(days=5, most_mb=3)
+    limits = Limits(recordings={"default": wants}, otherwise=wants, weights=weights)
+    assert world.indexer.sweep(10 * 86_400 * SECOND, limits, lambda _: None) == 2
+    assert world.found() == ["g1-4", "g1-3"]
+
+
+def test_what_is_too_much_for_this_host_goes_alone(on_postgres: World, tmp_path: Path) -> None:
+    other = World(tmp_path / "other", PostgresCalls(on_postgres.store.url, "another home"))
+    for each, gateway in ((on_postgres, "g1"), (other, "g2")):
+        each.write("some words " * 50_000, gateway=gateway, at=8.0 * 86_400)
+        each.indexer.fold()
+    weights = weigh(on_postgres.root / "journal", on_postgres.root / "sizes.json")
+    wants = Recording(days=5, most_mb=1)
+    limits = Limits(recordings={}, otherwise=wants, weights=weights)
+    assert on_postgres.indexer.sweep(10 * 86_400 * SECOND, limits, lambda _: None) == 1
+    assert on_postgres.found() == ["g2-1"]
+    other.store.close()
 
 
 def test_what_is_too_old_is_dropped_by_namespace(world: World) -> None:
