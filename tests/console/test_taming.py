@@ -61,7 +61,9 @@ def test_keys_are_listed_whatever_they_are_called(here: House, said: Callable[[]
 
 
 def test_a_call_is_told_whatever_it_claims(here: House, said: Callable[[], str]) -> None:
-    Journal(here.settings).write("asked", "x", at=FAR, id=EVIL, model=EVIL, version=1, user=EVIL)
+    Journal(here.settings).write(
+        "asked", "x", "sha256:a", at=FAR, id=EVIL, model=EVIL, version=1, user=EVIL
+    )
     finding.search(Query())
     assert "9999-12-31 23:59:59" in (told := said()) and SHOWN in told
     finding.show(EVIL)
