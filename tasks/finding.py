@@ -1,11 +1,14 @@
 """The call record as people read it: searched, shown, accounted for, and that on record."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from infra.calls.indexing import Indexer
 from infra.calls.lines import CallLine, Payload
+from infra.calls.neighbours import Last
+from infra.calls.numbers import calendar
 from infra.calls.onrecord import covering
 from infra.calls.query import Hit, Query
 from infra.calls.segments import at as line_at
@@ -24,6 +27,9 @@ READERS = ("admin", "auditor")
 
 SEARCHED, SHOWN = "calls-searched", "call-shown"
 """Kinds of events."""
+
+MOST_HOSTS = 8
+"""Other hosts that are named."""
 
 PAGE = 50
 """Calls that are shown at once."""
@@ -91,9 +97,26 @@ def reading(here: House, by: Identity) -> Iterator[Calls]:
             here.say(
                 f"{error.message} The newest calls may be missing: it is told what was folded."
             )
+        if elsewhere := store.elsewhere():
+            here.say(_told_of(elsewhere))
         yield store
     finally:
         store.close()
+
+
+def _told_of(elsewhere: Sequence[Last]) -> str:
+    """Say how far other hosts' calls are there: nobody but them knows what they have not folded."""
+    named = sorted(elsewhere, key=lambda one: -(one[1] or 0))
+    said = [
+        f"{gateway} {'none of late' if at_us is None else _until(at_us)}"
+        for gateway, at_us in named[:MOST_HOSTS]
+    ]
+    more = f", and {len(named) - MOST_HOSTS} hosts more" if len(named) > MOST_HOSTS else ""
+    return f"Of other hosts it has what they folded, last calls (UTC): {', '.join(said)}{more}"
+
+
+def _until(at_us: int) -> str:
+    return f"{datetime.fromtimestamp(calendar(at_us) / 1e6, UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _catch_up(indexer: Indexer) -> None:

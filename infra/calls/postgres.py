@@ -13,6 +13,7 @@ from psycopg import errors, sql
 from infra.calls import days, neighbours, postgres_search
 from infra.calls.folding import Folded, searched
 from infra.calls.link import Link
+from infra.calls.neighbours import Last
 from infra.calls.numbering import Numbering
 from infra.calls.numbers import number_of
 from infra.calls.query import COLUMNS, Hit, Query
@@ -25,6 +26,9 @@ FOLD_SECONDS = 120.0
 
 DAY_SECONDS = 600.0
 """How long it may take to go through a day's calls."""
+
+LOOKED_AT = 8
+"""Days among which the last call of another home is looked for."""
 
 STAYS = "What is erased is found no more; the call store's files hold it still, being read."
 FOLLOWS = "an indexer takes it out once nobody reads what was there before, and looks every 10 min"
@@ -137,6 +141,18 @@ class PostgresCalls:
                 for gateway, many in neighbours.calls(db, day, self._home, query).items():
                     there[gateway] = there.get(gateway, 0) + many
         return there
+
+    def elsewhere(self) -> Sequence[Last]:
+        """Give of each other home the gateway and the moment of the last call that it folded.
+
+        Returns:
+            Microseconds since the epoch; None where its last call is not of the last days.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        with self._link.talking() as db:
+            return neighbours.last(db, self._days()[:LOOKED_AT], self._home)
 
     def _forgetting(self, day: str, forget: Callable[[psycopg.Connection, str], int]) -> int:
         """Forget what a day has; a day at a time, so that no transaction locks them all."""

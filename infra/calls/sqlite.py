@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from infra.calls import sqlite_search
+from infra.calls.alone import Alone
 from infra.calls.folding import Folded, searched
 from infra.calls.lines import Payload
 from infra.calls.numbers import number_of
@@ -36,7 +37,7 @@ _INSERT = (
 )
 
 
-class CallStore:
+class CallStore(Alone):
     """Calls that were folded out of segments.
 
     Args:
@@ -148,10 +149,6 @@ class CallStore:
         self.settle()
         return forgotten
 
-    def forget_elsewhere(self, _query: Query) -> Mapping[str, int]:
-        """Forget texts of other homes' calls: a file of one host has none."""
-        return {}
-
     def drop(self, namespace: str, before_us: int, own_us: int = 0) -> int:
         """Remove a namespace's calls of before a moment, payloads and lines; give how many.
 
@@ -194,10 +191,6 @@ class CallStore:
         """
         merge(self._writing)
         empty_log(self._db, self._path)
-
-    def owed(self) -> bool:
-        """Nothing is: forgetting ends with it, or was said to have failed."""
-        return False
 
     def select(self, sql: str, values: Sequence[object]) -> list[tuple[object, ...]]:
         """Ask for rows; for `sqlite_search`, which makes the statements.

@@ -8,6 +8,7 @@ from typing import Protocol
 from infra.calls.checkpoints import Signer
 from infra.calls.chores import PAUSE_SECONDS
 from infra.calls.folding import Folded
+from infra.calls.neighbours import Last
 from infra.calls.postgres import PostgresCalls
 from infra.calls.query import MOST, Hit, Query
 from infra.calls.segments import Place
@@ -38,6 +39,10 @@ class Calls(Protocol):
 
     def forget_elsewhere(self, query: Query, /) -> Mapping[str, int]:
         """Forget texts of other homes' calls that match; give how many calls, by gateway."""
+        ...
+
+    def elsewhere(self) -> Sequence[Last]:
+        """Give of each other home the gateway and the moment of the last call that it folded."""
         ...
 
     def drop(self, namespace: str, before_us: int, own_us: int = 0) -> int:

@@ -84,6 +84,22 @@ def test_hosts_share_one_store(store: PostgresCalls) -> None:
     other.close()
 
 
+def test_of_other_homes_the_last_call_is_told(store: PostgresCalls) -> None:
+    homes = {name: PostgresCalls(store.url, name) for name in ("b", "c", "d")}
+    add(store, "some words", at=40 * DAY)
+    assert store.elsewhere() == []
+    add(homes["b"], "some words", "more", at=39 * DAY, gateway="alike_g1")
+    add(homes["b"], "some words", at=39 * DAY + 5, gateway="alike_g2")
+    add(homes["c"], "some words", at=38 * DAY, gateway="alike_g1")
+    add(homes["d"], "some words", at=1.0, gateway="d_g1")
+    for day in range(30, 38):
+        add(store, "some words", at=day * DAY, first=day)
+    told = [("alike_g2", 39 * DAY_US + 5_000_000), ("alike_g1", 38 * DAY_US), ("d_g1", None)]
+    assert store.elsewhere() == told
+    for one in homes.values():
+        one.close()
+
+
 def test_hosts_that_are_called_alike_keep_their_calls_apart(store: PostgresCalls) -> None:
     other = PostgresCalls(store.url, "another home")
     assert add(store, "one of here", "two of here") == 2

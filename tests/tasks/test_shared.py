@@ -114,7 +114,7 @@ def test_an_erasure_reaches_the_texts_of_every_host(
     left = 1 if erasure.user else 0
     assert len(found(here, "the words")) == left
     many = 1 if erasure.user else 2
-    (told,) = (one for one in said if "other hosts" in one)
+    (told,) = (one for one in said if "are of other hosts" in one)
     assert told.startswith(f"{many} calls of {erasure.what} are of other hosts (host_g1)")
     # What nobody had folded yet comes without its text, and so does all where it is made anew.
     assert len(found(there, "the words")) == left
@@ -184,3 +184,20 @@ def test_an_erasure_beside_a_long_reader_is_done_and_says_what_follows(here: Hou
     (told,) = said
     assert "is found no more" in told and "an indexer takes it out" in told
     assert len(here.ledger.events(kinds=(ERASED,))) == 1
+
+
+def test_a_reader_is_told_how_far_other_hosts_have_folded(
+    here: House, there: House, tmp_path: Path
+) -> None:
+    journal = Journal(there.settings)
+    for seconds in (0, 90, 30):
+        journal.write("some words", "support", at=AT + seconds)
+    found(there, "words")
+    here, said = hearing(here)
+    assert len(found(here, "words")) == 3
+    export(here, AUDITOR, Query(), tmp_path / "calls.jsonl")
+    newest = f"{datetime.fromtimestamp(AT + 30, UTC):%Y-%m-%d %H:%M:%S}"
+    assert len(said) == 2 and all(f"host_g1 {newest}" in one for one in said)
+    there, none = hearing(there)
+    found(there, "words")
+    assert none == [], "the one that reads has folded all of its own"
