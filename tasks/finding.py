@@ -95,7 +95,7 @@ def reading(here: House, by: Identity) -> Iterator[Calls]:
             _catch_up(indexer)
         except Busy as error:
             here.say(
-                f"{error.message} The newest calls may be missing: it is told what was folded."
+                f"{error.message} The newest calls may be missing: only what is folded is seen."
             )
         if elsewhere := store.elsewhere():
             here.say(_told_of(elsewhere))
@@ -112,7 +112,8 @@ def _told_of(elsewhere: Sequence[Last]) -> str:
         for gateway, at_us in named[:MOST_HOSTS]
     ]
     more = f", and {len(named) - MOST_HOSTS} hosts more" if len(named) > MOST_HOSTS else ""
-    return f"Of other hosts it has what they folded, last calls (UTC): {', '.join(said)}{more}"
+    what = "Of other hosts there is what they folded, the last calls (UTC) being"
+    return f"{what} {', '.join(said)}{more}"
 
 
 def _until(at_us: int) -> str:
