@@ -6,7 +6,7 @@ from operator import itemgetter
 import psycopg
 from psycopg import errors, sql
 
-from infra.calls.postgres_search import others
+from infra.calls.postgres_search import Conditions, others, where
 from infra.calls.query import Query
 
 Last = tuple[str, int | None]
@@ -15,17 +15,17 @@ Last = tuple[str, int | None]
 
 def forget(db: psycopg.Connection, day: str, home: str, query: Query) -> int:
     """Forget the texts of other homes' calls of a day; give how many there were."""
-    where, values = _where(home, query)
+    clause, values = where(_of_others(home, query))
     command = sql.SQL(
-        f"update {{}} set text = null, words = null{where} and text is not null"  # noqa: S608
+        f"update {{}} set text = null, words = null{clause} and text is not null"  # noqa: S608
     )
     return db.execute(command.format(sql.Identifier(day)), values).rowcount
 
 
 def calls(db: psycopg.Connection, day: str, home: str, query: Query) -> Mapping[str, int]:
     """Count the calls of a day that are of other homes, by gateway."""
-    where, values = _where(home, query)
-    command = sql.SQL(f"select gateway, count(*) from {{}}{where} group by gateway")  # noqa: S608
+    clause, values = where(_of_others(home, query))
+    command = sql.SQL(f"select gateway, count(*) from {{}}{clause} group by gateway")  # noqa: S608
     try:
         rows = db.execute(command.format(sql.Identifier(day)), values).fetchall()
     except errors.UndefinedTable:
@@ -72,7 +72,5 @@ def _last(db: psycopg.Connection, day: str, homes: list[str]) -> dict[str, tuple
     return {str(home): (str(gateway), int(at_us)) for home, gateway, at_us in there}
 
 
-def _where(home: str, query: Query) -> tuple[str, list[object]]:
-    conditions = [("home <> %s", [home]), *others(query)]
-    said = " and ".join(condition for condition, _ in conditions)
-    return f" where {said}", [value for _, given in conditions for value in given]
+def _of_others(home: str, query: Query) -> Conditions:
+    return [("home <> %s", [home]), *others(query)]

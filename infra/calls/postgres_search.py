@@ -88,10 +88,10 @@ def _recent(
     Returns:
         What has the text, how many were looked at, and the number of the oldest of them.
     """
-    where, values = _where(others)
-    has, terms = _where(texts)
+    clause, values = where(others)
+    has, terms = where(texts)
     command = sql.SQL(
-        f"with recent as materialized (select {_FIELDS}, text, words from {{}}{where} {_NEWEST})"  # noqa: S608
+        f"with recent as materialized (select {_FIELDS}, text, words from {{}}{clause} {_NEWEST})"  # noqa: S608
         f", hits as (select {_FIELDS} from recent{has})"
         f" select {_FIELDS}, (select count(*) from recent), (select min(number) from recent)"
         " from (select) as one left join hits on true order by number desc"
@@ -108,13 +108,13 @@ def _asked(
     db: psycopg.Connection, some: Sequence[str], others: Conditions, texts: Conditions, most: int
 ) -> list[Hit]:
     """Ask some days at once."""
-    where, values = _where([*others, *texts])
+    clause, values = where([*others, *texts])
     one = (
         # Materialized, so that it is planned as if every hit were wanted: by the index of texts.
-        f"(with hits as materialized (select {_FIELDS} from {{}}{where})"  # noqa: S608
+        f"(with hits as materialized (select {_FIELDS} from {{}}{clause})"  # noqa: S608
         f" select {_FIELDS} from hits {_NEWEST})"
         if texts
-        else f"(select {_FIELDS} from {{}}{where} {_NEWEST})"  # noqa: S608
+        else f"(select {_FIELDS} from {{}}{clause} {_NEWEST})"  # noqa: S608
     )
     parts = sql.SQL(" union all ").join(sql.SQL(one).format(sql.Identifier(day)) for day in some)
     command = sql.SQL(f"select {_FIELDS} from ({{}}) as found {_NEWEST}").format(parts)  # noqa: S608
@@ -127,7 +127,8 @@ def _asked(
     return [hit for day in some for hit in _asked(db, [day], others, texts, most)]
 
 
-def _where(conditions: Conditions) -> tuple[str, list[object]]:
+def where(conditions: Conditions) -> tuple[str, list[object]]:
+    """Give the clause of conditions that all hold, none for none, and its values."""
     said = " and ".join(condition for condition, _ in conditions)
     values = [value for _, given in conditions for value in given]
     return (f" where {said}" if said else ""), values

@@ -20,11 +20,11 @@ def status_socket(sockets: Path, name: str) -> Path:
     return sockets / f"{PREFIX}{name}.sock"
 
 
-def hear(place: Path) -> dict[str, Any] | None:
-    """Hear how a gateway is; None where it does not say it within `ASK_SECONDS`."""
+def hear(place: Path, seconds: float = ASK_SECONDS) -> dict[str, Any] | None:
+    """Hear how a gateway is; None where it lets us wait for longer than some seconds."""
     try:
         with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(ASK_SECONDS)
+            line.settimeout(seconds)
             line.connect(str(place))
             parts = b""
             while part := line.recv(65_536):

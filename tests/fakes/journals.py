@@ -1,5 +1,6 @@
 """A journal with sealed payloads, as gateways leave one."""
 
+import asyncio
 import os
 from hashlib import sha256
 from pathlib import Path
@@ -12,6 +13,7 @@ from infra.calls.lines import Payload
 from infra.calls.vault import Vault
 from serving import journal
 from serving.journal import JournalWriter
+from serving.keeping import Keeper
 from tests.fakes.call_lines import a_call
 
 AT = 1_790_000_000.0
@@ -66,3 +68,10 @@ def a_journal(
     for mark in writer.marks():
         os.close(mark.file)
     return writer.place, checkpoint
+
+
+async def end(keeper: Keeper, running: asyncio.Task[None]) -> None:
+    """End a keeper that runs, as a gateway does."""
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await keeper.close()

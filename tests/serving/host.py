@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from infra.ledger import Change, Ledger
 from infra.processes import start, stop
 from infra.settings import Settings, inherited
 from release.releases import Desired
+from serving.agent.hearing import hear, status_socket
 from serving.agent.places import Places
 from tests.fakes.nouns import POLICY
 from tests.serving.conftest import ROOT, Tiny
@@ -67,18 +67,7 @@ class Host:
 
     def status(self, name: str = "g1") -> dict[str, Any]:
         """Hear of a gateway's own socket how it is; nothing where it is silent."""
-        path = self.sockets / f"gateway-{name}.sock"
-        try:
-            with socket.socket(socket.AF_UNIX) as line:
-                line.settimeout(1)
-                line.connect(str(path))
-                parts = b""
-                while part := line.recv(65_536):
-                    parts += part
-            said: dict[str, Any] = json.loads(parts)
-        except (OSError, ValueError):
-            return {}
-        return said
+        return hear(status_socket(self.sockets, name), 1.0) or {}
 
     def ready(self, digest: str, name: str = "g1") -> int:
         """How many replicas of a variant a gateway can ask."""

@@ -26,7 +26,7 @@ from serving.journal import JournalWriter, NoRoom
 from serving.keeping import Keeper
 from serving.windows import read_windows
 from tests.fakes.call_lines import a_call, calls_in
-from tests.fakes.journals import signed
+from tests.fakes.journals import end, signed
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
@@ -163,9 +163,7 @@ def test_strict_lines_wait_for_the_disk_together(
         await asyncio.gather(*(one for one in settled if one is not None))
         before = len(synced)
         assert keeper.keep(a_call(101)) is None
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await keeper.close()
+        await end(keeper, running)
         return keeper, before
 
     keeper, before = asyncio.run(work())
@@ -230,9 +228,7 @@ def test_a_disk_that_does_not_answer_is_as_good_as_full(
         stuck.set()
         await settled
         assert not keeper.trouble
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await keeper.close()
+        await end(keeper, running)
 
     asyncio.run(work())
 
@@ -269,9 +265,7 @@ def test_a_disk_that_fails_refuses_whoever_waits_for_it(
         again = keeper.keep(a_call(2), strict=True)
         assert again is not None
         await again
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await keeper.close()
+        await end(keeper, running)
 
     asyncio.run(work())
     assert capsys.readouterr().err.count(str(error.args[-1])) == 1

@@ -17,7 +17,7 @@ from serving import journal, keeping
 from serving.journal import JournalWriter, NoRoom
 from serving.keeping import Keeper
 from tests.fakes.call_lines import a_call
-from tests.fakes.journals import write_call
+from tests.fakes.journals import end, write_call
 from tests.serving.test_journal import full
 
 real_fdatasync, real_fsync, real_close = os.fdatasync, os.fsync, os.close
@@ -82,9 +82,7 @@ def test_what_a_failed_sync_dropped_is_written_anew_before_it_is_signed(
         settled = keeper.keep(a_call(before + 6, digest="sha256:a"), strict=True)
         assert settled is not None
         await settled
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await keeper.close()
+        await end(keeper, running)
 
     asyncio.run(work())
     known = Known(beside=beside(writer.place), public=signer.public)
@@ -169,9 +167,7 @@ def test_a_segments_name_is_on_the_disk_before_a_strict_call_is_answered(
             folders.clear()
             if number == 2:
                 keeper.writer.close_window()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await keeper.close()
+        await end(keeper, running)
 
     asyncio.run(work())
 
@@ -201,8 +197,6 @@ def test_a_file_that_cannot_be_closed_is_done_with_all_the_same(
         settled = keeper.keep(a_call(2), strict=True)
         assert settled is not None
         await settled
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await keeper.close()
+        await end(keeper, running)
 
     asyncio.run(work())
