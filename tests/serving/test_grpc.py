@@ -287,7 +287,8 @@ def test_a_clients_deadline_reaches_the_dispatch() -> None:
         # The client's own end may come a moment before ours.
         assert stand.records[0].outcome in ("timeout", "abandoned")
         assert stand.records[0].total_us < 2e6
-        assert stand.replicas[variant(1).digest].budgets[0] <= 200
+        # gRPC sends a timeout rounded up: the gateway may see a few milliseconds more.
+        assert stand.replicas[variant(1).digest].budgets[0] <= 210
         sent = (("x-slipway-deadline-ms", "100"),)
         error = await client.refused(
             "ModelInfer", asking("a"), pb.ModelInferResponse, metadata=sent, timeout=20
