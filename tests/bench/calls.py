@@ -22,7 +22,7 @@ from tests.bench.ours import Ours
 
 CONNECTIONS = 64
 ANSWERS, ROUNDS = 6_000, 5
-LATENCY_ROUNDS, LATENCY_SECONDS = 9, 2.0
+LATENCY_ROUNDS, LATENCY_SECONDS = 25, 1.0
 TEXTS = [f"Which page says how order-{number} is paid for, and by when?" for number in range(200)]
 
 MODES: dict[str, tuple[str, ...]] = {
