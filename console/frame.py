@@ -127,7 +127,8 @@ class Frame:
     def _progress(self, wanted: int) -> str:
         seen, plan = self.sight.canary.requests, self.sight.release.policy.plan
         step = self.sight.release.step
-        to = "be promoted" if step + 1 == len(plan.steps) else f"get {plan.next_share(step):g} %"
+        last = step + 1 == len(plan.steps)
+        to = "be promoted" if last else f"get {plan.steps[step + 1].name}"
         return f"evidence: {seen} of {max(wanted, 1)} canary requests with which it may {to}"
 
     def _how_to_approve(self) -> Iterator[RenderableType]:
@@ -216,7 +217,7 @@ def _way(release: Release) -> tuple[list[str], int]:
         before.remove(Phase.AWAITING_APPROVAL)
     steps = release.policy.plan.steps if release.stable else ()
     names = [_WORDS[one] for one in before]
-    names += [f"{step.share:g} %" for step in steps]
+    names += [step.name for step in steps]
     names += [_WORDS[Phase.BAKING]] if release.stable else ["promote"]
     match release.phase:
         case Phase.PROMOTED:
@@ -235,9 +236,9 @@ def _share(sight: Sight, now: float, width: int) -> Text:
     """Draw the share that the released variant has now."""
     desired, mine = sight.desired, sight.release.chosen
     share = desired.canary_percent if now < desired.lease_until else 0.0
+    said = f" {desired.gives(now)} of the traffic"
     if mine and desired.champion == mine.variant:
-        share = 100.0
-    said = f" {share:g} % of the traffic"
+        share, said = 100.0, " 100 % of the traffic"
     room = max(1, width - len(said))
     full = min(room, round(room * share / 100) or int(share > 0))
     return Text("█" * full, "cyan").append("░" * (room - full), "dim").append(said, "default")

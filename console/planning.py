@@ -16,7 +16,7 @@ from console.showing import show
 from console.wording import cell, clock, counted
 from infra.settings import Settings
 from release.errors import Unavailable
-from release.outlook import Consent, Making, Outlook
+from release.outlook import Consent, Making, Need, Outlook
 from release.wording import lasting
 from tasks.inspection import Request
 from tasks.plan import plan as look_ahead
@@ -140,17 +140,23 @@ def _steps(outlook: Outlook) -> RenderableType:
     for name in names:
         table.add_column(name, justify="right")
     for need, seconds in zip(outlook.needs, outlook.paces, strict=True):
-        known = need.evidence is not None
         table.add_row(
-            f"{need.share:g} %",
+            need.step.name,
             lasting(need.soak_seconds),
             str(need.least_requests),
-            f"{need.evidence} for {need.next_share:g} %" if known else "no traffic is enough",
+            _evidence(need),
             "for ever" if seconds is None else f"≥ {lasting(seconds)}",
         )
     bake = f"then {lasting(outlook.bake_seconds)} of baking, still able to be put back"
     rule = "evidence: canary requests since the rollout began, if none fails or is slow on either"
     return Group(table, Text(bake), Text(rule, style="dim"), Text(_rate(outlook), style="dim"))
+
+
+def _evidence(need: Need) -> str:
+    if need.evidence is None:
+        return "no traffic is enough"
+    # What no client meets needs none.
+    return f"{need.evidence} for {need.next_share:g} %" if need.next_share else "none"
 
 
 def _rate(outlook: Outlook) -> str:

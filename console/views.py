@@ -208,7 +208,6 @@ def _said(address: str, *, up: bool) -> str:
 
 def _model(here: House, desired: Desired) -> Mapping[str, Any]:
     now = here.clock()
-    share = desired.canary_percent if now < desired.lease_until else 0.0
     replicas = here.ledger.replicas(desired.model)
 
     def said(name: str) -> str:
@@ -230,7 +229,7 @@ def _model(here: House, desired: Desired) -> Mapping[str, Any]:
         "champion_since": at(since),
         "serves for": age(now - since) if since is not None and desired.champion else "–",
         "canary": said("canary"),
-        "share": f"{share:g} %",
+        "share": desired.gives(now),
         "previous": said("previous"),
         "gateways": ", ".join(f"{one.gateway} at {one.generation}" for one in gateways) or "–",
     }

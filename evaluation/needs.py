@@ -6,7 +6,7 @@ from evaluation.live import judge_live
 from release.evidence import Tally
 from release.gates import Decision
 from release.outlook import Need
-from release.plan import Plan
+from release.plan import Plan, Step
 from release.policy import Live
 
 MOST = 10**9
@@ -27,11 +27,12 @@ def needs(plan: Plan, live: Live) -> tuple[Need, ...]:
     champion = Tally()
     for number, step in enumerate(plan.steps):
         widens_to = plan.next_share(number)
-        evidence = fewest(before, champion, live, share=step.share, next_share=widens_to)
+        evidence = fewest(before, champion, live, step=step, next_share=widens_to)
         here = None if evidence is None else max(step.least_requests, evidence - before.requests)
         found.append(
             Need(
                 share=step.share,
+                shadow=step.shadow,
                 soak_seconds=step.soak_seconds,
                 least_requests=step.least_requests,
                 next_share=widens_to,
@@ -39,13 +40,13 @@ def needs(plan: Plan, live: Live) -> tuple[Need, ...]:
                 requests=here,
             )
         )
-        champion += Tally(requests=_beside(here or 0, step.share))
+        champion += Tally(requests=_beside(here or 0, step))
         before += Tally(requests=here or 0)
     return tuple(found)
 
 
 def fewest(
-    canary: Tally, champion: Tally, live: Live, *, share: float, next_share: float
+    canary: Tally, champion: Tally, live: Live, *, step: Step, next_share: float
 ) -> int | None:
     """Find the smallest number of canary requests that lets it widen, if all to come are good.
 
@@ -53,7 +54,7 @@ def fewest(
         canary: its counts so far.
         champion: the same of the champion.
         live: limits and confidence.
-        share: percent of the traffic that the canary has.
+        step: at which the canary is.
         next_share: percent that it would get next.
 
     Returns:
@@ -62,7 +63,7 @@ def fewest(
 
     def enough(requests: int) -> bool:
         fresh = max(0, requests - canary.requests)
-        beside = champion + Tally(requests=_beside(fresh, share))
+        beside = champion + Tally(requests=_beside(fresh, step))
         findings = judge_live(
             beside, replace(canary, requests=requests), live, next_share=next_share
         )
@@ -79,6 +80,6 @@ def fewest(
     return many
 
 
-def _beside(canary: int, share: float) -> int:
-    """Give the champion's requests while the canary answered so many."""
-    return round(canary * (100 - share) / share)
+def _beside(canary: int, step: Step) -> int:
+    """Give the champion's requests while the canary had so many."""
+    return round(canary * (100 - step.share) / step.seen)

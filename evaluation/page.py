@@ -154,7 +154,7 @@ def _watched(dossier: Dossier) -> Iterator[dict[str, Any]]:
     canary = dossier.evidence.get(release.chosen.variant.digest, {})
     stable = dossier.evidence.get(release.stable.digest, {}) if release.stable else {}
     for step in sorted({*canary, *stable}):
-        named = f"{steps[step].share:g} %" if step < len(steps) else "bake"
+        named = steps[step].name if step < len(steps) else "bake"
         yield {
             "step": named,
             "canary": canary.get(step, Tally()),

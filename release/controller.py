@@ -87,6 +87,7 @@ def _warm(state: State) -> Tick:
             state.desired,
             canary=variant,
             canary_percent=0.0,
+            shadow_percent=0.0,
             lease_until=0.0,
             policy_text=state.release.policy.text,
         ),
@@ -120,14 +121,16 @@ def _crown(state: State) -> Tick:
 
 
 def _widen(state: State, step: int, why: str) -> Tick:
-    share = state.release.policy.plan.steps[step].share
-    return state.go(
-        Phase.CANARY,
-        "step",
-        f"{why}; {ref(state.desired.canary)} gets {share:g} % of the traffic",
-        replace(state.desired, canary_percent=share, lease_until=_lease(state)),
-        step=step,
+    wanted = state.release.policy.plan.steps[step]
+    arms = replace(
+        state.desired,
+        canary_percent=wanted.share,
+        shadow_percent=wanted.shadow,
+        lease_until=_lease(state),
     )
+    said = f"gets copies of {wanted.shadow:g} %" if wanted.shadow else f"gets {wanted.share:g} %"
+    sentence = f"{why}; {ref(state.desired.canary)} {said} of the traffic"
+    return state.go(Phase.CANARY, "step", sentence, arms, step=step)
 
 
 def _watch_canary(state: State) -> Tick:
@@ -145,14 +148,12 @@ def _watch_canary(state: State) -> Tick:
     if spent < step.soak_seconds or seen.requests < step.least_requests:
         soaked = f"{spent:.0f} of {step.soak_seconds:g} s"
         sample = f"{seen.requests} of {step.least_requests} requests"
-        return _hold(renewed, spent, "soak", f"soaking at {step.share:g} %: {soaked}, {sample}")
+        return _hold(renewed, spent, "soak", f"soaking at {step.name}: {soaked}, {sample}")
     if seen.live is not Decision.PASS:
         return _hold(renewed, spent, "evidence", sentence_of(seen.findings))
     if release.step + 1 == len(release.policy.plan.steps):
         return _promote(renewed)
-    return _widen(
-        renewed, release.step + 1, f"good at {step.share:g} %: {sentence_of(seen.findings)}"
-    )
+    return _widen(renewed, release.step + 1, f"good at {step.name}: {sentence_of(seen.findings)}")
 
 
 def _bad(state: State) -> str:

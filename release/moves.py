@@ -91,7 +91,14 @@ class State:
             closed_at=self.now if phase.closed else None,
         )
         arms = self.desired if desired is None else desired
-        event = self.event(kind, sentence, phase=phase, step=step, share=arms.canary_percent)
+        event = self.event(
+            kind,
+            sentence,
+            phase=phase,
+            step=step,
+            share=arms.canary_percent,
+            shadow=arms.shadow_percent,
+        )
         return Tick(release=release, desired=arms, events=(event,))
 
     def event(self, kind: str, sentence: str, **data: object) -> Event:
@@ -137,6 +144,7 @@ def restore(
         previous=None if served else desired.previous,
         canary=None,
         canary_percent=0.0,
+        shadow_percent=0.0,
         lease_until=0.0,
         policy_text=release.stable_policy or desired.policy_text,
     )
@@ -154,6 +162,7 @@ def promoted(desired: Desired) -> Desired:
         previous=desired.champion,
         canary=None,
         canary_percent=0.0,
+        shadow_percent=0.0,
         lease_until=0.0,
     )
 
@@ -175,6 +184,7 @@ def rolled_back(desired: Desired) -> Desired:
         previous=None,
         canary=None,
         canary_percent=0.0,
+        shadow_percent=0.0,
         lease_until=0.0,
     )
 

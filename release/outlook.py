@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from release.gates import Gate
-from release.plan import Plan
+from release.plan import Plan, Step
 from release.policy import ApprovalRule, Policy
 from release.releases import Event, Release
 
@@ -74,7 +74,7 @@ class Need:
     """What one step waits for before the canary widens, where nothing goes wrong."""
 
     share: float
-    """Percent of the traffic."""
+    """Percent of the traffic that it answers."""
 
     soak_seconds: float
     least_requests: int
@@ -86,6 +86,19 @@ class Need:
 
     requests: int | None
     """Canary requests of this step, at least."""
+
+    shadow: float = 0.0
+    """Percent of the traffic that it gets copies of, instead of a share."""
+
+    @property
+    def step(self) -> Step:
+        """The step itself."""
+        return Step(
+            share=self.share,
+            shadow=self.shadow,
+            soak_seconds=self.soak_seconds,
+            least_requests=self.least_requests,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,7 +266,7 @@ def paced(needs: Iterable[Need], rate: float | None) -> tuple[float | None, ...]
         if rate is None or need.evidence is None:
             seconds.append(need.soak_seconds if need.evidence is not None else None)
             continue
-        canary = rate * need.share / 100
+        canary = rate * need.step.seen / 100
         wanted = max(need.least_requests, need.evidence - seen)
         spent = max(need.soak_seconds, wanted / canary)
         seen += spent * canary
@@ -270,10 +283,10 @@ def _impatient(outlook: Outlook, plan: Plan) -> Iterable[str]:
     limit = f"patience_seconds {plan.patience_seconds:g} puts it back before"
     for need, seconds in zip(outlook.needs, outlook.paces, strict=True):
         if seconds is None:
-            yield f"No traffic would be evidence enough to leave {need.share:g} %: {limit}."
+            yield f"No traffic would be evidence enough to leave {need.step.name}: {limit}."
         elif seconds > plan.patience_seconds:
             at = f" at {outlook.rate:.3g} requests/s" if outlook.rate else ""
-            yield f"The step at {need.share:g} % takes {seconds:.0f} s{at}: {limit}."
+            yield f"The step at {need.step.name} takes {seconds:.0f} s{at}: {limit}."
 
 
 def _untraveled(outlook: Outlook, plan: Plan) -> Iterable[str]:

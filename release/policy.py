@@ -51,7 +51,7 @@ class Live:
 
     harm_budget: float = 0.01
     """A canary widens only when the upper bound on its excess failure rate, times its next share,
-    stays within this part of all requests."""
+    stays within this part of all requests; in the shadow it costs no client anything."""
 
     confidence: float = 0.95
     """Of the bounds, which hold at every moment at once, however often they are looked at."""
@@ -221,7 +221,7 @@ def _approval(data: Mapping[str, Any]) -> ApprovalRule:
 def _plan(data: Mapping[str, Any]) -> Plan:
     plain = dict(data)
     steps = reading.tables(plain.pop("steps", []), "[plan] steps")
-    if any("share" not in step for step in steps):
-        raise Invalid("Each step of [plan] needs a share.", "such as {share = 5}")
+    if any(not {"share", "shadow"} & step.keys() for step in steps):
+        raise Invalid("Each step of [plan] needs a share.", "such as {share = 5}, or {shadow = 20}")
     built = tuple(reading.build(Step, step, "[plan] steps") for step in steps)
     return reading.build(Plan, plain | {"steps": built}, "[plan]")

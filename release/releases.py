@@ -140,12 +140,20 @@ class Desired:
     champion: Variant | None = None
     canary: Variant | None = None
     canary_percent: float = 0.0
+    shadow_percent: float = 0.0
     lease_until: float = 0.0
     previous: Variant | None = None
     """Former champion, kept warm for a rollback."""
 
     policy_text: str = ""
     """Policy of the release that moved it last; gives gateways their guard, agents `[serving]`."""
+
+    def gives(self, now: float) -> str:
+        """Say for people what the canary gets at `now` (seconds since the epoch)."""
+        held = now < self.lease_until
+        if held and self.shadow_percent:
+            return f"{self.shadow_percent:g} % in the shadow"
+        return f"{self.canary_percent if held else 0.0:g} %"
 
     def route(self) -> Route:
         """Give the image that gateways hold of this row."""
@@ -156,6 +164,7 @@ class Desired:
             stable=self.champion,
             canary=self.canary,
             canary_percent=self.canary_percent,
+            shadow_percent=self.shadow_percent,
             lease_until=self.lease_until,
             warm=() if self.previous is None else (self.previous,),
             guard=policy.live.guard if policy else Guard(),

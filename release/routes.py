@@ -1,4 +1,4 @@
-"""Who answers a request: endpoints, arms and the lease on a canary's share. Pure."""
+"""Who answers a request: endpoints, arms and the lease on what a canary gets. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -103,6 +103,9 @@ class Rule(StrEnum):
     TRIPPED = "tripped"
     """The gateway has cut the canary off."""
 
+    SHADOW = "shadow"
+    """It is a copy of a request that the champion has answered, and no client's own."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
@@ -117,8 +120,11 @@ class Route:
     canary_percent: float = 0.0
     """Share of the requests while the lease holds, 0..100."""
 
+    shadow_percent: float = 0.0
+    """Share of the requests that the canary gets copies of while the lease holds, 0..100."""
+
     lease_until: float = 0.0
-    """Seconds since the epoch at which the canary's share ends unless it is renewed."""
+    """Seconds since the epoch at which what the canary gets ends unless it is renewed."""
 
     warm: tuple[Variant, ...] = ()
     """Variants that must be ready without traffic: a canary before its first step, the previous
@@ -128,13 +134,12 @@ class Route:
     serving: Serving = field(default_factory=Serving)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.canary_percent <= 100:
-            raise Invalid(
-                f"Canary share must be within 0..100, not {self.canary_percent!r}.",
-                "see [plan] in the policy",
-            )
-        if self.canary_percent and self.canary is None:
-            raise Invalid(f"{self.endpoint} gives {self.canary_percent} % to no canary.")
+        for name, percent in (("share", self.canary_percent), ("shadow", self.shadow_percent)):
+            if not 0 <= percent <= 100:
+                said = f"Canary {name} must be within 0..100, not {percent!r}."
+                raise Invalid(said, "see [plan] in the policy")
+            if percent and self.canary is None:
+                raise Invalid(f"{self.endpoint} gives {percent} % to no canary.")
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -163,9 +168,16 @@ class Route:
         canary, percent = self.canary, self.canary_percent
         if canary is None:
             return self.stable
-        salted = f"{self.endpoint}\0{canary.digest}\0{key}".encode(errors="surrogatepass")
+        return canary if self._among(f"{canary.digest}\0{key}", percent) else self.stable
+
+    def shadowed(self, request: str) -> bool:
+        """Whether the canary gets a copy of a request, by its id and the shadow's share alone."""
+        return self._among(f"shadow\0{request}", self.shadow_percent)
+
+    def _among(self, key: str, percent: float) -> bool:
+        salted = f"{self.endpoint}\0{key}".encode(errors="surrogatepass")
         bucket = int.from_bytes(blake2b(salted, digest_size=8).digest()) % BUCKETS
-        return canary if bucket < percent * BUCKETS / 100 else self.stable
+        return bucket < percent * BUCKETS / 100
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:

@@ -171,12 +171,14 @@ def account(here: House, by: Identity, query: Query) -> Accounted:
     """Say which version answered, released and approved by whom: of the newest call that matches.
 
     Where nothing answered that one it is the newest that was answered, if any was: whoever is
-    refused must not hide who answers the others.
+    refused must not hide who answers the others. Copies that a canary was shown answered nobody:
+    they are accounted for where they are asked for.
 
     Raises:
         NotFound: no call matches.
         Refused: `by` may not read the call record.
     """
+    query = answering(query)
     hits = find(here, by, query)
     if hits and not hits[0].line.digest and query.outcome is None:
         hits = find(here, by, replace(query, outcome="ok")) or hits
@@ -193,6 +195,11 @@ def account(here: House, by: Identity, query: Query) -> Accounted:
         if one.granted and one.variant == line.digest and one.at * 1e6 <= line.at_us
     )
     return Accounted(line=line, release=release, since=since, approvals=approvals)
+
+
+def answering(query: Query) -> Query:
+    """Leave out copies that a canary was shown, unless a call's part is asked for."""
+    return query if query.arm else replace(query, clients=True)
 
 
 def _release_of(here: House, line: CallLine) -> tuple[Release | None, Event | None]:

@@ -145,8 +145,8 @@ def _wanted(release: Release, champion: Tally, canary: Tally) -> int | None:
     if release.stable is None or release.phase is not Phase.CANARY:
         return None
     plan, live = release.policy.plan, release.policy.live
-    share, widens_to = plan.steps[release.step].share, plan.next_share(release.step)
-    return fewest(canary, champion, live, share=share, next_share=widens_to)
+    step, widens_to = plan.steps[release.step], plan.next_share(release.step)
+    return fewest(canary, champion, live, step=step, next_share=widens_to)
 
 
 def is_answered(release: Release, approvals: tuple[Approval, ...], now: float) -> bool:

@@ -24,7 +24,7 @@ from infra.identity import Identity
 from release.callers import Capture
 from release.errors import Invalid
 from release.redaction import lacks_something
-from tasks.finding import Shown, note, reading, shown, vault_of
+from tasks.finding import Shown, answering, note, reading, shown, vault_of
 from tasks.wiring import House
 
 EXPORTING, EXPORTED = "calls-exporting", "calls-exported"
@@ -142,7 +142,7 @@ def replay(here: House, by: Identity, query: Query, out: Path) -> Taken:
         note(here, by, REPLAYING, f"is taking recorded texts to {out.name}", query, to=out.name)
         table = csv.writer(_Utf8(file=file))
         table.writerow(("text", "label"))
-        for hit, found in reader.read(every(store, query)):
+        for hit, found in reader.read(every(store, answering(query))):
             said = _labelled(found.payload)
             without += not said
             _check_one(endpoints, hit, said)

@@ -49,7 +49,7 @@ class CallLine(msgspec.Struct, frozen=True, kw_only=True):
     """One call. Times are whole microseconds; `at_us` is since the epoch."""
 
     arm: str
-    """`champion`, `canary`, `pinned`, or empty where none was asked."""
+    """`champion`, `canary`, `pinned`, `shadow`, or empty where none was asked."""
 
     at_us: int
     """When it arrived."""
@@ -91,12 +91,14 @@ class CallLine(msgspec.Struct, frozen=True, kw_only=True):
     queue_us: int = 0
     rule: str = ""
     """By which rule the variant was chosen: `pinned`, `sole`, `split:user`, `split:call`,
-    `split:header`, `hurried`, `lapsed`, `tripped`; empty where none was."""
+    `split:header`, `hurried`, `lapsed`, `tripped`, `shadow`; empty where none was."""
 
     sequence: int
     """1, 2, 3, … within the gateway's journal, for ever."""
 
     shadow: bool = False
+    """Whether it is a copy of a request, whose client the champion has answered."""
+
     status: int = 0
     """HTTP status, or its like."""
 

@@ -152,6 +152,8 @@ def others(query: Query) -> Iterator[tuple[str, Sequence[object]]]:
         yield "number >= %s", [number_of(query.since_us)]
     if (below := below_of(query)) is not None:
         yield "number < %s", [below]
+    if query.clients:
+        yield "arm <> 'shadow'", []
 
 
 def _containing(text: str) -> Iterator[tuple[str, Sequence[object]]]:

@@ -76,6 +76,9 @@ class Query:
     below: int | None = None
     """Calls older than the one with this number, which ended the page before."""
 
+    clients: bool | None = None
+    """True leaves out copies that a canary was shown in the shadow: no client was answered so."""
+
     most: int = 50
 
     def __post_init__(self) -> None:

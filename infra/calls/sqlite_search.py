@@ -81,7 +81,7 @@ def _conditions(query: Query) -> tuple[list[str], list[object]]:
         if value is not None:
             wheres.append(condition)
             values.append(value)
-    return wheres, values
+    return [*wheres, *(["calls.arm <> 'shadow'"] if query.clients else [])], values
 
 
 def _indexed(term: str) -> tuple[str, str]:

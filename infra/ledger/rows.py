@@ -107,6 +107,7 @@ def desired_row(one: Desired) -> dict[str, Any]:
         "canary": document(one.canary),
         "previous": document(one.previous),
         "canary_percent": one.canary_percent,
+        "shadow_percent": one.shadow_percent,
         "lease_until": one.lease_until,
         "policy_text": one.policy_text,
     }
@@ -121,6 +122,7 @@ def desired_of(row: RowMapping) -> Desired:
         canary=variant_of(row["canary"]),
         previous=variant_of(row["previous"]),
         canary_percent=row["canary_percent"],
+        shadow_percent=row["shadow_percent"],
         lease_until=row["lease_until"],
         policy_text=row["policy_text"],
     )

@@ -121,6 +121,7 @@ desired = sa.Table(
     sa.Column("canary", _DOCUMENT),
     sa.Column("previous", _DOCUMENT),
     sa.Column("canary_percent", sa.Double, nullable=False),
+    sa.Column("shadow_percent", sa.Double, nullable=False, server_default="0"),
     sa.Column("lease_until", sa.Double, nullable=False),
     sa.Column("policy_text", sa.Text, nullable=False),
     sa.Column("changed_at", sa.Double, nullable=False),

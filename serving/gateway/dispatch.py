@@ -8,13 +8,14 @@ from contextlib import suppress
 from infra.calls.lines import Share
 from release.routes import Rule
 from release.variants import Variant
+from serving.gateway.asking import GONE, ask
 from serving.gateway.calling import Call, Recorder, Reply
 from serving.gateway.metrics import Metrics
 from serving.gateway.pool import Pool
 from serving.gateway.refusing import Failure, Refusal, refusal_of
+from serving.gateway.shadowing import Shadows
 from serving.gateway.table import Endpoint
 from serving.replica.messages import Answer, Kind
-from serving.replica.wire import ReplicaGone, ReplicaProblem
 
 __all__ = ["Call", "Dispatcher", "Recorder", "Refusal", "Reply"]
 
@@ -36,9 +37,14 @@ class Dispatcher:
     """
 
     def __init__(self, pool: Pool, recorder: Recorder, metrics: Metrics) -> None:
-        self._pool = pool
-        self._recorder = recorder
-        self._metrics = metrics
+        self.pool = pool
+        self.recorder = recorder
+        self.metrics = metrics
+        self.shadows = Shadows(pool, recorder)
+
+    async def close(self) -> None:
+        """Give up what no client waits for."""
+        await self.shadows.close()
 
     async def answer(self, endpoint: Endpoint, call: Call) -> Reply:
         """Answer one call within its deadline.
@@ -50,7 +56,7 @@ class Dispatcher:
         started, owed = time.monotonic(), list[Share]()
         try:
             while True:
-                way = _Way(self._pool, self._recorder, self._metrics, endpoint, call, started, owed)
+                way = _Way(self, endpoint, call, started, owed)
                 with suppress(_Moved):
                     return await way.go()
         finally:
@@ -62,17 +68,16 @@ class _Way:
 
     def __init__(
         self,
-        pool: Pool,
-        recorder: Recorder,
-        metrics: Metrics,
+        dispatcher: Dispatcher,
         endpoint: Endpoint,
         call: Call,
         started: float,
         owed: list[Share],
     ) -> None:
-        self._pool = pool
-        self._recorder = recorder
-        self._metrics = metrics
+        self._pool = dispatcher.pool
+        self._recorder = dispatcher.recorder
+        self._metrics = dispatcher.metrics
+        self._shadows = dispatcher.shadows
         self._endpoint = endpoint
         self._route = endpoint.route
         self._call = call
@@ -113,6 +118,8 @@ class _Way:
         if isinstance(outcome, Answer) and arm == self._route.stable:
             self._endpoint.answered((time.monotonic() - self._asked_at) * 1e3)
         counted = self._count(arm, outcome) if self._drawn else ()
+        if self._drawn and arm == self._route.stable:
+            self._shadows.follow(self._endpoint, self._call, outcome)
         return await self._finish(arm, outcome, counted=counted)
 
     def _abandoned(self) -> None:
@@ -163,23 +170,14 @@ class _Way:
             _Moved: it has none any more, because it has left the routes meanwhile.
         """
         self._asked, self._asked_at = arm, time.monotonic()
-        call = self._call
-        try:
-            return await self._pool.infer(arm.digest, call.texts, seconds, wait=wait, ids=call.ids)
-        except ReplicaGone as error:
-            if self._endpoint.route.generation != self._route.generation and self._left() > 0:
-                raise _Moved from error
-            return Failure(kind="gone", message=error.message)
-        except ReplicaProblem as error:
-            return Failure(
-                kind=error.kind,
-                message=error.message,
-                wait=error.wait_seconds,
-                predicted=error.predicted,
-            )
-        except TimeoutError:
-            said = f"{arm.ref} did not answer within {seconds * 1e3:.0f} ms."
-            return Failure(kind="timeout", message=said)
+        outcome = await ask(self._pool, arm, self._call, seconds, wait=wait)
+        if isinstance(outcome, Failure) and outcome.kind == GONE and self._has_moved():
+            raise _Moved
+        return outcome
+
+    def _has_moved(self) -> bool:
+        """Whether the routes have, and there is time to go by the new ones."""
+        return self._endpoint.route.generation != self._route.generation and self._left() > 0
 
     async def _through_canary(self, canary: Variant) -> Reply:
         budget = self._guard.canary_ms / 1e3

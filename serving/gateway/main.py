@@ -173,6 +173,7 @@ async def serve(given: argparse.Namespace, ending: Ending) -> None:
     try:
         await server.serve(sockets=[listening])
     finally:
+        await dispatcher.close()
         await recorder.close()
         for one in beside:
             one.cancel()

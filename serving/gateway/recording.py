@@ -8,7 +8,7 @@ from infra.calls.vault import Vault
 from release.callers import OPEN, Caller, Capture, Recording, WhenFull
 from release.errors import SlipwayError
 from release.redaction import redacted
-from release.routes import Route
+from release.routes import Route, Rule
 from release.variants import Variant
 from serving.gateway.calling import Call
 from serving.gateway.refusing import Failure, Refusal, status_of
@@ -90,7 +90,7 @@ class CallRecorder:
 
         def write(kept: Sealed) -> Awaitable[None] | None:
             line = CallLine(
-                arm=_part(call, route, arm),
+                arm=_part(call, route, arm, rule),
                 at_us=int(at * 1e6),
                 caller=call.caller.id,
                 capture=kept.capture,
@@ -111,6 +111,7 @@ class CallRecorder:
                 queue_us=int(answer.queue_ms * 1e3) if answer else 0,
                 rule=rule,
                 sequence=self._keeper.writer.sequence + 1,
+                shadow=rule == Rule.SHADOW,
                 status=200 if failure is None else status_of(failure.kind),
                 tenant=call.caller.tenant,
                 tokenize_us=int(answer.tokenize_ms * 1e3) if answer else 0,
@@ -213,8 +214,10 @@ class CallRecorder:
             await held
 
 
-def _part(call: Call, route: Route, arm: Variant) -> str:
+def _part(call: Call, route: Route, arm: Variant, rule: str) -> str:
     """Name the part that an arm plays in a call."""
+    if rule == Rule.SHADOW:
+        return "shadow"
     if call.version is not None:
         return "pinned"
     return "canary" if arm == route.canary and arm != route.stable else "champion"

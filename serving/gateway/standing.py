@@ -44,10 +44,20 @@ class Standing(Collector):
             _gauge("requests_in_flight", "Requests under way.", lambda one: one.in_flight),
             _gauge("route_generation", "Generation served.", lambda one: one.route.generation),
             _gauge("canary_share_ratio", "The canary's part, 0..1.", lambda one: one.share() / 100),
+            _gauge(
+                "shadow_share_ratio",
+                "Part of the requests that the canary gets copies of, 0..1.",
+                lambda one: one.shadow() / 100,
+            ),
             _gauge("canary_lapsed", "1 where the lease ran out.", lambda one: one.lapsed),
         ]
         ejections = CounterMetricFamily(
             "slipway_ejections", "Canaries cut off by this gateway.", labels=["endpoint"]
+        )
+        copies = CounterMetricFamily(
+            "slipway_shadow_requests",
+            "Copies of requests that canaries were shown, by outcome.",
+            labels=["endpoint", "outcome"],
         )
         ready = GaugeMetricFamily(
             "slipway_replica_ready", "1 where a replica can be asked.", labels=ARM
@@ -57,11 +67,13 @@ class Standing(Collector):
             for family, value in gauges:
                 family.add_metric([name], float(value(endpoint)))
             ejections.add_metric([name], endpoint.ejections)
+            for outcome, count in sorted(endpoint.copies.items()):
+                copies.add_metric([name, outcome], count)
             for arm in endpoint.route.variants:
                 labels = [name, str(arm.version), arm.recipe]
                 ready.add_metric(labels, float(self._ready(arm)))
         yield from (family for family, _ in gauges)
-        yield from (ejections, ready)
+        yield from (ejections, copies, ready)
 
     def _listed(self) -> Iterator[Endpoint]:
         """As many endpoints as there is room for."""

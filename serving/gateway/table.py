@@ -32,6 +32,9 @@ class Endpoint:
     ejections: int = 0
     """Canaries that were cut off here since this endpoint is known."""
 
+    copies: dict[str, int] = field(default_factory=dict)
+    """Copies shown to canaries since this endpoint is known, by outcome."""
+
     lease_ends: float = 0.0
     """On the monotonic clock: a clock of the day that is set back prolongs no canary."""
 
@@ -52,9 +55,18 @@ class Endpoint:
 
     def share(self) -> float:
         """Percent of the requests that the canary gets now."""
-        if self.route.canary_percent and time.monotonic() >= self.lease_ends:
+        return self.route.canary_percent if self._holds() else 0.0
+
+    def shadow(self) -> float:
+        """Percent of the requests that the canary gets copies of now."""
+        return self.route.shadow_percent if self._holds() else 0.0
+
+    def _holds(self) -> bool:
+        """Whether a canary may be asked: its lease holds, and it was not cut off here."""
+        given = self.route.canary_percent or self.route.shadow_percent
+        if given and time.monotonic() >= self.lease_ends:
             self.lapsed = True
-        return 0.0 if self.lapsed or self.tripped else self.route.canary_percent
+        return not (self.lapsed or self.tripped)
 
     def choose(self, key: str) -> Variant | None:
         """Choose the arm for a key; None where nothing serves."""
@@ -82,6 +94,10 @@ class Endpoint:
             self.ejections += 1
             self.tripped = f"{self.failures_in_a_row} failures in a row, of {limit} at most"
 
+    def copied(self, outcome: str) -> None:
+        """Count a copy that was shown to the canary, or left out."""
+        self.copies[outcome] = self.copies.get(outcome, 0) + 1
+
     def answered(self, ms: float) -> None:
         """Note how long an answer of the champion took, in milliseconds."""
         self.usual_ms = ms if not self.usual_ms else 0.95 * self.usual_ms + 0.05 * ms
@@ -102,6 +118,7 @@ class Endpoint:
             "stable": route.stable.ref if route.stable else None,
             "canary": route.canary.ref if route.canary else None,
             "share": self.share(),
+            "shadow": self.shadow(),
             "lapsed": self.lapsed,
             "tripped": self.tripped,
             "in_flight": self.in_flight,

@@ -21,6 +21,8 @@ PLAN = Plan(
     )
 )
 
+QUARTER = Step(share=25)
+
 
 def decisions(canary: int, *, champion: int, next_share: float, live: Live = LIVE) -> set[Decision]:
     findings = judge_live(
@@ -33,7 +35,7 @@ def decisions(canary: int, *, champion: int, next_share: float, live: Live = LIV
 @pytest.mark.parametrize("share", [25, 100])
 def test_one_request_less_would_not_be_enough(budget: float, share: float) -> None:
     live = replace(LIVE, harm_budget=budget)
-    found = fewest(Tally(), Tally(), live, share=10, next_share=share)
+    found = fewest(Tally(), Tally(), live, step=Step(share=10), next_share=share)
     assert found is not None
     assert found > 0
     enough = decisions(found, champion=9 * found, next_share=share, live=live)
@@ -42,26 +44,26 @@ def test_one_request_less_would_not_be_enough(budget: float, share: float) -> No
 
 
 def test_more_than_enough_does_not_raise_what_is_needed() -> None:
-    needed = fewest(Tally(), Tally(), LIVE, share=50, next_share=100)
+    needed = fewest(Tally(), Tally(), LIVE, step=Step(share=50), next_share=100)
     seen, beside = Tally(requests=900), Tally(requests=900)
-    assert fewest(seen, beside, LIVE, share=50, next_share=100) == needed
+    assert fewest(seen, beside, LIVE, step=Step(share=50), next_share=100) == needed
 
 
 def test_the_rule_of_thumb_holds() -> None:
     """The quickstart's: some `7 / harm_budget × share / 100` requests."""
     for budget in (0.01, 0.06):
         live = replace(LIVE, harm_budget=budget)
-        found = fewest(Tally(), Tally(), live, share=50, next_share=100)
+        found = fewest(Tally(), Tally(), live, step=Step(share=50), next_share=100)
         assert found == pytest.approx(7 / budget, rel=0.25)
 
 
 def test_a_share_within_the_budget_needs_nothing() -> None:
-    assert fewest(Tally(), Tally(), LIVE, share=1, next_share=5) == 0
+    assert fewest(Tally(), Tally(), LIVE, step=Step(share=1), next_share=5) == 0
 
 
 def test_what_no_traffic_can_prove_is_absent() -> None:
     live = replace(LIVE, harm_budget=1e-12)
-    assert fewest(Tally(), Tally(), live, share=50, next_share=100) is None
+    assert fewest(Tally(), Tally(), live, step=Step(share=50), next_share=100) is None
     assert MOST >= 10**9
     assert {one.requests for one in needs(PLAN, live)} == {None}
 
@@ -77,11 +79,13 @@ def test_evidence_adds_up_over_the_steps() -> None:
 
 def test_failures_so_far_ask_for_more_requests_to_come() -> None:
     champion = Tally(requests=1_000, failures=2)
-    clean = fewest(Tally(requests=40), champion, LIVE, share=25, next_share=50)
-    ill = fewest(Tally(requests=40, failures=2, slow=1), champion, LIVE, share=25, next_share=50)
+    clean = fewest(Tally(requests=40), champion, LIVE, step=QUARTER, next_share=50)
+    ill = fewest(
+        Tally(requests=40, failures=2, slow=1), champion, LIVE, step=QUARTER, next_share=50
+    )
     assert clean is not None
     assert ill is not None
     assert 40 < clean < ill
-    worse = fewest(Tally(requests=40, failures=4), champion, LIVE, share=25, next_share=50)
+    worse = fewest(Tally(requests=40, failures=4), champion, LIVE, step=QUARTER, next_share=50)
     assert worse is not None
     assert worse > ill
