@@ -27,7 +27,7 @@ class Standing:
         match arm:
             case "champion":
                 return (self.champion,)
-            case "canary":
+            case "canary" | "shadow":
                 return (self.canary,)
             case _:
                 return (self.champion, self.canary, self.warm, self.previous)
@@ -81,7 +81,7 @@ def brought(
     Args:
         stood: of the endpoint's model, the oldest first.
         digests: release id to the content digest that it carried.
-        arm: `champion`, `canary` or `pinned`.
+        arm: `champion`, `canary`, `shadow` or `pinned`.
         digest: of what answered.
         at: when the call arrived, seconds since the epoch.
         generation: of the routes that it went by; 0 where nobody knows.

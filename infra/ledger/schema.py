@@ -6,7 +6,7 @@ read whole or not at all. `HEAD` names the newest migration, so that opening nee
 
 import sqlalchemy as sa
 
-HEAD = "0007"
+HEAD = "0008"
 
 metadata = sa.MetaData()
 

@@ -77,6 +77,27 @@ def test_evidence_adds_up_over_the_steps() -> None:
     assert [one.requests for one in found] == [24, 40, 55, 20]
 
 
+def test_copies_are_evidence_that_costs_no_client_anything() -> None:
+    shadow = Step(shadow=50, least_requests=30)
+    found = needs(replace(PLAN, steps=(Step(shadow=10), shadow, *PLAN.steps)), LIVE)
+    assert [one.step.name for one in found][:3] == [
+        "10 % in the shadow",
+        "50 % in the shadow",
+        "5 %",
+    ]
+    # A wider shadow costs nothing; what comes after it does, and finds what the shadow has given.
+    assert [one.evidence for one in found][:2] == [0, 0]
+    assert found[2].evidence == 24
+    assert (found[1].requests, found[2].requests) == (30, 15)
+    # Beside each copy of few the champion answers many, and what it failed before weighs less.
+    failing = Tally(requests=400, failures=40)
+    few, all_ = (
+        fewest(Tally(requests=40, failures=6), failing, LIVE, step=Step(shadow=one), next_share=50)
+        for one in (1, 100)
+    )
+    assert few is not None and all_ is not None and few > all_
+
+
 def test_failures_so_far_ask_for_more_requests_to_come() -> None:
     champion = Tally(requests=1_000, failures=2)
     clean = fewest(Tally(requests=40), champion, LIVE, step=QUARTER, next_share=50)

@@ -37,6 +37,11 @@ worse_by = 0.05
 harm_budget = 0.05
 """
 
+SHADOWED = POLICY.replace(
+    "steps = [", "steps = [\n  {shadow = 50, soak_seconds = 10, least_requests = 100},"
+)
+"""The same, with a canary that sees copies before it answers anybody."""
+
 
 def variant(version: int, recipe: str = "openvino-int8", model: str = "docs-router") -> Variant:
     return Variant(

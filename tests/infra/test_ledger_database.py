@@ -45,11 +45,13 @@ def test_a_ledger_of_before_is_brought_along(url: str) -> None:
         config.set_main_option("script_location", str(MIGRATIONS))
         command.upgrade(config, "0001")
         row = desired_row(Desired(model="docs", generation=3, policy_text=POLICY))
+        del row["shadow_percent"]  # which came later
         owner = {"model": "docs", "epoch": 1, "owner": "", "owner_until": 0.0, "changed_at": 0.0}
         connection.execute(sa.insert(schema.desired).values(**row, **owner))
     database.close()
     ledger = Ledger.open(url)
     assert ledger.desired("docs").route().serving == Serving()
+    assert ledger.desired("docs").shadow_percent == 0
     rows = [
         ReplicaStatus(agent="a", endpoint="docs", digest="d", ready=True, number=number)
         for number in (1, 2)

@@ -10,7 +10,7 @@ from release.controller import tick
 from release.gates import Decision, Finding
 from release.moves import Seen, restore
 from release.releases import Desired, Phase, Release
-from tests.fakes.nouns import CLOSED, a_release, an_approval, judged, variant
+from tests.fakes.nouns import CLOSED, POLICY, SHADOWED, a_release, an_approval, judged, variant
 
 STABLE = variant(1)
 OPEN = [phase for phase in Phase if not phase.closed]
@@ -20,9 +20,11 @@ def desired_in(release: Release) -> Desired:
     """The row as it is while a release is in its phase."""
     row = Desired(model="docs-router", generation=5, champion=release.stable)
     if release.phase in {Phase.WARMING, Phase.CANARY}:
-        share = release.policy.plan.steps[release.step].share
-        share = share if release.phase is Phase.CANARY else 0.0
-        return replace(row, canary=variant(2), canary_percent=share, lease_until=1e9)
+        row = replace(row, canary=variant(2), lease_until=1e9)
+        if release.phase is Phase.WARMING:
+            return row
+        step = release.policy.plan.steps[release.step]
+        return replace(row, canary_percent=step.share, shadow_percent=step.shadow)
     if release.phase is Phase.BAKING:
         return replace(row, champion=variant(2), previous=release.stable)
     return row
@@ -31,11 +33,12 @@ def desired_in(release: Release) -> Desired:
 @st.composite
 def releases(draw: st.DrawFn) -> Release:
     phase = draw(st.sampled_from(OPEN))
-    release = a_release(stable=draw(st.sampled_from([STABLE, None])))
+    text = draw(st.sampled_from([POLICY, SHADOWED]))
+    release = a_release(stable=draw(st.sampled_from([STABLE, None])), text=text)
     if phase is not Phase.PREPARING or draw(st.booleans()):
         release = judged(release)
     since = draw(st.none() | st.floats(0, 1e4))
-    step = draw(st.integers(0, 2)) if phase is Phase.CANARY else 0
+    step = draw(st.integers(0, len(release.policy.plan.steps) - 1)) if phase is Phase.CANARY else 0
     if phase is Phase.CANARY:
         release = replace(release, stable=STABLE)
     return replace(release, phase=phase, step=step, since=since)
@@ -94,6 +97,17 @@ def test_a_share_never_widens_without_good_evidence(
 
 
 @given(releases(), sights(), times)
+def test_what_is_in_the_shadow_answers_nobody(release: Release, seen: Seen, now: float) -> None:
+    moved = tick(release, desired_in(release), seen, now)
+    shadow, share = moved.desired.shadow_percent, moved.desired.canary_percent
+    assert not (shadow and share)
+    assert not shadow or moved.release.phase is Phase.CANARY
+    step = moved.release.policy.plan.steps[moved.release.step]
+    if moved.release.phase is Phase.CANARY:
+        assert (shadow, share) == (step.shadow, step.share)
+
+
+@given(releases(), sights(), times)
 def test_the_same_tick_gives_the_same_answer(release: Release, seen: Seen, now: float) -> None:
     once = tick(release, desired_in(release), seen, now)
     assert once == tick(release, desired_in(release), seen, now)
@@ -117,6 +131,7 @@ def test_from_every_point_restore_leads_back(release: Release, now: float) -> No
     back = restore(release, desired_in(release), now, "somebody said so", actor="max")
     assert back.desired.champion == release.stable
     assert (back.desired.canary, back.desired.canary_percent) == (None, 0.0)
+    assert back.desired.shadow_percent == 0
     assert back.events[0].actor == "max"
 
 

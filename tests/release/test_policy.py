@@ -4,7 +4,7 @@ from release.errors import Invalid
 from release.policy import Policy, Releasing, floors
 from release.releases import Desired
 from release.routes import Serving
-from tests.fakes.nouns import POLICY
+from tests.fakes.nouns import POLICY, SHADOWED
 
 
 def test_a_policy_reads_back_from_its_text() -> None:
@@ -98,6 +98,22 @@ BAD = {
     ),
     "narrowing": (POLICY.replace("share = 25", "share = 4"), "Each step must widen the canary"),
     "not to the end": (POLICY.replace("share = 100", "share = 90"), "must reach 100 percent"),
+    "shadow last": (
+        POLICY.replace("share = 100", "shadow = 100"),
+        "The last step must reach 100 percent",
+    ),
+    "shadow after a share": (
+        POLICY.replace("share = 25", "shadow = 25"),
+        "Each step must widen the canary, unlike 5 %, 25 % in the shadow, 100 %.",
+    ),
+    "share and shadow": (
+        POLICY.replace("share = 5,", "share = 5, shadow = 20,"),
+        "A step has a share or a shadow, not 5 and 20 both. (see [plan] in the policy)",
+    ),
+    "wide shadow": (
+        SHADOWED.replace("shadow = 50", "shadow = 101"),
+        "A step's shadow must be within 0..100 percent, not 101.",
+    ),
     "no share": (POLICY.replace("share = 25, ", ""), "Each step of [plan] needs a share"),
     "negative soak": (
         POLICY.replace("soak_seconds = 10, least", "soak_seconds = -1, least", 1),

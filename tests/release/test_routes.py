@@ -1,4 +1,6 @@
 import json
+from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -38,6 +40,30 @@ def test_widening_never_moves_a_key_back() -> None:
 def test_the_share_ends_with_the_lease() -> None:
     assert chosen(route(50, until=100), now=99.9)
     assert not chosen(route(50, until=100), now=100.0)
+
+
+def test_copies_are_of_so_many_requests_and_of_the_same_ones_for_ever() -> None:
+    one = replace(route(0), shadow_percent=25)
+    copied = {key for key in KEYS if one.shadowed(key)}
+    assert 0.24 < len(copied) / len(KEYS) < 0.26
+    assert copied == {key for key in KEYS if replace(one, generation=9).shadowed(key)}
+    assert copied < {key for key in KEYS if replace(one, shadow_percent=50).shadowed(key)}
+    assert not any(route(50).shadowed(key) for key in KEYS)
+    assert Route.from_json(asdict(one)) == one
+
+
+def test_what_was_written_before_there_were_shadows_has_none() -> None:
+    plain = asdict(route(5))
+    del plain["shadow_percent"]
+    assert Route.from_json(plain).shadow_percent == 0
+
+
+@pytest.mark.parametrize(
+    "changes", [{"shadow_percent": 101}, {"shadow_percent": 5, "canary": None}]
+)
+def test_a_shadow_that_cannot_be_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(Invalid, match="Canary shadow must be within|gives 5 % to no canary"):
+        replace(route(0), **changes)
 
 
 def test_it_is_not_always_the_same_callers_who_meet_a_canary() -> None:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from release.releases import Desired, Phase
-from tests.fakes.nouns import POLICY, a_release, an_approval, judged
-from tests.scenarios.world import CANARY, STABLE, Gateway, World
+from tests.fakes.nouns import POLICY, SHADOWED, a_release, an_approval, judged
+from tests.scenarios.world import BEAT, CANARY, STABLE, Gateway, World
 
 
 def approved(**changes: object) -> World:
@@ -97,6 +97,63 @@ def test_a_bad_canary_is_put_back_and_the_clients_do_not_notice() -> None:
     assert closed < 30
     assert world.share_of(CANARY, since=closed + 0.5) == 0
     assert world.unanswered == 0
+
+
+def in_shadow(**changes: object) -> World:
+    """A world whose canary has been shown copies for a second, and answers nobody."""
+    release = judged(a_release(stable=STABLE, text=SHADOWED))
+    world = approved(release=release, **changes).pass_time(1)
+    assert world.desired.shadow_percent == 50
+    return world
+
+
+def test_a_good_canary_is_seen_in_the_shadow_first_and_needs_less_time_then() -> None:
+    world = in_shadow().pass_time(120)
+    assert world.release.phase is Phase.PROMOTED
+    first, second, *_ = [event for event in world.events if event.kind == "step"]
+    assert (first.data["share"], first.data["shadow"]) == (0.0, 50.0)
+    assert (second.data["share"], second.data["shadow"]) == (5.0, 0.0)
+    assert "copies of 50 % of the traffic" in first.sentence
+    assert "good at 50 % in the shadow" in second.sentence
+    # Nobody met it before its first share, though it had seen half of what came.
+    assert world.share_of(CANARY, since=0, until=second.at) == 0
+    assert len(world.copied) == pytest.approx(40 * 0.5 * (second.at - first.at), rel=0.15)
+    assert max(world.copied) <= second.at + BEAT
+    assert world.unanswered == 0
+
+
+def test_no_client_ever_meets_a_canary_that_is_bad_in_the_shadow() -> None:
+    world = in_shadow()
+    world.fails = lambda arm: 0.5 if arm == CANARY else 0.0
+    world.pass_time(30)
+    assert world.release.phase is Phase.RESTORED
+    assert "failure rate" in world.release.reason
+    assert (world.desired.champion, world.desired.canary) == (STABLE, None)
+    assert world.share_of(CANARY, since=0) == 0 and world.unanswered == 0
+
+
+def test_a_gateway_stops_showing_copies_to_what_fails_each_time() -> None:
+    world = in_shadow(rate=400.0)
+    world.controller_alive = False
+    world.fails = lambda arm: float(arm == CANARY)
+    world.pass_time(8)
+    seen = len(world.copied)
+    assert all(gateway.tripped for gateway in world.gateways)
+    assert len(world.pass_time(3).copied) == seen
+    world.controller_alive = True
+    assert world.pass_time(1).release.phase is Phase.RESTORED
+
+
+def test_copies_end_with_the_lease_as_a_share_does() -> None:
+    world = in_shadow()
+    world.controller_alive = False
+    died = world.now
+    world.pass_time(60)
+    lease = world.release.policy.live.lease_seconds
+    assert died + lease - 2 * BEAT <= max(world.copied) <= died + lease + 2 * BEAT
+    world.controller_alive = True
+    assert "lease-lapsed" in world.pass_time(2).told
+    assert max(world.copied) > world.now - 1
 
 
 def test_a_canary_that_fails_every_time_is_cut_off_by_the_gateway_itself() -> None:

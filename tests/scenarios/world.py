@@ -44,7 +44,7 @@ class Gateway:
         route = self.route
         if route is None:
             return None
-        if route.canary_percent and now >= route.lease_until:
+        if (route.canary_percent or route.shadow_percent) and now >= route.lease_until:
             self.lapsed = True
         return route.stable if self.lapsed or self.tripped else route.choose(key, now)
 
@@ -79,6 +79,9 @@ class World:
     in_step: int = 0
     unanswered: int = 0
     served: list[tuple[float, Variant | None]] = field(default_factory=list)
+    copied: list[float] = field(default_factory=list)
+    """When the canary was shown a copy."""
+
     chance: random.Random = field(default_factory=lambda: random.Random(11))
 
     def pass_time(self, seconds: float) -> "World":
@@ -110,6 +113,21 @@ class World:
         self.in_step += arm == CANARY
         # A canary's failure is answered by the champion; only the champion's own is noticed.
         self.unanswered += failed and not canary
+        self._copy(gateway)
+
+    def _copy(self, gateway: Gateway) -> None:
+        """Show the canary a copy of what the champion has just answered."""
+        route = gateway.route
+        if route is None or gateway.lapsed or gateway.tripped:
+            return
+        if route.canary is None or not route.shadowed(f"request-{self.chance.random()}"):
+            return
+        failed = self.chance.random() < self.fails(route.canary)
+        gateway.learn(failed=failed)
+        added = Tally(requests=1, failures=int(failed))
+        self.tallies[CANARY.digest] = self.tallies.get(CANARY.digest, Tally()) + added
+        self.in_step += 1
+        self.copied.append(self.now)
 
     def _tick(self) -> bool:
         before = (self.release.phase, self.release.step, self.release.since)
