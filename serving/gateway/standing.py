@@ -11,9 +11,11 @@ from release.variants import Variant
 from serving.anchored import Anchored
 from serving.gateway.table import Endpoint, Table
 from serving.keeping import Keeper
+from serving.replica.messages import Kind
 
 ARM = ("endpoint", "version", "variant")
-SERIES_OF_ENDPOINT = 5
+SERIES_OF_ENDPOINT = 6 + len(Kind) + 4
+"""Gauges, cut-offs, and copies by outcome: kinds, and `ok`, `gone`, `timeout`, `left_out`."""
 
 
 class Standing(Collector):

@@ -96,6 +96,8 @@ def test_copies_are_evidence_that_costs_no_client_anything() -> None:
         for one in (1, 100)
     )
     assert few is not None and all_ is not None and few > all_
+    half = fewest(Tally(requests=40, failures=6), failing, LIVE, step=Step(share=50), next_share=50)
+    assert all_ == half, "one beside each, as where each answers half"
 
 
 def test_failures_so_far_ask_for_more_requests_to_come() -> None:

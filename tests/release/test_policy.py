@@ -106,6 +106,10 @@ BAD = {
         POLICY.replace("share = 25", "shadow = 25"),
         "Each step must widen the canary, unlike 5 %, 25 % in the shadow, 100 %.",
     ),
+    "the same shadow twice": (
+        SHADOWED.replace("{share = 5,", "{shadow = 50,"),
+        "unlike 50 % in the shadow, 50 % in the shadow, 25 %, 100 %.",
+    ),
     "share and shadow": (
         POLICY.replace("share = 5,", "share = 5, shadow = 20,"),
         "A step has a share or a shadow, not 5 and 20 both. (see [plan] in the policy)",

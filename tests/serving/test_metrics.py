@@ -13,6 +13,7 @@ from release.routes import Route
 from serving.gateway.loads import SERIES_OF_REPLICA
 from serving.gateway.metrics import LINGER_SECONDS, SERIES_OF_ARM, Metrics
 from serving.gateway.pool import Standing as Replica
+from serving.gateway.standing import SERIES_OF_ENDPOINT
 from serving.gateway.table import Table
 from serving.replica.messages import Answer, Classes, Kind, Load
 from tests.fakes.wire_replica import LOAD, Stand, standing, variant
@@ -245,7 +246,8 @@ def test_endpoints_beyond_the_cap_are_left_out_and_counted() -> None:
     table.take(
         {f"e{n}": Route(endpoint=f"e{n}", generation=1, stable=variant(1)) for n in range(10)}
     )
-    metrics = Metrics(table, lambda _arm: True, most_series=20, clock=lambda: 0.0)
+    series = SERIES_OF_ENDPOINT + 1
+    metrics = Metrics(table, lambda _arm: True, most_series=3 * series + 2, clock=lambda: 0.0)
     metrics.render()
     found = samples(metrics.render().decode())
     assert len([name for name in found if name.startswith("route_generation")]) == 3

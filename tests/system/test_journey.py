@@ -158,6 +158,39 @@ def test_up_after_a_disaster_shows_the_same_state(home: Home) -> None:
     assert answer.headers["x-slipway-version"] == "1"
 
 
+def test_a_canary_is_shown_copies_before_it_answers_anybody(home: Home) -> None:
+    policy = home.policy("shadowed")
+    step = "  {shadow = 100, soak_seconds = 4, least_requests = 30},\n"
+    policy.write_text(policy.read_text().replace("steps = [\n", f"steps = [\n{step}"))
+    with home.client(gateway(home), "tiny") as answers:
+        until(lambda: len(records(answers)) > 5, 30)
+        asked = home.slipway(
+            "release", "tiny", "--version", "2", "--policy", str(policy), "--detach", who="rita"
+        )
+        release = asked.stdout.split()[0]
+        until(lambda: home.house.ledger.desired("tiny").shadow_percent == 100, 60)
+        assert "100 % in the shadow" in home.slipway("status").stdout
+        until(lambda: home.house.ledger.release(release).phase.closed, 60)
+    closed = home.house.ledger.release(release)
+    assert closed.phase == "promoted", closed.reason
+    told = [event for _, event in home.house.ledger.events(release)]
+    first, second, *_ = [one for one in told if one.kind == "step"]
+    assert "gets copies of 100 % of the traffic" in first.sentence
+    assert "good at 100 % in the shadow" in second.sentence
+    found = records(answers)
+    assert {one["status"] for one in found} == {200}
+    assert {one["version"] for one in found if one["sent"] < second.at} == {1}
+    assert {one["version"] for one in found if one["sent"] > second.at} == {1, 2}
+    # Each copy is a call of its own, under the id of the request that it copies.
+    newest = home.slipway("calls", "search", "--arm", "shadow", "--most", "1", who="ada").stdout
+    request = newest.splitlines()[1].split()[2]
+    both = home.slipway("calls", "show", request, who="ada").stdout
+    assert "arm: shadow" in both and "arm: champion" in both and "shadow: True" in both
+    assert "tiny@1/" in home.slipway("calls", "who", "--id", request, who="ada").stdout
+    shown = ("calls", "who", "--id", request, "--arm", "shadow")
+    assert f"released by rita in {release}" in home.slipway(*shown, who="ada").stdout
+
+
 def test_a_version_is_trained_and_released_by_one_command(home: Home) -> None:
     policy = home.root / "policies" / "learnt.toml"
     policy.parent.mkdir(exist_ok=True)

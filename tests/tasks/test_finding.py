@@ -209,6 +209,11 @@ def test_the_routes_that_a_call_went_by_tell_whose_release_it_met(
     for text, generation, arm in (("by the old", 4, "champion"), ("by the new", 5, "canary")):
         named = {"model": "docs-router", "generation": generation, "arm": arm}
         journal.write(text, "x", digest, **named)
+    # A copy is the canary's, and answered nobody: it is no answer to who answered.
+    named = {"model": "docs-router", "generation": 5, "arm": "shadow", "shadow": True}
+    journal.write("by the old", "y", digest, **named)
+    copied = account(here, AUDITOR, Query(text="by the old", arm="shadow"))
+    assert copied.release is not None and copied.release.requester == "rob"
     for text, requester in (("by the old", "rita"), ("by the new", "rob")):
         found = account(here, AUDITOR, Query(text=text))
         assert found.release is not None and found.release.requester == requester

@@ -237,6 +237,7 @@ def test_recorded_texts_become_a_table_for_a_suite(
 ) -> None:
     for text in ("a, b", "c\nd", "a, b"):
         journal.write(text, "old" if len(text) > 3 else "new")
+    journal.write("a, b", "what no client was told", arm="shadow", shadow=True)
     journal.write("gone", "x", user="bob")
     erase(here, ADA, Erasure(namespace="default", user="bob", why="he asked"))
     out = tmp_path / "suite.csv"
@@ -245,7 +246,8 @@ def test_recorded_texts_become_a_table_for_a_suite(
         rows = list(csv.reader(file))
     assert rows[0] == ["text", "label"]
     assert sorted(rows[1:]) == [["a, b", "old"], ["c\nd", "new"]]
-    assert told(here) == [
+    assert replay(here, AUDITOR, Query(arm="shadow"), tmp_path / "theirs.csv").calls == 1
+    assert told(here)[:2] == [
         "uma is taking recorded texts to suite.csv",
         "uma took 2 recorded texts for a suite to suite.csv",
     ]
