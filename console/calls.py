@@ -26,7 +26,7 @@ User = Annotated[str | None, typer.Option(help="That called, as proven.")]
 Key = Annotated[str | None, typer.Option(help="Id of the key or token that called.")]
 Tenant = Annotated[str | None, typer.Option(help="For whom it was, as proven.")]
 Namespace = Annotated[str | None, typer.Option(help="That the call is of.")]
-Arm = Annotated[str | None, typer.Option(help="champion, canary or pinned.")]
+Arm = Annotated[str | None, typer.Option(help="champion, canary, pinned or shadow.")]
 Outcome = Annotated[str | None, typer.Option(help="ok, or the kind of the error.")]
 Since = Annotated[str, typer.Option(help="Such as 2026-11-26T08:30, in UTC.")]
 Until = Annotated[str, typer.Option(help="Before this moment.")]
@@ -76,12 +76,13 @@ def who(
     id_: Annotated[str | None, typer.Option("--id", help="Of the request.")] = None,
     endpoint: Endpoint = None,
     user: User = None,
+    arm: Arm = None,
     at: Annotated[str, typer.Option(help="The newest call until then, in UTC.")] = "",
 ) -> None:
     """Say which version answered a call, who released it, and who approved that."""
     from console.finding import who as tell
 
-    tell(_query(text, endpoint, "", at, id=id_, user=user, most=1))
+    tell(_query(text, endpoint, "", at, id=id_, user=user, arm=arm, most=1))
 
 
 @calls.command()
@@ -115,13 +116,14 @@ def replay(
     version: Version = None,
     user: User = None,
     namespace: Namespace = None,
+    arm: Arm = None,
     since: Since = "",
     until: Until = "",
 ) -> None:
     """Write what was asked as a table for `slipway suite`, labelled with what was answered."""
     from console.finding import replay as write
 
-    named = {"version": version, "user": user, "namespace": namespace}
+    named = {"version": version, "user": user, "namespace": namespace, "arm": arm}
     _end(good=write(_query("", endpoint, since, until, outcome="ok", **named), out))
 
 

@@ -106,6 +106,8 @@ def who(query: Query) -> None:
     found = finding.account(here, actor(here), query)
     line = found.line
     call = f"call {line.id} to {line.endpoint or 'no endpoint'} at {_at(line)}"
+    if line.shadow:
+        call = f"a copy of {call}, which the champion answered"
     if line.digest:
         what = f"{line.model}@{line.version}/{line.variant}"
         content = f"content {line.digest}, routes {line.generation}"

@@ -144,7 +144,8 @@ def _longest_call(here: House) -> float:
     """Give for how many seconds a call of this host may be under way; 0 where none is served."""
     snapshot = Snapshot.load(here.settings.run)
     routes = snapshot.routes.routes.values() if snapshot else ()
-    longest = max((one.guard.deadline_ms for one in routes), default=0)
+    # A canary in the shadow is asked the same once more, when the champion's time may be over.
+    longest = max((one.guard.deadline_ms + one.guard.canary_ms for one in routes), default=0)
     return longest / 1e3 + WRITTEN_SECONDS if longest else 0.0
 
 

@@ -119,7 +119,7 @@ class _Way:
             self._endpoint.answered((time.monotonic() - self._asked_at) * 1e3)
         counted = self._count(arm, outcome) if self._drawn else ()
         if self._drawn and arm == self._route.stable:
-            self._shadows.follow(self._endpoint, self._call, outcome)
+            self._shadows.follow(self._endpoint, self._call, outcome, self._started)
         return await self._finish(arm, outcome, counted=counted)
 
     def _abandoned(self) -> None:

@@ -39,12 +39,16 @@ class Shadows:
         self._recorder = recorder
         self._under_way: set[asyncio.Task[None]] = set()
 
-    def follow(self, endpoint: Endpoint, call: Call, outcome: Answer | Failure) -> None:
+    def follow(
+        self, endpoint: Endpoint, call: Call, outcome: Answer | Failure, arrived: float
+    ) -> None:
         """Copy a request that the champion has just answered, if the routes want that.
 
         Args:
             endpoint: whose it is.
             call: what was asked.
+            arrived: monotonic moment at which that came. It is the copy's too, so that whatever
+                holds for what was asked until a moment, an erasure say, holds for both.
             outcome: what the champion answered. Where that was the client's fault, or the host had
                 no room, there is nothing to be learnt of the canary.
         """
@@ -56,9 +60,7 @@ class Shadows:
         if len(self._under_way) >= MOST_UNDER_WAY:
             endpoint.copied(LEFT_OUT)
             return
-        canary = endpoint.route.canary
-        assert canary is not None  # noqa: S101 - a route with a shadow has one
-        work = self._copy(endpoint, endpoint.route, canary, call, answered=failure is None)
+        work = self._copy(endpoint, endpoint.route, call, arrived, answered=failure is None)
         task = asyncio.get_running_loop().create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -70,13 +72,15 @@ class Shadows:
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
     async def _copy(
-        self, endpoint: Endpoint, route: Route, canary: Variant, call: Call, *, answered: bool
+        self, endpoint: Endpoint, route: Route, call: Call, arrived: float, *, answered: bool
     ) -> None:
-        started, seconds = time.monotonic(), route.guard.canary_ms / 1e3
+        canary, seconds = route.canary, route.guard.canary_ms / 1e3
+        assert canary is not None  # noqa: S101 - a route with a shadow has one
+        asked = time.monotonic()
         outcome = await ask(self._pool, canary, call, seconds)
         if endpoint.route.generation != route.generation:
             return  # It may just have lost its replicas, and is no longer judged by this.
-        slow = (time.monotonic() - started) * 1e3 > route.guard.slow_ms
+        slow = (time.monotonic() - asked) * 1e3 > route.guard.slow_ms
         counted = _counted(canary, outcome, answered=answered, slow=slow)
         if counted:
             endpoint.learn(route.generation, failed=bool(counted[0].failures))
@@ -88,8 +92,8 @@ class Shadows:
                 outcome,
                 counted=counted,
                 why="",
-                started=started,
-                until=started + seconds,
+                started=arrived,
+                until=asked + seconds,
                 rule=Rule.SHADOW,
             )
             if settled is not None:

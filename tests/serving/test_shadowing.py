@@ -220,7 +220,7 @@ def test_a_copy_has_a_line_of_its_own_under_the_id_that_it_copies() -> None:
     async def them() -> list[CallLine]:
         async with standing(capture=Capture.FULL) as stand:
             stable, canary = variant(1), variant(2)
-            await stand.serve(stable, canary)
+            await stand.serve(stable, canary, slow=0.3)
             shadowed = replace(
                 stand.table.endpoints[stable.model].route,
                 generation=2,
@@ -245,5 +245,8 @@ def test_a_copy_has_a_line_of_its_own_under_the_id_that_it_copies() -> None:
     own, copy = sorted(asyncio.run(them()), key=lambda one: one.shadow)
     assert (own.shadow, own.arm, own.version, own.rule) == (False, "champion", 1, "sole")
     assert (copy.shadow, copy.arm, copy.version, copy.rule) == (True, "shadow", 2, "shadow")
+    # It came when its request did, and was asked about after the champion had answered.
+    assert abs(copy.at_us - own.at_us) < 150_000
+    assert copy.total_us > own.total_us + 250_000
     assert own.id == copy.id == "mine" and copy.items == 2 and copy.commitment
     assert [one.digest for one in copy.counted] == [variant(2).digest]

@@ -188,7 +188,9 @@ def test_a_canary_is_shown_copies_before_it_answers_anybody(home: Home) -> None:
     assert "arm: shadow" in both and "arm: champion" in both and "shadow: True" in both
     assert "tiny@1/" in home.slipway("calls", "who", "--id", request, who="ada").stdout
     shown = ("calls", "who", "--id", request, "--arm", "shadow")
-    assert f"released by rita in {release}" in home.slipway(*shown, who="ada").stdout
+    told_of = home.slipway(*shown, who="ada").stdout
+    assert told_of.startswith(f"a copy of call {request} to tiny at ")
+    assert f"released by rita in {release}" in told_of
 
 
 def test_a_version_is_trained_and_released_by_one_command(home: Home) -> None:
