@@ -66,7 +66,10 @@ class Shadows:
         task.add_done_callback(self._under_way.discard)
 
     async def close(self) -> None:
-        """Give up what is under way: whoever ends waits for clients, not for copies."""
+        """Give up what is under way: whoever ends waits for clients, not for copies.
+
+        The recorder must still run: what a canary was asked has its line.
+        """
         for one in self._under_way:
             one.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
@@ -77,11 +80,15 @@ class Shadows:
         canary, seconds = route.canary, route.guard.canary_ms / 1e3
         assert canary is not None  # noqa: S101 - a route with a shadow has one
         asked = time.monotonic()
-        outcome = await ask(self._pool, canary, call, seconds)
-        if endpoint.route.generation != route.generation:
-            return  # It may just have lost its replicas, and is no longer judged by this.
+        try:
+            outcome = await ask(self._pool, canary, call, seconds)
+        except asyncio.CancelledError:
+            said = f"the gateway ended while {canary.ref} was shown a copy"
+            outcome = Failure(kind="abandoned", message=said, predicted=True)
         slow = (time.monotonic() - asked) * 1e3 > route.guard.slow_ms
         counted = _counted(canary, outcome, answered=answered, slow=slow)
+        if endpoint.route.generation != route.generation:
+            counted = ()  # It may just have lost its replicas, and is no longer judged by this.
         if counted:
             endpoint.learn(route.generation, failed=bool(counted[0].failures))
         try:

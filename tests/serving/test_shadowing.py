@@ -184,7 +184,8 @@ def test_a_gateway_that_ends_waits_for_no_copy() -> None:
         await asyncio.sleep(0.01)
         async with asyncio.timeout(2):
             await desk.dispatcher.close()
-        assert desk.copies == [] and len(asyncio.all_tasks()) == 1
+        assert desk.copies == ["abandoned"] and len(asyncio.all_tasks()) == 1
+        assert desk.tally(CANARY.digest) == NONE
 
     asyncio.run(them())
 
@@ -197,7 +198,8 @@ def test_what_comes_in_after_the_canary_has_gone_is_not_held_against_it() -> Non
         desk.endpoint.take(gone)
         while len(asyncio.all_tasks()) > 1:
             await asyncio.sleep(0.005)
-        assert desk.copies == [] and desk.endpoint.copies == {}
+        assert desk.copies == ["gone"], "it was asked, and has its line"
+        assert desk.tally(CANARY.digest) == NONE
 
     asyncio.run(them())
 

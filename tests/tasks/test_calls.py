@@ -105,7 +105,7 @@ def test_a_users_call_that_was_under_way_is_erased_once_it_is_written(here: Hous
         writer.close()
 
     gone = erase(here, ADA, Erasure(namespace="default", user="bob", why="he asked"), wait=wait)
-    assert waited == [8.0]
+    assert waited == [10.0]
     assert [number for _, number in gone] == [*range(1, 31, 3), 31]
     left = [one.call.sequence for one in payloads(here.settings.journal, "default")]
     assert left == [*(n for n in range(1, 31) if n % 3 != 1), 32]
@@ -117,7 +117,7 @@ def test_a_users_call_that_was_under_way_is_erased_once_it_is_written(here: Hous
     erase(
         here, ADA, Erasure(namespace="default", calls=frozenset({"host_g1/2"}), why="x"), wait=wait
     )
-    assert waited == [8.0]
+    assert waited == [10.0]
 
 
 def test_a_days_payloads_are_erased_with_its_key(here: House) -> None:
