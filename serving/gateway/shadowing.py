@@ -79,16 +79,16 @@ class Shadows:
     ) -> None:
         canary, seconds = route.canary, route.guard.canary_ms / 1e3
         assert canary is not None  # noqa: S101 - a route with a shadow has one
-        asked = time.monotonic()
+        asked, judged = time.monotonic(), True
         try:
             outcome = await ask(self._pool, canary, call, seconds)
         except asyncio.CancelledError:
             said = f"the gateway ended while {canary.ref} was shown a copy"
-            outcome = Failure(kind="abandoned", message=said, predicted=True)
+            outcome, judged = Failure(kind="abandoned", message=said), False
+        # It may just have lost its replicas, because it goes.
+        judged &= endpoint.route.generation == route.generation
         slow = (time.monotonic() - asked) * 1e3 > route.guard.slow_ms
-        counted = _counted(canary, outcome, answered=answered, slow=slow)
-        if endpoint.route.generation != route.generation:
-            counted = ()  # It may just have lost its replicas, and is no longer judged by this.
+        counted = _counted(canary, outcome, answered=answered, slow=slow) if judged else ()
         if counted:
             endpoint.learn(route.generation, failed=bool(counted[0].failures))
         try:
