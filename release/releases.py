@@ -152,7 +152,7 @@ class Desired:
         """Say for people what the canary gets at `now` (seconds since the epoch)."""
         held = now < self.lease_until
         if held and self.shadow_percent:
-            return f"{self.shadow_percent:g} % in the shadow"
+            return f"copies of {self.shadow_percent:g} %"
         return f"{self.canary_percent if held else 0.0:g} %"
 
     def route(self) -> Route:

@@ -23,7 +23,7 @@ from release.releases import (
     ReplicaStatus,
 )
 from tasks.sight import Sight
-from tests.fakes.nouns import a_release, an_approval, judged, variant
+from tests.fakes.nouns import SHADOWED, a_release, an_approval, judged, variant
 
 NOW = 1_000.0
 CHINESE = (
@@ -151,6 +151,18 @@ def test_a_lapsed_share_is_no_share() -> None:
     assert "0 % of the traffic" in drawn(lapsed, 80)
     mine = replace(sight.desired, champion=variant(2), canary=None, canary_percent=0.0)
     assert "100 % of the traffic" in drawn(replace(sight, desired=mine), 80)
+
+
+def test_what_is_shown_in_the_shadow_is_told_as_copies() -> None:
+    release = judged(a_release(stable=variant(1), text=SHADOWED))
+    shown = replace(release, phase=Phase.CANARY, since=995.0, opened_at=880.0)
+    sight = a_sight(shown)
+    copies = replace(sight.desired, canary_percent=0.0, shadow_percent=50.0)
+    told = drawn(replace(sight, desired=copies), 160)
+    assert "copies of 50 % of the traffic" in told and "█" not in told
+    assert "● 50 % in the shadow  ○ 5 %" in told.replace("\N{NO-BREAK SPACE}", " ")
+    lapsed = replace(copies, lease_until=NOW - 1)
+    assert "0 % of the traffic" in drawn(replace(sight, desired=lapsed), 80)
 
 
 def test_where_it_waits_for_a_person_the_command_stands_whole() -> None:

@@ -13,7 +13,7 @@ from evaluation.needs import needs
 from infra.settings import inherited
 from release.outlook import Making, Outlook, Trial, consent, gates_asked, paced
 from release.policy import Policy
-from tests.fakes.nouns import POLICY
+from tests.fakes.nouns import POLICY, SHADOWED
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FLOOR = '[[gates]]\nmetric = "memory_mb"\nat_most = 900\n'
@@ -75,6 +75,17 @@ def test_a_plan_reads_as_it_did(name: str, outlook: Outlook, width: int) -> None
     if inherited().get("SLIPWAY_GOLDEN") == "write":
         golden.write_text(told, encoding="utf-8")
     assert told == golden.read_text(encoding="utf-8")
+
+
+def test_a_shadow_is_told_as_such() -> None:
+    text = SHADOWED.replace("{shadow = 50,", "{shadow = 10},\n{shadow = 50,")
+    steps = needs(Policy.parse(text).plan, STEPS.live)
+    told = plain(page(replace(an_outlook(), needs=steps, paces=paced(steps, 12.5))), 120)
+    first, second = (one.split() for one in told.splitlines() if "in the shadow" in one)
+    # No client meets it at the next step either: that takes no evidence.
+    assert " ".join(first) == "10 % in the shadow 0 s 0 none ≥ 0 s"
+    # A hundred copies of half of 12.5 requests a second.
+    assert " ".join(second).endswith("100 0 for 5 % ≥ 16 s"), second
 
 
 def test_json_holds_all_of_it() -> None:

@@ -169,7 +169,7 @@ def test_a_canary_is_shown_copies_before_it_answers_anybody(home: Home) -> None:
         )
         release = asked.stdout.split()[0]
         until(lambda: home.house.ledger.desired("tiny").shadow_percent == 100, 60)
-        assert "100 % in the shadow" in home.slipway("status").stdout
+        assert "copies of 100 %" in home.slipway("status").stdout
         until(lambda: home.house.ledger.release(release).phase.closed, 60)
     closed = home.house.ledger.release(release)
     assert closed.phase == "promoted", closed.reason
