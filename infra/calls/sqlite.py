@@ -21,7 +21,7 @@ from infra.calls.numbers import number_of
 from infra.calls.query import COLUMNS, Hit, Query
 from infra.calls.segments import Found, Place
 from infra.calls.settling import BETWEEN_SECONDS, empty_log, merge
-from infra.calls.tables import TABLES, VERSION
+from infra.calls.tables import MISLED, TABLES, UNMISLEAD, VERSION
 from infra.calls.terms import folded, pairs
 from infra.calls.waiting import LOCK_SECONDS, Busy
 from release.errors import Unavailable
@@ -70,15 +70,13 @@ class CallStore(Alone):
     def _make(self, db: sqlite3.Connection) -> None:
         version = _version(db)
         if version == 0:
-            db.execute("begin immediate")
-            # Asked once more: another process may have made it meanwhile.
-            for statement in () if _version(db) else TABLES:
-                db.execute(statement)
-            db.execute("commit")
+            _together(db, lambda: () if _version(db) else TABLES)
         elif version != VERSION:
             said = f"The call store {self._path} is of version {version}, not {VERSION}."
             hint = "move it away; it is made anew from the segments"
             raise Unavailable(said, hint)
+        elif db.execute(MISLED).fetchone():
+            _together(db, lambda: UNMISLEAD)
 
     def places(self) -> dict[str, Place]:
         """How far each gateway's segments have been folded."""
@@ -258,6 +256,14 @@ def _dropped(db: sqlite3.Connection, namespace: str, below: int) -> int:
     ):
         db.executemany(command, numbers)
     return len(numbers)
+
+
+def _together(db: sqlite3.Connection, statements: Callable[[], Iterable[str]]) -> None:
+    """Run statements in one transaction; which, is asked in it: others may have run them."""
+    db.execute("begin immediate")
+    for statement in statements():
+        db.execute(statement)
+    db.execute("commit")
 
 
 def _version(db: sqlite3.Connection) -> int:

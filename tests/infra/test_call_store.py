@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from threading import Thread
@@ -221,6 +222,37 @@ def test_of_several_indexes_the_one_that_leaves_least_is_taken(
     sql += " order by number desc limit 50"
     (plan,) = [str(row[3]) for row in on_sqlite.store.select(sql, values)]
     assert f" {index} " in plan, plan
+
+
+@pytest.mark.parametrize("misled", [False, True])
+def test_a_fold_takes_no_more_steps_in_a_store_that_has_grown(
+    on_sqlite: World, misled: bool
+) -> None:
+    if misled:
+        # As a store of before was told that `analyze` had counted.
+        told = (
+            "insert into sqlite_stat1 values ('texts_data', null, '2'), ('words_data', null, '2')"
+        )
+        on_sqlite.store.select(told, [])
+        on_sqlite.store.close()
+        on_sqlite.indexer.store = on_sqlite.store = CallStore(on_sqlite.root / "calls.db")
+    chance, steps = random.Random(5), list[int]()
+    for _ in range(120):
+        for _ in range(25):
+            on_sqlite.write(
+                chance.randbytes(150).hex(), "".join(chance.choices("订单发票退款", k=9))
+            )
+        at_each = count()
+        # It is asked after every ten steps, and what is false lets the statement go on.
+        on_sqlite.store._db.set_progress_handler(partial(_counted, at_each), 10)
+        assert on_sqlite.indexer.fold() == 25
+        steps.append(next(at_each))
+    assert sum(steps[-40:]) < 2 * sum(steps[:40])
+
+
+def _counted(steps: Iterator[int]) -> bool:
+    next(steps)
+    return False
 
 
 @pytest.mark.parametrize("few", [0, 2_000])
