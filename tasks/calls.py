@@ -8,8 +8,8 @@ from pathlib import Path
 
 from infra.callers.namespaces import Namespaces
 from infra.calls.erase import ERASED, ERASING, Found, overwrite, payloads
-from infra.calls.limits import DAY_US
 from infra.calls.lines import CallLine
+from infra.calls.numbers import DAY_US
 from infra.calls.onrecord import KEY, USER
 from infra.calls.proofs import Proof
 from infra.calls.query import Query

@@ -723,6 +723,24 @@ def test_processes_that_make_the_store_at_once_make_it_once(tmp_path: Path) -> N
 def test_killed_while_it_indexes_it_doubles_and_loses_nothing(world: World) -> None:
     for number in range(3_000):
         world.write(gateway=f"g{number % 3}")
+    _killed(world, 3_000)
+
+
+def test_calls_of_more_days_than_a_server_has_locks_for_are_folded_by_and_by(
+    tmp_path: Path,
+) -> None:
+    postgres.skip_without()
+    # A sixth of the locks that it has by default: then 170 days are too many at once, not 1,000.
+    with postgres.server(max_locks_per_transaction="10") as url:
+        world = World(tmp_path, PostgresCalls(postgres.create_database(url, "calls"), "a home"))
+        for number in range(680):
+            world.write(gateway=f"g{number % 2}", at=number // 4 * 86_400.0)
+        _killed(world, 680)
+        world.store.close()
+
+
+def _killed(world: World, calls: int) -> None:
+    """Index what was written, killed again and again, and then one call more."""
     url = world.store.url if isinstance(world.store, PostgresCalls) else ""
     environment = inherited(SLIPWAY_HOME=str(world.root), SLIPWAY_CALLS_URL=url)
     settings = Settings(home=world.root, calls_url=SecretStr(url))
@@ -735,13 +753,13 @@ def test_killed_while_it_indexes_it_doubles_and_loses_nothing(world: World) -> N
             os.kill(child.pid, signal.SIGKILL)
             child.communicate()
             continue
-        _until(lambda: _count(settings) == 3_000)
+        _until(lambda: _count(settings) == calls)
         world.write(gateway="g1")
-        _until(lambda: _count(settings) == 3_001)
+        _until(lambda: _count(settings) == calls + 1)
         child.terminate()
         _, said = child.communicate(timeout=10)
         assert child.returncode == 0 and said == b""
-    assert _count(settings) == 3_001
+    assert _count(settings) == calls + 1
 
 
 def _count(settings: Settings) -> int:
