@@ -166,7 +166,7 @@ def _forget(here: House, erasure: Erasure, gone: Iterable[_Call], until_us: int)
     for gateway, sequence, at_us in gone:
         calls.setdefault(gateway, []).append((sequence, at_us))
     leave_no_image(here.settings)
-    store = opened(here.settings)
+    store = opened(here.settings, here.say)
     try:
         for hit in every(store, _asked(erasure, until_us)):
             if erasure.covers(hit.line, hit.gateway):
