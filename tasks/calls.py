@@ -8,8 +8,8 @@ from pathlib import Path
 
 from infra.callers.namespaces import Namespaces
 from infra.calls.erase import ERASED, ERASING, Found, overwrite, payloads
-from infra.calls.limits import DAY_US
 from infra.calls.lines import CallLine
+from infra.calls.numbers import DAY_US
 from infra.calls.onrecord import KEY, USER
 from infra.calls.proofs import Proof
 from infra.calls.query import Query
@@ -167,7 +167,7 @@ def _forget(here: House, erasure: Erasure, gone: Iterable[_Call], until_us: int)
     for gateway, sequence, at_us in gone:
         calls.setdefault(gateway, []).append((sequence, at_us))
     leave_no_image(here.settings)
-    store = opened(here.settings)
+    store = opened(here.settings, here.say)
     try:
         for hit in every(store, _asked(erasure, until_us)):
             if erasure.covers(hit.line, hit.gateway):

@@ -16,7 +16,3 @@ class Alone:
     def elsewhere(self) -> Sequence[Last]:
         """Say up to when other homes have folded: there are none."""
         return []
-
-    def owed(self) -> bool:
-        """Nothing is: forgetting ends with it, or was said to have failed."""
-        return False

@@ -14,8 +14,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 from psycopg import errors, sql
 
-from infra.calls.limits import DAY_US
-from infra.calls.numbers import MOST_NUMBER, number_of
+from infra.calls.numbers import DAY_US, MOST_NUMBER, number_of
 from infra.calls.query import COLUMNS, NUMBERS, USUAL
 from release.errors import Invalid, Unavailable
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import msgspec
 
 from infra.calls.chain import CALL
+from infra.calls.numbers import DAY_US
 from infra.calls.segments import paths_in
 from infra.files import write_atomic
 from release.callers import Recording
 
-DAY_US = 86_400 * 1_000_000
 MB = 10**6
 CHUNK = 256 * 1024
 """Bytes of a namespace's lines that are let go of together."""

@@ -12,6 +12,8 @@ LATEST_US: int = 2 ** (63 - TIES) - 2**29
 numbers and those behind it, 2⁴⁰ of them."""
 
 
+DAY_US = 86_400 * 1_000_000
+
 MOST_NUMBER: int = 2**63
 """No number of a call is as large: no store could hold it."""
 
@@ -23,6 +25,11 @@ LATEST_CALENDAR_US = 253_402_300_799 * 10**6
 def calendar(at_us: int) -> int:
     """Give the nearest moment that calendars have, in microseconds: a line may claim any."""
     return min(max(at_us, 0), LATEST_CALENDAR_US)
+
+
+def day_of(at_us: int) -> int:
+    """Give the day that a call has its number of, in days since the epoch."""
+    return min(max(at_us, 0), LATEST_US) // DAY_US
 
 
 def number_of(at_us: int) -> int:

@@ -19,7 +19,7 @@ from infra.calls.numbers import number_of
 from infra.calls.query import COLUMNS, Hit, Query
 from infra.calls.segments import Place
 from infra.calls.terms import column, folded, pairs
-from infra.calls.waiting import LOCK_SECONDS, Busy, Unswept
+from infra.calls.waiting import FOLLOWS, LOCK_SECONDS, STAYS, Busy, Unswept
 
 FOLD_SECONDS = 120.0
 """How long one statement may take while calls are taken in."""
@@ -29,9 +29,6 @@ DAY_SECONDS = 600.0
 
 LOOKED_AT = 8
 """Days among which the last call of another home is looked for."""
-
-STAYS = "What is erased is found no more; the call store's files hold it still, being read."
-FOLLOWS = "an indexer takes it out once nobody reads what was there before, and looks every 10 min"
 
 _FIELDS = ("number", "home", "gateway", "sequence", "segment", "offset", "line", *COLUMNS)
 _NAMES = ", ".join(f'"{name}"' for name in (*_FIELDS, "text", "words"))

@@ -8,10 +8,15 @@ import msgspec
 
 from infra.calls.chain import CALL
 from infra.calls.lines import CallLine, Entry, read_call
-from infra.calls.numbers import MOST_NUMBER
+from infra.calls.numbers import MOST_NUMBER, day_of
 
 MOST_READ = 4 * 2**20
 """Bytes that one reading takes from one gateway; a longer line is read all the same."""
+
+MOST_DAYS = 32
+"""Days that one reading has calls of: in a store that hosts share each is a table, and the
+transaction that folds them locks every index of each, of which a server has room for a few
+thousand."""
 
 _entry = msgspec.json.Decoder(Entry).decode
 
@@ -77,8 +82,9 @@ def read(folder: Path, places: Mapping[str, Place], most: int = MOST_READ) -> Re
         places: gateway to where to go on; absent means the beginning.
         most: bytes to take from each gateway.
     """
+    days = set[int]()
     parts = [
-        _read(journal, *_beginning(journal, places.get(journal.name)), most)
+        _read(journal, *_beginning(journal, places.get(journal.name)), most, days)
         for journal in sorted(one for one in folder.glob("*/") if one.is_dir())
     ]
     return Reading(
@@ -152,35 +158,53 @@ def _missing(journal: Path, first: int, after: int) -> str:
     return f"{which} of {journal.name} cannot be indexed, being away; see slipway calls verify"
 
 
-def _read(journal: Path, place: Place, why: str, most: int) -> _Part:
+def _read(journal: Path, place: Place, why: str, most: int, days: set[int]) -> _Part:
     part = _Part(place=place, said=[why] if why else [])
-    while most > 0:
+    while most > 0 and not part.more:
         segment = part.place.segment
         # Asked before it is read: whoever has a successor with a line is whole.
         after = _successor(journal, segment)
         content = _whole_lines(journal / _name(segment), part.place.offset, most)
         most -= len(content)
-        _take(part, content)
+        _take(part, content, days)
         if not content:
             if after is None:
                 break
             part.said += [_missing(journal, segment + 1, after)] if after > segment + 1 else []
             part.place = Place(gateway=journal.name, segment=after)
-    part.more = most <= 0
+    part.more = part.more or most <= 0
     return part
 
 
-def _take(part: _Part, content: bytes) -> None:
-    """Read whole lines that lie at a part's place, and go behind them."""
+def _take(part: _Part, content: bytes, days: set[int]) -> None:
+    """Read whole lines that lie at a part's place, and go behind them.
+
+    Args:
+        part: what they are added to; there is more where their days became too many.
+        content: the lines.
+        days: that there are calls of already, whichever gateway's.
+    """
     at = part.place
     offset = at.offset
     for line in content.splitlines(keepends=True):
         if line.startswith(CALL):
             call = _found(line, at.gateway, at.segment, offset)
+            part.more = call is not None and not _fits(call, days)
+            if part.more:
+                break
             part.calls += [call] if call else []
             part.unreadable += call is None
         offset += len(line)
     part.place = replace(at, offset=offset)
+
+
+def _fits(call: Found, days: set[int]) -> bool:
+    """Note a call's day, unless there are too many."""
+    day = day_of(call.line.at_us)
+    if day not in days and len(days) >= MOST_DAYS:
+        return False
+    days.add(day)
+    return True
 
 
 def _successor(journal: Path, segment: int) -> int | None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from infra.calls.waiting import FOLLOWS, STAYS, Unswept
 from release.errors import Unavailable
 
 MERGED_PAGES = 1_000
@@ -17,8 +18,11 @@ MERGED_PAGES = 1_000
 BETWEEN_SECONDS = 0.1
 """Between two steps: SQLite lets nobody in who has waited, but whoever asks at the right moment."""
 
+READ_SECONDS = 2.0
+"""For how long whoever reads is waited for without a word, and whoever writes waits meanwhile."""
+
 SETTLE_SECONDS = 60.0
-"""For how long it is tried to empty the log while somebody reads."""
+"""For how long an erasure waits for who reads what was there before."""
 
 PAUSE_SECONDS = 0.1
 INDEXES = ("texts", "words")
@@ -48,22 +52,39 @@ def merge(writing: Writing) -> None:
                 time.sleep(BETWEEN_SECONDS)
 
 
-def empty_log(db: sqlite3.Connection, where: object) -> None:
+def owe(db: sqlite3.Connection) -> None:
+    """Note that something has to leave the files; within the transaction that forgets it."""
+    db.execute("insert into unswept default values")
+
+
+def empty_log(
+    db: sqlite3.Connection, where: object, wait: float, say: Callable[[str], None]
+) -> None:
     """Take what the log holds into the file, and leave nothing in it.
 
+    Args:
+        db: the store.
+        where: its file.
+        wait: seconds that are waited for who reads what was there before, at the least.
+        say: is told that somebody is waited for, where that takes long.
+
     Raises:
-        Unavailable: somebody reads all the time, or the file cannot be written; done again, it may.
+        Unswept: somebody reads for longer; done again, it may be emptied.
+        Unavailable: the file cannot be written.
     """
-    deadline = time.monotonic() + SETTLE_SECONDS
+    deadline, said = time.monotonic() + wait, wait <= READ_SECONDS
     while True:
         try:
+            db.execute(f"pragma busy_timeout = {int(READ_SECONDS * 1_000)}")
             (busy, *_) = db.execute("pragma wal_checkpoint(truncate)").fetchone()
         except sqlite3.Error as error:
             raise Unavailable(f"The call store {where} cannot be written: {error}.") from error
         if not busy:
             return
         if time.monotonic() >= deadline:
-            said = f"The call store {where} was read for {SETTLE_SECONDS:g} s without a pause"
-            hint = "do it again once nobody searches; doing it twice is harmless"
-            raise Unavailable(f"{said}, and its log still holds what is gone.", hint)
+            raise Unswept(STAYS, FOLLOWS)
+        if not said:
+            left = deadline - time.monotonic()
+            say(f"The call store {where} is read for long; that is waited for, {left:.0f} s more.")
+            said = True
         time.sleep(PAUSE_SECONDS)

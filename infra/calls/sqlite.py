@@ -13,17 +13,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from infra.calls import sqlite_search
+from infra.calls import settling, sqlite_search
 from infra.calls.alone import Alone
 from infra.calls.folding import Folded, searched
 from infra.calls.lines import Payload
 from infra.calls.numbers import number_of
 from infra.calls.query import COLUMNS, Hit, Query
 from infra.calls.segments import Found, Place
-from infra.calls.settling import BETWEEN_SECONDS, empty_log, merge
-from infra.calls.tables import TABLES, VERSION
+from infra.calls.settling import BETWEEN_SECONDS, empty_log, merge, owe
+from infra.calls.tables import make
 from infra.calls.terms import folded, pairs
-from infra.calls.waiting import LOCK_SECONDS, Busy
+from infra.calls.waiting import LOCK_SECONDS, Busy, Unswept, say_nothing
 from release.errors import Unavailable
 
 CACHE_KIB = 64 * 1024
@@ -42,13 +42,15 @@ class CallStore(Alone):
 
     Args:
         path: of the file; it is made where there is none.
+        say: is told what is waited for.
 
     Raises:
         Unavailable: it cannot be opened, or is of another version.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, say: Callable[[str], None] = say_nothing) -> None:
         self._path = path
+        self._say = say
         self._db = self._opened()
 
     def _opened(self) -> sqlite3.Connection:
@@ -62,23 +64,10 @@ class CallStore(Alone):
             db.execute("pragma synchronous = normal")
             db.execute("pragma secure_delete = on")
             db.execute(f"pragma cache_size = -{CACHE_KIB}")
-            self._make(db)
+            make(db, path)
         except (OSError, sqlite3.Error) as error:
             raise Unavailable(f"The call store {path} cannot be opened: {error}.") from error
         return db
-
-    def _make(self, db: sqlite3.Connection) -> None:
-        version = _version(db)
-        if version == 0:
-            db.execute("begin immediate")
-            # Asked once more: another process may have made it meanwhile.
-            for statement in () if _version(db) else TABLES:
-                db.execute(statement)
-            db.execute("commit")
-        elif version != VERSION:
-            said = f"The call store {self._path} is of version {version}, not {VERSION}."
-            hint = "move it away; it is made anew from the segments"
-            raise Unavailable(said, hint)
 
     def places(self) -> dict[str, Place]:
         """How far each gateway's segments have been folded."""
@@ -133,6 +122,7 @@ class CallStore(Alone):
             How many there were.
 
         Raises:
+            Unswept: they are found no more, but lie in the log still.
             Unavailable: it could not be finished; with the next call of this it is.
         """
         forgotten = 0
@@ -145,8 +135,10 @@ class CallStore(Alone):
                     ).fetchall():
                         forgotten += db.execute("delete from texts where rowid = ?", row).rowcount
                         db.execute("delete from words where rowid = ?", row)
+            if forgotten:
+                owe(db)
         # Also where there were none: the one before may have been interrupted here.
-        self.settle()
+        self._settle(settling.SETTLE_SECONDS)
         return forgotten
 
     def drop(self, namespace: str, before_us: int, own_us: int = 0) -> int:
@@ -187,10 +179,29 @@ class CallStore(Alone):
         """Leave nothing in the file of what is gone; others may write between its steps.
 
         Raises:
+            Unswept: somebody reads what was there before.
             Unavailable: it could not be finished; with the next call of this it is.
         """
+        self._settle(settling.READ_SECONDS)
+
+    def _settle(self, wait: float) -> None:
+        ((last,),) = self.select("select max(number) from unswept", [])
         merge(self._writing)
-        empty_log(self._db, self._path)
+        try:
+            empty_log(self._db, self._path, wait, self._say)
+        except Unswept:
+            # Also what was dropped: nobody waits an hour for it once more.
+            with self._writing() as db:
+                owe(db)
+            raise
+        if last is not None:
+            with self._writing() as db:
+                # Only what was there before: another may ask for it once more.
+                db.execute("delete from unswept where number <= ?", (last,))
+
+    def owed(self) -> bool:
+        """Whether something that was forgotten may not have left the files yet."""
+        return bool(self.select("select 1 from unswept limit 1", []))
 
     def select(self, sql: str, values: Sequence[object]) -> list[tuple[object, ...]]:
         """Ask for rows; for `sqlite_search`, which makes the statements.
@@ -258,10 +269,6 @@ def _dropped(db: sqlite3.Connection, namespace: str, below: int) -> int:
     ):
         db.executemany(command, numbers)
     return len(numbers)
-
-
-def _version(db: sqlite3.Connection) -> int:
-    return int(db.execute("pragma user_version").fetchone()[0])
 
 
 def _insert(db: sqlite3.Connection, found: Found, payload: Payload | None) -> int:

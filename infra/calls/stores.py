@@ -13,7 +13,7 @@ from infra.calls.postgres import PostgresCalls
 from infra.calls.query import MOST, Hit, Query
 from infra.calls.segments import Place
 from infra.calls.sqlite import CallStore
-from infra.calls.waiting import LOCK_SECONDS
+from infra.calls.waiting import LOCK_SECONDS, say_nothing
 from infra.settings import Settings
 from release.errors import Unavailable
 
@@ -70,8 +70,12 @@ class Calls(Protocol):
         ...
 
 
-def opened(settings: Settings) -> Calls:
+def opened(settings: Settings, say: Callable[[str], None] = say_nothing) -> Calls:
     """Open the call store of these settings.
+
+    Args:
+        settings: where it is.
+        say: is told what is waited for.
 
     Raises:
         Invalid: `SLIPWAY_CALLS_URL` names none.
@@ -79,7 +83,7 @@ def opened(settings: Settings) -> Calls:
     """
     url = settings.calls_url.get_secret_value()
     if not url:
-        return CallStore(settings.call_store)
+        return CallStore(settings.call_store, say)
     # Hosts may be called alike, and with them their gateways; no two have the same key.
     home = Signer(settings.calls_secrets, settings.journal).public.hex()[:16]
     return PostgresCalls(url, home)

@@ -1,5 +1,11 @@
 """How the call store on one host is laid out: tables, indexes, and what leads a search to one."""
 
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+from release.errors import Unavailable
+
 VERSION = 3
 
 _ROWS = {
@@ -20,6 +26,9 @@ _ROWS = {
 Told once instead of counted: of several indexes that serve a search, the one that leaves least to
 look at is taken.
 """
+
+_LOAD = "analyze sqlite_schema"
+"""Counts nothing: it makes the table of what is told where there is none, and reads it."""
 
 _LAYOUT = """
 create table calls (
@@ -58,9 +67,56 @@ _TOLD = [
     for name, rows in _ROWS.items()
 ]
 
-TABLES = (
+_OWED = "create table unswept (number integer primary key autoincrement)"
+"""Has a row as long as something that was forgotten may lie in the log."""
+
+_TABLES = (
     *(one for one in _LAYOUT.split(";") if one.strip()),
-    *("analyze", *_TOLD),
+    *(_LOAD, *_TOLD, _LOAD, _OWED),
     f"pragma user_version = {VERSION}",
 )
-"""Statements that make all of it in an empty file, in one transaction."""
+
+_MISLED = "from sqlite_stat1 where idx is null and stat = '2'"
+"""Finds what an `analyze` had counted in FTS5's tables when these were empty: two rows each.
+
+Told so, FTS5 goes through all of such a table whenever two parts of an index have been merged.
+"""
+
+_UNMISLED = f"update sqlite_stat1 set stat = '1000000' {_MISLED.removeprefix('from sqlite_stat1 ')}"  # noqa: S608
+"""Told anew instead of deleted: reading what is told forgets nothing of what it had said before."""
+
+_STEPS = (
+    ("select 1 from pragma_user_version where user_version = 0", _TABLES),
+    (f"select 1 {_MISLED}", (_UNMISLED, _LOAD)),
+    ("select 1 where not exists (select 1 from sqlite_schema where name = 'unswept')", (_OWED,)),
+)
+"""What leads from an empty file, and from stores of before, to what there is today: a question that
+finds something where it is still to be done, and statements."""
+
+
+def make(db: sqlite3.Connection, path: Path) -> None:
+    """Make the tables where there are none, and whatever else stores of before do not have.
+
+    Args:
+        db: the store.
+        path: its file.
+
+    Raises:
+        Unavailable: it is of another version.
+        sqlite3.Error: they cannot be made.
+    """
+    version = int(db.execute("pragma user_version").fetchone()[0])
+    if version not in (0, VERSION):
+        said = f"The call store {path} is of version {version}, not {VERSION}."
+        raise Unavailable(said, "move it away; it is made anew from the segments")
+    for asked, statements in _STEPS:
+        if db.execute(asked).fetchone():
+            _together(db, asked, statements)
+
+
+def _together(db: sqlite3.Connection, asked: str, statements: Iterable[str]) -> None:
+    db.execute("begin immediate")
+    # Asked once more: another process may have done it meanwhile.
+    for statement in statements if db.execute(asked).fetchone() else ():
+        db.execute(statement)
+    db.execute("commit")

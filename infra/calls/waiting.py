@@ -14,6 +14,14 @@ READER_SECONDS = 2.0
 """For how long a reader waits to fold what is new, before it goes by what is folded."""
 
 
+STAYS = "What is erased is found no more; the call store's files hold it still, being read."
+FOLLOWS = "an indexer takes it out once nobody reads what was there before, and looks every 10 min"
+
+
+def say_nothing(_said: str) -> None:
+    """Tell nobody."""
+
+
 class Busy(Unavailable):
     """Somebody else writes there; nothing was changed."""
 

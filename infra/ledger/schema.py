@@ -6,7 +6,7 @@ read whole or not at all. `HEAD` names the newest migration, so that opening nee
 
 import sqlalchemy as sa
 
-HEAD = "0008"
+HEAD = "0010"
 
 metadata = sa.MetaData()
 
@@ -75,6 +75,7 @@ events = sa.Table(
     # Key of an event that may be told only once; NULL for all others.
     sa.Column("once", sa.Text, unique=True),
     sa.Index("ix_events_release", "release"),
+    sa.Index("ix_events_kind", "kind", "seq"),
     sqlite_autoincrement=True,
 )
 

@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -31,11 +32,12 @@ def skip_without() -> None:
 
 
 @contextmanager
-def server(*, fsync: bool = False) -> Iterator[str]:
+def server(*, fsync: bool = False, **settings: str) -> Iterator[str]:
     """Start one; give its URL without a database's name.
 
     Args:
         fsync: whether it waits for the disk, which only what is measured needs.
+        settings: what is not as it is by default.
     """
     programs = INSTALLED[-1].parent
     # Not under pytest's own folder, into which another user may not look.
@@ -53,6 +55,7 @@ def server(*, fsync: bool = False) -> Iterator[str]:
         "listen_addresses": "127.0.0.1",
         "port": str(port),
         "fsync": "on" if fsync else "off",
+        **settings,
     }
     flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
     with (home / "log").open("w") as log:
@@ -67,7 +70,8 @@ def server(*, fsync: bool = False) -> Iterator[str]:
         wait_for(url)
         yield url
     finally:
-        process.terminate()
+        # At once: told to end otherwise, it waits for whoever left a connection open.
+        process.send_signal(signal.SIGQUIT)
         process.wait(30)
         shutil.rmtree(home)
 

@@ -17,8 +17,8 @@ import pytest
 from infra.calls.chores import PAUSE_SECONDS
 from infra.calls.days import SCHEMA
 from infra.calls.indexing import Indexer, turn
-from infra.calls.limits import DAY_US
 from infra.calls.lines import Payload
+from infra.calls.numbers import DAY_US
 from infra.calls.postgres import PostgresCalls
 from infra.calls.query import Query
 from infra.calls.segments import Found, Place

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from threading import Thread
@@ -31,6 +33,7 @@ from infra.calls.segments import MOST_READ, at
 from infra.calls.sqlite import CallStore
 from infra.calls.sqlite_search import _conditions
 from infra.calls.stores import every, opened, opening
+from infra.calls.waiting import Unswept
 from infra.settings import Settings, inherited
 from release.callers import Recording
 from release.errors import Invalid, Unavailable
@@ -221,6 +224,35 @@ def test_of_several_indexes_the_one_that_leaves_least_is_taken(
     sql += " order by number desc limit 50"
     (plan,) = [str(row[3]) for row in on_sqlite.store.select(sql, values)]
     assert f" {index} " in plan, plan
+
+
+MISLED = "insert into sqlite_stat1 values ('texts_data', null, '2'), ('words_data', null, '2')"
+"""What an `analyze` of the empty store had told stores of before."""
+
+
+@pytest.mark.parametrize("told", ["", MISLED])
+def test_a_fold_takes_no_more_steps_in_a_store_that_has_grown(on_sqlite: World, told: str) -> None:
+    if told:
+        on_sqlite.store.select(told, [])
+        on_sqlite.store.close()
+        on_sqlite.indexer.store = on_sqlite.store = CallStore(on_sqlite.root / "calls.db")
+    chance, steps = random.Random(5), list[int]()
+    for _ in range(120):
+        for _ in range(25):
+            on_sqlite.write(
+                chance.randbytes(150).hex(), "".join(chance.choices("订单发票退款", k=9))
+            )
+        at_each = count()
+        # It is asked after every ten steps, and what is false lets the statement go on.
+        on_sqlite.store._db.set_progress_handler(partial(_counted, at_each), 10)
+        assert on_sqlite.indexer.fold() == 25
+        steps.append(next(at_each))
+    assert sum(steps[-40:]) < 2 * sum(steps[:40])
+
+
+def _counted(steps: Iterator[int]) -> bool:
+    next(steps)
+    return False
 
 
 @pytest.mark.parametrize("few", [0, 2_000])
@@ -525,23 +557,106 @@ def test_what_is_dropped_leaves_no_trace_either(
     assert traces(world, "swordfish", "rdf", "密码") == []
 
 
-def test_what_is_forgotten_while_somebody_reads_is_said_and_done_again(
-    on_sqlite: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("infra.calls.settling.SETTLE_SECONDS", 0.2)
-    on_sqlite.store.select("pragma busy_timeout = 100", [])
-    on_sqlite.write("my secret is swordfish")
-    on_sqlite.indexer.fold()
-    reader = sqlite3.connect(on_sqlite.root / "calls.db", isolation_level=None)
+@contextmanager
+def reading(world: World) -> Iterator[None]:
+    """Read the store for long, as it is now."""
+    reader = sqlite3.connect(world.root / "calls.db", isolation_level=None)
     reader.execute("begin")
     reader.execute("select count(*) from calls").fetchall()
-    with pytest.raises(Unavailable, match="was read for 0.2 s without a pause.*do it again"):
-        on_sqlite.store.forget({"g1": [FIRST]})
-    assert traces(on_sqlite, "swordfish") == ["swordfish"], "that is why it is said"
-    reader.execute("commit")
+    yield
     reader.close()
-    assert on_sqlite.store.forget({"g1": [FIRST]}) == 0
+
+
+def hurried(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    monkeypatch.setattr("infra.calls.settling.READ_SECONDS", 0.1)
+    monkeypatch.setattr("infra.calls.settling.SETTLE_SECONDS", seconds)
+
+
+def test_what_is_forgotten_while_somebody_reads_leaves_the_files_later(
+    on_sqlite: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurried(monkeypatch, 0.5)
+    on_sqlite.write("my secret is swordfish")
+    on_sqlite.indexer.fold()
+    waits, said = list[str](), list[str]()
+    eraser = CallStore(on_sqlite.root / "calls.db", waits.append)
+    with reading(on_sqlite):
+        with pytest.raises(Unswept, match="is found no more; .*files hold it still"):
+            eraser.forget({"g1": [FIRST]})
+        assert traces(on_sqlite, "swordfish") == ["swordfish"], "that is why it is said"
+        assert on_sqlite.found("swordfish") == [] and len(waits) == 1
+        assert "is read for long; that is waited for, 0 s more" in waits[0]
+    # Whoever erased may be gone by now.
+    eraser.close()
+    on_sqlite.indexer.say = said.append
+    with reading(on_sqlite):
+        on_sqlite.write("others go on")
+        assert on_sqlite.indexer.fold() == 1
+        on_sqlite.indexer.pay()
+        assert len(said) == 1 and on_sqlite.store.owed()
+    on_sqlite.indexer.pay()
     assert traces(on_sqlite, "swordfish", "rdf") == []
+    assert not on_sqlite.store.owed() and len(said) == 1
+
+
+def test_an_erasure_waits_for_who_reads_and_says_so(
+    on_sqlite: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurried(monkeypatch, 20.0)
+    on_sqlite.write("my secret is swordfish")
+    on_sqlite.indexer.fold()
+    with ExitStack() as until_it_is_said:
+        until_it_is_said.enter_context(reading(on_sqlite))
+        waits = list[str]()
+
+        def hear(said: str) -> None:
+            waits.append(said)
+            until_it_is_said.close()
+
+        eraser = CallStore(on_sqlite.root / "calls.db", hear)
+        assert eraser.forget({"g1": [FIRST]}) == 1
+        eraser.close()
+    assert len(waits) == 1 and "is read for long; that is waited for, 20 s more" in waits[0]
+    assert traces(on_sqlite, "swordfish", "rdf") == [] and not on_sqlite.store.owed()
+
+
+def test_what_was_dropped_while_somebody_read_is_owed_as_well(
+    on_sqlite: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurried(monkeypatch, 20.0)
+    on_sqlite.write("my secret is swordfish")
+    on_sqlite.indexer.fold()
+    said = list[str]()
+    on_sqlite.indexer.say = said.append
+    with reading(on_sqlite):
+        assert on_sqlite.store.drop("default", 2 * SECOND) == 1
+        assert not on_sqlite.store.owed(), "it is settled within the hour"
+        on_sqlite.indexer.settle()
+    assert on_sqlite.store.owed() and len(said) == 1
+    on_sqlite.indexer.pay()
+    assert traces(on_sqlite, "swordfish", "rdf") == []
+
+
+def test_a_store_of_before_learns_what_it_owes(on_sqlite: World) -> None:
+    on_sqlite.write("my secret is swordfish")
+    on_sqlite.indexer.fold()
+    on_sqlite.store.select("drop table unswept", [])
+    store = CallStore(on_sqlite.root / "calls.db")
+    assert not store.owed() and store.forget({"g1": [FIRST]}) == 1
+    store.close()
+
+
+def test_what_a_killed_erasure_has_forgotten_is_owed(on_sqlite: World) -> None:
+    on_sqlite.write("my secret is swordfish")
+    on_sqlite.indexer.fold()
+    dies = "import os, sys; from pathlib import Path; from infra.calls import sqlite; "
+    dies += "sqlite.merge = lambda _: os._exit(9); "
+    dies += f"sqlite.CallStore(Path(sys.argv[1])).forget({{'g1': [{FIRST}]}})"
+    path = str(on_sqlite.root / "calls.db")
+    assert subprocess.run([sys.executable, "-c", dies, path], check=False).returncode == 9
+    assert on_sqlite.store.owed() and traces(on_sqlite, "swordfish") == ["swordfish"]
+    on_sqlite.indexer.pay()
+    assert traces(on_sqlite, "swordfish", "rdf") == [] and not on_sqlite.store.owed()
 
 
 def test_a_gateway_that_begins_anew_is_told_from_what_it_was(world: World) -> None:
@@ -693,6 +808,24 @@ def test_processes_that_make_the_store_at_once_make_it_once(tmp_path: Path) -> N
 def test_killed_while_it_indexes_it_doubles_and_loses_nothing(world: World) -> None:
     for number in range(3_000):
         world.write(gateway=f"g{number % 3}")
+    _killed(world, 3_000)
+
+
+def test_calls_of_more_days_than_a_server_has_locks_for_are_folded_by_and_by(
+    tmp_path: Path,
+) -> None:
+    postgres.skip_without()
+    # A sixth of the locks that it has by default: then 170 days are too many at once, not 1,000.
+    with postgres.server(max_locks_per_transaction="10") as url:
+        world = World(tmp_path, PostgresCalls(postgres.create_database(url, "calls"), "a home"))
+        for number in range(680):
+            world.write(gateway=f"g{number % 2}", at=number // 4 * 86_400.0)
+        _killed(world, 680)
+        world.store.close()
+
+
+def _killed(world: World, calls: int) -> None:
+    """Index what was written, killed again and again, and then one call more."""
     url = world.store.url if isinstance(world.store, PostgresCalls) else ""
     environment = inherited(SLIPWAY_HOME=str(world.root), SLIPWAY_CALLS_URL=url)
     settings = Settings(home=world.root, calls_url=SecretStr(url))
@@ -705,13 +838,13 @@ def test_killed_while_it_indexes_it_doubles_and_loses_nothing(world: World) -> N
             os.kill(child.pid, signal.SIGKILL)
             child.communicate()
             continue
-        _until(lambda: _count(settings) == 3_000)
+        _until(lambda: _count(settings) == calls)
         world.write(gateway="g1")
-        _until(lambda: _count(settings) == 3_001)
+        _until(lambda: _count(settings) == calls + 1)
         child.terminate()
         _, said = child.communicate(timeout=10)
         assert child.returncode == 0 and said == b""
-    assert _count(settings) == 3_001
+    assert _count(settings) == calls + 1
 
 
 def _count(settings: Settings) -> int:

@@ -1,11 +1,12 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from infra.ledger import Change, Ledger
-from infra.ledger.rows import release_row
-from infra.ledger.schema import releases
+from infra.ledger.rows import event_row, release_row
+from infra.ledger.schema import events, releases
 from release.errors import Conflict, Invalid, NotFound, Unavailable
 from release.releases import Phase
 from tests.fakes.nouns import a_release, a_report, an_approval, variant
@@ -161,3 +162,47 @@ def test_events_are_read_by_kind(ledger: Ledger) -> None:
     assert kinds == ["built", "built", "judged"]
     assert ledger.events(model="another", kinds=("built",)) == []
     assert len(ledger.events()) == 4
+
+
+def test_events_of_a_kind_are_found_without_reading_the_others(ledger: Ledger) -> None:
+    rows = [event_row(an_event("step")) for _ in range(5_000)]
+    for _ in range(2):
+        with ledger.database.write() as connection:
+            connection.execute(sa.insert(events), rows)
+        ledger.note(an_event("erasing"))
+    with ledger.database.write() as connection:
+        connection.execute(sa.insert(events), rows)
+    for analyzed in (False, True):
+        if analyzed:
+            with ledger.database.write() as connection:
+                connection.exec_driver_sql("ANALYZE")
+        for after, found in ((0, 2), (5_001, 1), (10_002, 0)):
+            assert _looked_at(ledger, kinds=("erasing",), after=after) < 10
+            assert len(ledger.events(kinds=("erasing",), after=after)) == found
+
+
+def _looked_at(ledger: Ledger, **asked: Any) -> int:
+    """Count the events that the database looks at for a question; many where it counts none."""
+    statements = list[tuple[str, Any]]()
+
+    def hear(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        statements.append((statement, values))
+
+    engine = ledger.database.engine
+    sa.event.listen(engine, "before_cursor_execute", hear)
+    ledger.events(**asked)
+    sa.event.remove(engine, "before_cursor_execute", hear)
+    ((statement, values),) = [one for one in statements if "FROM events" in one[0]]
+    with ledger.database.read() as connection:
+        if ledger.database.is_sqlite:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+            wanted = "SEARCH events USING INDEX ix_events_kind (kind=? AND seq>?)"
+            return 0 if [row[3] for row in plan] == [wanted] else 10_000
+        plans = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
+        return _rows(connection.exec_driver_sql(plans, values).scalar_one()[0]["Plan"])
+
+
+def _rows(plan: dict[str, Any]) -> int:
+    """Add up what a plan of PostgreSQL's has read, and thrown away again."""
+    own = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
+    return int(own) + sum(_rows(one) for one in plan.get("Plans", ()))

@@ -3,7 +3,9 @@
 import os
 import re
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -206,6 +208,23 @@ def indexed(here: House) -> CallStore:
     store = CallStore(here.settings.call_store)
     Indexer(here.settings.journal, store, Vault(here.settings.calls_secrets)).fold()
     return store
+
+
+def test_an_erasure_beside_a_long_reader_ends_and_says_what_is_left(
+    here: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("READ_SECONDS", "SETTLE_SECONDS"):
+        monkeypatch.setattr(f"infra.calls.settling.{name}", 0.1)
+    indexed(here).close()
+    said = list[str]()
+    told = House(settings=here.settings, ledger=here.ledger, clock=here.clock, say=said.append)
+    with closing(sqlite3.connect(here.settings.call_store, isolation_level=None)) as reader:
+        reader.execute("begin")
+        reader.execute("select count(*) from calls").fetchall()
+        assert len(erase(told, ADA, Erasure(namespace="default", user="bob", why="x"))) == 10
+    (one,) = said
+    assert "is found no more; the call store's files hold it still" in one
+    assert len(here.ledger.events(kinds=(ERASED,))) == 1
 
 
 @pytest.mark.parametrize("what", [{"day": DAY}, {"user": "bob"}])

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from infra.calls.exporting import Form
-from infra.calls.limits import DAY_US
+from infra.calls.numbers import DAY_US
 from infra.calls.query import Query
 from infra.identity import Identity
 from infra.ledger import schema
