@@ -94,7 +94,9 @@ class Link:
     """
 
     def __init__(self, url: str) -> None:
-        self._to, self._where = _parsed(url)
+        self._to, self.where = _parsed(url)
+        """How to reach it, and where it is as people may read it."""
+
         self._known: Patient | None = None
 
     @contextmanager
@@ -105,7 +107,7 @@ class Link:
             Busy: somebody else has what is asked for.
             Unavailable: the database does not answer, or does not let us.
         """
-        at = f"The call store at {self._where}"
+        at = f"The call store at {self.where}"
         try:
             yield self._connection()
         except (errors.LockNotAvailable, errors.DeadlockDetected) as error:

@@ -8,7 +8,9 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 
+from infra.calls.file import failed
 from release.errors import Unavailable
 
 MERGED_PAGES = 1_000
@@ -48,7 +50,7 @@ def merge(writing: Writing) -> None:
                 time.sleep(BETWEEN_SECONDS)
 
 
-def empty_log(db: sqlite3.Connection, where: object) -> None:
+def empty_log(db: sqlite3.Connection, where: Path) -> None:
     """Take what the log holds into the file, and leave nothing in it.
 
     Raises:
@@ -59,7 +61,7 @@ def empty_log(db: sqlite3.Connection, where: object) -> None:
         try:
             (busy, *_) = db.execute("pragma wal_checkpoint(truncate)").fetchone()
         except sqlite3.Error as error:
-            raise Unavailable(f"The call store {where} cannot be written: {error}.") from error
+            raise failed(where, "be written", error) from error
         if not busy:
             return
         if time.monotonic() >= deadline:

@@ -10,10 +10,17 @@ import pytest
 
 from infra.callers.namespaces import Namespaces
 from infra.calls.discarding import Discarding
-from infra.calls.indexing import Indexer, _sweep, note_removal
+from infra.calls.indexing import Indexer, _sweep
 from infra.calls.limits import DAY_US, Limits, Weights, weigh
 from infra.calls.query import Query
-from infra.calls.retention import REMOVED, YOUNG_US, Outlived, outlived, remove
+from infra.calls.retention import (
+    REMOVED,
+    YOUNG_US,
+    Outlived,
+    note_removal,
+    outlived,
+    remove,
+)
 from infra.calls.sqlite import CallStore
 from infra.calls.vault import Vault
 from infra.identity import Identities
