@@ -6,7 +6,7 @@ It says so from a thread of its own, so that it is heard while a store lets it w
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,9 @@ class Health:
     since: float = 0.0
     """When it began what it does now, in seconds since the epoch."""
 
+    _unread: set[str] = field(default_factory=set)
+    """Gateways whose segments could not be read the last time."""
+
     def watched(self, work: str, do: Callable[[], object]) -> None:
         """Do something, and note that it is done, or why it cannot be.
 
@@ -81,11 +84,12 @@ class Health:
         self.failures[work] += bool(why)
         self.troubles.note(NOT_DONE[work], why)
 
-    def unread(self, failed: Mapping[str, str], known: Iterable[str]) -> None:
+    def unread(self, failed: Mapping[str, str]) -> None:
         """Note which gateways' segments could not be read, and that all others could."""
-        for gateway in {*known, *failed}:
+        for gateway in self._unread | failed.keys():
             self.failures[READ] += gateway in failed
             self.troubles.note(f"calls of {gateway} are not folded", failed.get(gateway, ""))
+        self._unread = set(failed)
 
     def lost(self, sentence: str) -> None:
         """Note that calls cannot be folded any more; this one never gets well."""
@@ -100,7 +104,7 @@ class Health:
     def as_json(self) -> dict[str, Any]:
         """Give plain JSON data."""
         behind = None if self.places is None else lag(self.folder, self.places)
-        late = [] if behind is None else self._late(behind, time.time())
+        late = self._late(behind or Lag(), time.time())
         return {
             "pid": os.getpid(),
             "store": self.store,

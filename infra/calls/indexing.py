@@ -95,7 +95,7 @@ class Indexer:
         def fresh(places: Mapping[str, Place]) -> tuple[list[Folded], Sequence[Place]]:
             self.health.places = places
             found = read(self.folder, places, most)
-            self._tell(found, places)
+            self._tell(found)
             if found.calls:
                 self.erased.look()
             reached.update(places, **{one.gateway: one for one in found.places})
@@ -107,14 +107,14 @@ class Indexer:
         self.health.unreadable(self.unreadable)
         return new
 
-    def _tell(self, found: Reading, places: Mapping[str, Place]) -> None:
+    def _tell(self, found: Reading) -> None:
         """Tell what a reading met besides calls."""
         self.unreadable += found.unreadable
         self.behind = found.more
         for said in found.said:
             self.say(said)
             self.health.lost(said)
-        self.health.unread(found.failed, places)
+        self.health.unread(found.failed)
 
     def _opened(self, found: Found) -> Payload | None:
         gone = not found.sealed or erased(found.sealed) or self.erased.covers(found.line)

@@ -29,9 +29,6 @@ def lag(folder: Path, places: Mapping[str, Place]) -> Lag:
     Args:
         folder: where the gateways' journals lie.
         places: gateway to how far it is folded; absent means not at all.
-
-    Raises:
-        OSError: the journals cannot be listed.
     """
     behind = [_of(one, places.get(one.name)) for one in folder.glob("*/") if one.is_dir()]
     return Lag(
@@ -42,22 +39,25 @@ def lag(folder: Path, places: Mapping[str, Place]) -> Lag:
 
 
 def _of(journal: Path, place: Place | None) -> Lag:
-    paths = [one for one in paths_in(journal) if place is None or int(one.stem) >= place.segment]
-    size = sum(one.stat().st_size for one in paths)
-    if place is not None and paths and int(paths[0].stem) == place.segment:
-        size = max(0, size - place.offset)
-    if not size:
-        return Lag()
+    size = 0
     try:
-        first = next(iter(read_one(journal, place, FIRST_BYTES)), None)
-        last = _last(journal, paths, place)
+        paths = [one for one in paths_in(journal) if place is None or _from(one, place)]
+        size = sum(one.stat().st_size for one in paths)
+        if place is not None and paths and int(paths[0].stem) == place.segment:
+            size = max(0, size - place.offset)
+        calls = read_one(journal, place, FIRST_BYTES) if size else []
+        if not calls:
+            return Lag(bytes=size)
+        first, last = calls[0], _last(journal, paths, place)
     except OSError:
         return Lag(bytes=size)
-    if first is None:
-        return Lag(bytes=size)
     # Numbered without a gap, unless the journal was begun anew.
-    calls = last.line.sequence - first.line.sequence + 1 if last else 1
-    return Lag(calls=max(1, calls), bytes=size, since=first.line.at_us / 1e6)
+    count = last.line.sequence - first.line.sequence + 1 if last else 1
+    return Lag(calls=max(1, count), bytes=size, since=first.line.at_us / 1e6)
+
+
+def _from(path: Path, place: Place) -> bool:
+    return int(path.stem) >= place.segment
 
 
 def _last(journal: Path, paths: list[Path], place: Place | None) -> Found | None:
