@@ -3,6 +3,7 @@
 import json
 import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -12,15 +13,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from console.amiss import Host, calls_line, hear_all
 from console.serve import Addresses, gateway_answers, supervisor_of
 from console.wording import age, cell
 from flows.control import Prefect
+from infra.settings import Settings
 from release.errors import NotFound, Unavailable
 from release.releases import Desired, Event, Release
 from release.waits import MOVES, champion_since, phase_since
 from release.wording import tame
-from serving.agent.hearing import refusing
-from serving.agent.places import Places
 from tasks.advance import FRESH_SECONDS
 from tasks.wiring import House, house
 
@@ -126,8 +127,21 @@ def _desired(desired: Desired) -> dict[str, Any]:
 
 def status(*, as_json: bool) -> None:
     """Show parts, endpoints and open releases."""
+    settings = Settings()
+    parts, host = _parts(settings), Host(amiss=(), indexer={})
+    if "parts" not in parts:
+        host = hear_all(settings)
+        parts["calls"] = calls_line(host.indexer, time.time())
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    if not as_json:
+        # Before the ledger is asked, which may be what is amiss.
+        for name, said in parts.items():
+            console.print(cell(f"{name:<10}{said}"))
+        for one in host.amiss:
+            console.print(cell(f"{'trouble':<10}{one.line(time.time())}", "red"))
     here = house()
-    parts = _parts(here)
     models = [_model(here, desired) for desired in here.ledger.all_desired()]
     opened = here.ledger.releases(open_only=True)
     if as_json:
@@ -142,14 +156,11 @@ def status(*, as_json: bool) -> None:
             }
             for one in opened
         ]
-        plain = {"home": str(here.settings.root), "parts": parts, "endpoints": models}
+        troubles = [{**asdict(one), "since": at(one.since)} for one in host.amiss]
+        told = {"parts": parts, "troubles": troubles, "calls": _behind(host.indexer)}
+        plain = {"home": str(here.settings.root), **told, "endpoints": models}
         sys.stdout.write(json.dumps(plain | {"open": releases}, **_JSON) + "\n")  # type: ignore[arg-type]
         return
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
-    for name, said in parts.items():
-        console.print(cell(f"{name:<10}{said}"))
     table = Table(box=None)
     for name in _COLUMNS:
         table.add_column(name, overflow="fold")
@@ -168,34 +179,34 @@ def _entered(here: House, release: Release) -> float:
 _COLUMNS = ("endpoint", "champion", "serves for", "canary", "share", "previous", "gateways")
 
 
-def _parts(here: House) -> dict[str, str]:
+def _behind(said: dict[str, Any]) -> dict[str, Any]:
+    """Say as plain data how far calls are folded; nothing where the indexer does not say."""
+    if (behind := said.get("behind")) is None:
+        return {}
+    since = at(behind["since"]) if behind["since"] else None
+    return {"store": said["store"], "waiting": {**behind, "since": since}}
+
+
+def _parts(settings: Settings) -> dict[str, str]:
     try:
-        addresses = Addresses.of(here.settings)
+        addresses = Addresses.of(settings)
     except Unavailable:
-        starting = supervisor_of(here.settings)
+        starting = supervisor_of(settings)
         said = f"being started by process {starting.pid}" if starting else ""
         return {"parts": said or "down (slipway up starts them)"}
     return {
-        "gateway": _gateway(here, addresses.gateway),
-        **_grpc(here),
+        "gateway": _said(addresses.gateway, up=gateway_answers(addresses.gateway)),
+        **_grpc(settings),
         "prefect": _said(addresses.prefect, up=Prefect(addresses.prefect).healthy()),
     }
 
 
-def _gateway(here: House, address: str) -> str:
-    """Say whether gateways answer, and which of this host's refuse every call, and why."""
-    said = _said(address, up=gateway_answers(address))
-    found = refusing(Places.under(here.settings.run).sockets)
-    told = "; ".join(f"{name} refuses every call: {why}" for name, why in found.items())
-    return f"{said}, but {told}" if told else said
-
-
-def _grpc(here: House) -> dict[str, str]:
+def _grpc(settings: Settings) -> dict[str, str]:
     """Where gateways speak gRPC, once an agent has found the port for it."""
-    kept = here.settings.run / "grpc-port"
+    kept = settings.run / "grpc-port"
     if not kept.exists():
         return {}
-    host, port = here.settings.host, int(kept.read_text())
+    host, port = settings.host, int(kept.read_text())
     with socket.socket() as probe:
         probe.settimeout(1)
         up = probe.connect_ex((host, port)) == 0
