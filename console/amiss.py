@@ -1,4 +1,4 @@
-"""What is amiss on this host, as its processes say themselves: one line each, for people or as JSON.
+"""What is amiss on this host, as its processes say themselves: one line each.
 
 Every gateway is asked, and the agent and the indexer, each on its local socket: what only one of
 them knows is told too, and who says nothing is told of as well.
@@ -15,7 +15,7 @@ from infra.files import tail
 from infra.settings import Settings
 from infra.sockets import AGENT, INDEXER, hear, sockets_under
 from infra.troubles import read
-from serving.agent.main import ANCHOR
+from serving.anchored import NOT_ANCHORED
 from serving.gateway.siblings import PREFIX, SUFFIX
 
 ASK_SECONDS = 2.0
@@ -73,7 +73,7 @@ def _of(settings: Settings, name: str, said: dict[str, Any] | None) -> Iterator[
         yield Amiss(who=who, what="it does not say how it is", why=f"{words} (see {log})")
         return
     for one in read(said["troubles"]):
-        waits = said.get("anchors", 0) if one.what == ANCHOR else 0
+        waits = said.get("anchors", 0) if one.what == NOT_ANCHORED else 0
         more = f"; {counted(waits, 'anchor')} wait in {settings.outbox}" if waits else ""
         yield Amiss(who=who, what=one.what, why=f"{one.why}{more}", since=one.since)
 

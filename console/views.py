@@ -126,50 +126,61 @@ def _desired(desired: Desired) -> dict[str, Any]:
 
 
 def status(*, as_json: bool) -> None:
-    """Show parts, endpoints and open releases."""
+    """Show parts, what is amiss, endpoints and open releases."""
     settings = Settings()
     parts, host = _parts(settings), Host(amiss=(), indexer={})
     if "parts" not in parts:
         host = hear_all(settings)
         parts["calls"] = calls_line(host.indexer, time.time())
+    if as_json:
+        sys.stdout.write(json.dumps(_status(parts, host), **_JSON) + "\n")  # type: ignore[arg-type]
+        return
+    _status_page(parts, host)
+
+
+def _status_page(parts: Mapping[str, str], host: Host) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)
-    if not as_json:
-        # Before the ledger is asked, which may be what is amiss.
-        for name, said in parts.items():
-            console.print(cell(f"{name:<10}{said}"))
-        for one in host.amiss:
-            console.print(cell(f"{'trouble':<10}{one.line(time.time())}", "red"))
+    # Before the ledger is asked, which may be what is amiss.
+    for name, said in parts.items():
+        console.print(cell(f"{name:<10}{said}"))
+    for trouble in host.amiss:
+        console.print(cell(f"{'trouble':<10}{trouble.line(time.time())}"))
     here = house()
     models = [_model(here, desired) for desired in here.ledger.all_desired()]
-    opened = here.ledger.releases(open_only=True)
-    if as_json:
-        releases = [
-            {
-                "id": one.id,
-                "phase": str(one.phase),
-                "since": at(_entered(here, one)),
-                "opened_at": at(one.opened_at),
-                "waiting_for": one.waiting_for,
-                "reason": one.reason,
-            }
-            for one in opened
-        ]
-        troubles = [{**asdict(one), "since": at(one.since)} for one in host.amiss]
-        told = {"parts": parts, "troubles": troubles, "calls": _behind(host.indexer)}
-        plain = {"home": str(here.settings.root), **told, "endpoints": models}
-        sys.stdout.write(json.dumps(plain | {"open": releases}, **_JSON) + "\n")  # type: ignore[arg-type]
-        return
     table = Table(box=None)
     for name in _COLUMNS:
         table.add_column(name, overflow="fold")
     for model in models:
         table.add_row(*(cell(model[name]) for name in _COLUMNS))
     console.print(table if models else "no endpoint yet: slipway release MODEL")
-    for one in opened:
+    for one in here.ledger.releases(open_only=True):
         been = age(here.clock() - _entered(here, one))
         console.print(cell(f"{one.id}  {one.phase} for {been}: {one.reason}"))
+
+
+def _status(parts: Mapping[str, str], host: Host) -> dict[str, Any]:
+    here = house()
+    opened = [
+        {
+            "id": one.id,
+            "phase": str(one.phase),
+            "since": at(_entered(here, one)),
+            "opened_at": at(one.opened_at),
+            "waiting_for": one.waiting_for,
+            "reason": one.reason,
+        }
+        for one in here.ledger.releases(open_only=True)
+    ]
+    return {
+        "home": str(here.settings.root),
+        "parts": parts,
+        "troubles": [{**asdict(one), "since": at(one.since)} for one in host.amiss],
+        "calls": _behind(host.indexer),
+        "endpoints": [_model(here, desired) for desired in here.ledger.all_desired()],
+        "open": opened,
+    }
 
 
 def _entered(here: House, release: Release) -> float:

@@ -23,11 +23,12 @@ from serving.agent.callers import CallersKeeper
 from serving.agent.gateways import Gateways
 from serving.agent.places import Places
 from serving.agent.replicas import Replicas, Wanted
+from serving.anchored import NOT_ANCHORED
 from serving.gateway.snapshot import Snapshot
 
 BEAT_SECONDS = 0.2
 LONGEST_PAUSE = 5.0
-BEAT, ANCHOR = "could not do all of its work", "could not anchor the call record"
+BEAT = "could not do all of its work"
 OBSERVE_SECONDS = 2.0
 """Even where nothing changed, the ledger hears of us this often."""
 
@@ -109,9 +110,9 @@ class Agent:
         try:
             self._anchoring.keep(self._ledger)
         except SlipwayError as error:
-            self._note(ANCHOR, error)
+            self._note(NOT_ANCHORED, error)
             return
-        self._note(ANCHOR, None)
+        self._note(NOT_ANCHORED, None)
 
     def _desired(self) -> Mapping[str, Route]:
         """Read the ledger; where it cannot be read, what is on disk stays true."""

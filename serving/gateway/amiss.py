@@ -10,12 +10,14 @@ from serving.gateway.pool import Pool
 from serving.gateway.recording import CallRecorder
 from serving.gateway.table import Table
 
+ROOM = "make room on that disk, or see what is wrong with it: the gateway goes on by itself"
+
 
 def amiss(table: Table, pool: Pool, recorder: CallRecorder, callers: Callers) -> dict[str, str]:
     """Give everything that is amiss now, each with why and what to do about it."""
     found = dict[str, str]()
     if recorder.trouble:
-        found["it refuses every call"] = recorder.trouble
+        found["it refuses every call"] = f"{recorder.trouble} ({ROOM})"
     if callers.trouble:
         found["it lets nobody in"] = callers.trouble
     found |= recorder.unsealed()
