@@ -74,8 +74,13 @@ def _of(settings: Settings, name: str, said: dict[str, Any] | None) -> Iterator[
         return
     for one in read(said["troubles"]):
         waits = said.get("anchors", 0) if one.what == NOT_ANCHORED else 0
-        more = f"; {counted(waits, 'anchor')} wait in {settings.outbox}" if waits else ""
+        more = f"; {waiting(waits)} in {settings.outbox}" if waits else ""
         yield Amiss(who=who, what=one.what, why=f"{one.why}{more}", since=one.since)
+
+
+def waiting(anchors: int) -> str:
+    """Say how many anchors wait."""
+    return f"{counted(anchors, 'anchor')} wait{'s' if anchors == 1 else ''}"
 
 
 def calls_line(said: dict[str, Any], now: float) -> str:

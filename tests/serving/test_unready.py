@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2
 from console.amiss import Amiss, hear_all
 from infra.callers.namespaces import Namespaces
 from infra.identity import Identities
+from infra.processes import free_port
 from release.callers import Capture, Recording
 from release.releases import Desired
 from serving.gateway.grpc import inference_pb2 as pb
@@ -199,3 +200,41 @@ def test_where_no_namespace_can_be_recorded_the_gateway_is_not_ready(
 
 def callers(host: Host) -> Path:
     return host.settings.run / "callers.json"
+
+
+def test_a_gateway_that_hangs_or_does_not_come_up_is_told_of(host: Host) -> None:
+    pid = host.status("g2")["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        one = told(host)["g2"]
+        assert one.what == "it does not say how it is" and "gateway-g2.log)" in one.why
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    until(lambda: told(host) == {}, 20)
+    key = host.settings.calls_secrets / "signing"
+    aside = key.rename(host.home.root / "aside")
+    os.kill(host.status("g2")["pid"], signal.SIGKILL)
+    one = until(lambda: "is gone" in (found := told(host).get("g2", NOTHING)).why and found, 20)
+    assert f"gateway: The secret at {key} is gone" in one.why and told(host).keys() == {"g2"}
+    aside.rename(key)
+    until(lambda: told(host) == {}, 40)
+
+
+NOTHING = Amiss(who="", what="", why="")
+
+
+def test_what_the_agent_cannot_do_is_told_with_what_waits(tiny: Tiny, tmp_path: Path) -> None:
+    away = f"http://127.0.0.1:{free_port('127.0.0.1')}/anchors"
+    host = Host(Home(tmp_path), tiny, SLIPWAY_ANCHORS=away)
+    host.serve(Desired(model="tiny", champion=tiny.variant(1, "onnx-int8")))
+    until(host.serves, 60)
+    one = until(lambda: told(host).get("agent"), 30)
+    assert one.what == "could not anchor the call record"
+    assert f"{away} takes no anchors" in one.why and "(see SLIPWAY_ANCHORS)" in one.why
+    until(lambda: f"1 anchor waits in {host.settings.outbox}" in told(host)["agent"].why, 30)
+    os.kill(host.agent.pid, signal.SIGSTOP)
+    try:
+        assert told(host)["agent"].what == "it does not say how it is"
+    finally:
+        os.kill(host.agent.pid, signal.SIGCONT)
+    host.close()
