@@ -13,11 +13,12 @@ from typing import Any
 from console.wording import age, counted, megabytes
 from infra.files import tail
 from infra.settings import Settings
-from infra.sockets import AGENT, INDEXER, hear, sockets_under
+from infra.sockets import AGENT, INDEXER, hear, listens, sockets_under
 from infra.troubles import read
 from serving.anchored import NOT_ANCHORED
 from serving.gateway.siblings import PREFIX, SUFFIX
 
+MEGABYTE = 1_000_000
 ASK_SECONDS = 2.0
 """For how long they are waited for, all at once."""
 
@@ -68,9 +69,7 @@ def hear_all(settings: Settings) -> Host:
 def _of(settings: Settings, name: str, said: dict[str, Any] | None) -> Iterator[Amiss]:
     who = name.removeprefix(PREFIX)
     if said is None or "troubles" not in said:
-        log = settings.logs / f"{name}.log"
-        words = " ".join(tail(log, 1)) or "its log is empty"
-        yield Amiss(who=who, what="it does not say how it is", why=f"{words} (see {log})")
+        yield _silent(settings, who, name)
         return
     for one in read(said["troubles"]):
         waits = said.get("anchors", 0) if one.what == NOT_ANCHORED else 0
@@ -78,9 +77,25 @@ def _of(settings: Settings, name: str, said: dict[str, Any] | None) -> Iterator[
         yield Amiss(who=who, what=one.what, why=f"{one.why}{more}", since=one.since)
 
 
+def _silent(settings: Settings, who: str, name: str) -> Amiss:
+    """Tell one that hangs from one that is dead, whose log may say why."""
+    log = settings.logs / f"{name}.log"
+    if listens(sockets_under(settings.run) / f"{name}.sock"):
+        why = f"it hangs, or has no time; one that hangs for long is started anew (see {log})"
+        return Amiss(who=who, what=f"it has said nothing for {ASK_SECONDS:g} s", why=why)
+    words = (
+        f"its log ends with: {' '.join(found)}" if (found := tail(log, 1)) else "it says nothing"
+    )
+    return Amiss(who=who, what="it does not run, or just starts", why=f"{words} (see {log})")
+
+
 def waiting(anchors: int) -> str:
     """Say how many anchors wait."""
     return f"{counted(anchors, 'anchor')} wait{'s' if anchors == 1 else ''}"
+
+
+def _size(size: int) -> str:
+    return megabytes(size) if size >= MEGABYTE else f"{size / 1e3:.0f} kB"
 
 
 def calls_line(said: dict[str, Any], now: float) -> str:
@@ -91,5 +106,5 @@ def calls_line(said: dict[str, Any], now: float) -> str:
         return f"how far they are folded into {store} is not known"
     if not behind["calls"]:
         return f"all folded into {store}"
-    much = f"{counted(behind['calls'], 'call')} ({megabytes(behind['bytes'])})"
+    much = f"{counted(behind['calls'], 'call')} ({_size(behind['bytes'])})"
     return f"{much} to be folded into {store}, the first came {age(now - behind['since'])} ago"

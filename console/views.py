@@ -146,7 +146,9 @@ def _status_page(parts: Mapping[str, str], host: Host) -> None:
     for name, said in parts.items():
         console.print(cell(f"{name:<10}{said}"))
     for trouble in host.amiss:
-        console.print(cell(f"{'trouble':<10}{trouble.line(time.time())}"))
+        # One line each, however long: whoever looks for one finds it whole.
+        told = cell(f"{'trouble':<10}{trouble.line(time.time())}")
+        console.print(told, soft_wrap=True)
     here = house()
     models = [_model(here, desired) for desired in here.ledger.all_desired()]
     table = Table(box=None)

@@ -108,6 +108,19 @@ def heard(
         voice.close()
 
 
+def listens(place: Path) -> bool:
+    """Whether a process is there that would say how it is, though it may not come to that."""
+    try:
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(ASK_SECONDS)
+            line.connect(str(place))
+    except TimeoutError:  # So many wait already.
+        return True
+    except OSError:
+        return False
+    return True
+
+
 def hear(place: Path, seconds: float = ASK_SECONDS) -> dict[str, Any] | None:
     """Hear how a process is; None where it lets us wait for longer than some seconds."""
     try:

@@ -13,6 +13,8 @@ from infra.calls.numbers import MOST_NUMBER
 MOST_READ = 4 * 2**20
 """Bytes that one reading takes from one gateway; a longer line is read all the same."""
 
+_READABLE = "put it back, or let this user read it; other gateways' calls are folded meanwhile"
+
 _entry = msgspec.json.Decoder(Entry).decode
 
 
@@ -109,10 +111,7 @@ def _tried(journal: Path, place: Place | None, most: int) -> _Part:
     try:
         return _read(journal, *_beginning(journal, place), most)
     except OSError as error:
-        what = error.filename or journal
-        said = (
-            f"{what} cannot be read: {error.strerror}; nothing of this gateway is found until then"
-        )
+        said = f"{error.filename or journal} cannot be read: {error.strerror} ({_READABLE})"
         return _Part(place=place or Place(gateway=journal.name), failed=said)
 
 

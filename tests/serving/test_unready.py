@@ -207,7 +207,7 @@ def test_a_gateway_that_hangs_or_does_not_come_up_is_told_of(host: Host) -> None
     os.kill(pid, signal.SIGSTOP)
     try:
         one = told(host)["g2"]
-        assert one.what == "it does not say how it is" and "gateway-g2.log)" in one.why
+        assert one.what == "it has said nothing for 2 s" and "gateway-g2.log)" in one.why
     finally:
         os.kill(pid, signal.SIGCONT)
     until(lambda: told(host) == {}, 20)
@@ -215,6 +215,7 @@ def test_a_gateway_that_hangs_or_does_not_come_up_is_told_of(host: Host) -> None
     aside = key.rename(host.home.root / "aside")
     os.kill(host.status("g2")["pid"], signal.SIGKILL)
     one = until(lambda: "is gone" in (found := told(host).get("g2", NOTHING)).why and found, 20)
+    assert one.what == "it does not run, or just starts"
     assert f"gateway: The secret at {key} is gone" in one.why and told(host).keys() == {"g2"}
     aside.rename(key)
     until(lambda: told(host) == {}, 40)
@@ -234,7 +235,7 @@ def test_what_the_agent_cannot_do_is_told_with_what_waits(tiny: Tiny, tmp_path: 
     until(lambda: f"1 anchor waits in {host.settings.outbox}" in told(host)["agent"].why, 30)
     os.kill(host.agent.pid, signal.SIGSTOP)
     try:
-        assert told(host)["agent"].what == "it does not say how it is"
+        assert told(host)["agent"].what == "it has said nothing for 2 s"
     finally:
         os.kill(host.agent.pid, signal.SIGCONT)
     host.close()
