@@ -167,7 +167,7 @@ async def serve(given: argparse.Namespace, ending: Ending) -> None:
     )
     table, pool = process.table, process.pool
     metrics = Metrics(table, lambda arm: pool.status(arm.digest) is not None, pool.standing)
-    metrics.registry.register(Recorded(keeper))
+    metrics.registry.register(Recorded(keeper, lambda: len(recorder.unsealed())))
     metrics.registry.register(Anchoring(given.folder))
     dispatcher = Dispatcher(pool, recorder, metrics)
     siblings = Siblings(given.name, given.status, metrics.render)
