@@ -23,6 +23,7 @@ from infra.calls.lag import Lag, lag
 from infra.calls.postgres import PostgresCalls
 from infra.calls.segments import Place
 from infra.calls.sqlite import CallStore
+from infra.processes import free_port
 from infra.settings import Settings, inherited
 from infra.sockets import INDEXER, Voice, hear, sockets_under
 from infra.troubles import Trouble, Troubles, read
@@ -285,3 +286,23 @@ def test_calls_that_wait_for_long_are_told_whatever_it_comes_from(tmp_path: Path
     assert what == NOT_FOLDED and why.startswith("1 calls wait; for 70 s it has been at: settle")
     health.failed("fold", "The store is away.")
     assert [one.why for one in read(health.as_json()["troubles"])] == ["The store is away."]
+
+
+def test_a_database_that_is_not_there_is_told_in_one_line() -> None:
+    with pytest.raises(Unavailable) as found:
+        PostgresCalls(f"postgresql://x@127.0.0.1:{free_port('127.0.0.1')}/y", "a home")
+    said = str(found.value)
+    assert "\n" not in said and "Connection refused. (see whether it runs, and" in said
+
+
+def test_a_disk_that_fills_up_within_a_batch_is_called_full(world: World) -> None:
+    world.write("some words")
+    world.indexer.fold()
+    world.store.select("pragma max_page_count = 60", [])
+    world.store.select("pragma cache_size = 5", [])
+    for number in range(40):
+        world.write(f"{number} " * 3_000)
+    with pytest.raises(Unavailable, match="disk is full. \\(make room on its disk"):
+        world.indexer.fold()
+    world.store.select("pragma max_page_count = 100000", [])
+    assert world.indexer.fold() == 40
