@@ -21,7 +21,9 @@ LONG = "The call store at postgresql://slipway@db/calls does not answer: " + "it
 SAYS: dict[str, dict[str, Any]] = {
     "gateway-g1.sock": {"troubles": []},
     "gateway-g2.sock": {
-        "troubles": plain([Trouble(what="it refuses every call", why="No room.", since=NOW - 60)])
+        "troubles": plain(
+            [Trouble(what="it refuses every call", why="No room.", since=NOW - 7_300)]
+        )
     },
     AGENT: {
         "anchors": 7,
@@ -30,7 +32,7 @@ SAYS: dict[str, dict[str, Any]] = {
     INDEXER: {
         "store": "postgresql://slipway@db/calls",
         "behind": BEHIND,
-        "troubles": plain([Trouble(what="calls are not folded", why=LONG, since=NOW - 200)]),
+        "troubles": plain([Trouble(what="calls are not folded", why=LONG, since=NOW - 11_000)]),
     },
 }
 
@@ -71,8 +73,8 @@ def test_people_are_told_each_in_one_line_and_programs_as_json(home: Home) -> No
     lines = home.slipway("status").stdout.splitlines()
     told = [line for line in lines if line.startswith("trouble")]
     assert [line.split()[1].rstrip(":") for line in told] == ["g2", "g3", "g4", "agent", "indexer"]
-    assert "trouble   g2 for 1 min: it refuses every call: No room." in told
-    assert f"indexer for 3 min: calls are not folded: {LONG.strip()}" in told[-1]
+    assert "trouble   g2 for 2 h: it refuses every call: No room." in told
+    assert f"indexer for 3 h: calls are not folded: {LONG.strip()}" in told[-1]
     (calls,) = (line for line in lines if line.startswith("calls"))
     assert calls.startswith(
         "calls     1204 calls (900 kB) to be folded into postgresql://slipway@db"
