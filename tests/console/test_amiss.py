@@ -62,7 +62,7 @@ def test_every_process_of_the_host_is_heard(home: Home) -> None:
     found = {one.who: one for one in hear_all(home.house.settings).amiss}
     assert found.keys() == {"g2", "g3", "g4", "agent", "indexer"}
     assert found["g2"] == Amiss(
-        who="g2", what="it refuses every call", why="No room.", since=NOW - 60
+        who="g2", what="it refuses every call", why="No room.", since=NOW - 7_300
     )
     assert found["g3"].why == f"its log ends with: gateway: The secret is gone. (see {log})"
     assert "it does not run" in found["g4"].what and found["g4"].since is None
