@@ -3,6 +3,7 @@
 import json
 import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -12,15 +13,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from console.amiss import Host, calls_line, hear_all
 from console.serve import Addresses, gateway_answers, supervisor_of
 from console.wording import age, cell
 from flows.control import Prefect
+from infra.settings import Settings
 from release.errors import NotFound, Unavailable
 from release.releases import Desired, Event, Release
 from release.waits import MOVES, champion_since, phase_since
 from release.wording import tame
-from serving.agent.hearing import refusing
-from serving.agent.places import Places
 from tasks.advance import FRESH_SECONDS
 from tasks.wiring import House, house
 
@@ -125,40 +126,63 @@ def _desired(desired: Desired) -> dict[str, Any]:
 
 
 def status(*, as_json: bool) -> None:
-    """Show parts, endpoints and open releases."""
-    here = house()
-    parts = _parts(here)
-    models = [_model(here, desired) for desired in here.ledger.all_desired()]
-    opened = here.ledger.releases(open_only=True)
+    """Show parts, what is amiss, endpoints and open releases."""
+    settings = Settings()
+    parts, host = _parts(settings), Host(amiss=(), indexer={})
+    if "parts" not in parts:
+        host = hear_all(settings)
+        parts["calls"] = calls_line(host.indexer, time.time())
     if as_json:
-        releases = [
-            {
-                "id": one.id,
-                "phase": str(one.phase),
-                "since": at(_entered(here, one)),
-                "opened_at": at(one.opened_at),
-                "waiting_for": one.waiting_for,
-                "reason": one.reason,
-            }
-            for one in opened
-        ]
-        plain = {"home": str(here.settings.root), "parts": parts, "endpoints": models}
-        sys.stdout.write(json.dumps(plain | {"open": releases}, **_JSON) + "\n")  # type: ignore[arg-type]
+        sys.stdout.write(json.dumps(_status(parts, host), **_JSON) + "\n")  # type: ignore[arg-type]
         return
+    _status_page(parts, host)
+
+
+def _status_page(parts: Mapping[str, str], host: Host) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)
+    # Before the ledger is asked, which may be what is amiss.
     for name, said in parts.items():
         console.print(cell(f"{name:<10}{said}"))
+    for trouble in host.amiss:
+        # One line each, however long: whoever looks for one finds it whole.
+        told = cell(f"{'trouble':<10}{trouble.line(time.time())}")
+        console.print(told, soft_wrap=True)
+    here = house()
+    models = [_model(here, desired) for desired in here.ledger.all_desired()]
     table = Table(box=None)
     for name in _COLUMNS:
         table.add_column(name, overflow="fold")
     for model in models:
         table.add_row(*(cell(model[name]) for name in _COLUMNS))
     console.print(table if models else "no endpoint yet: slipway release MODEL")
-    for one in opened:
+    for one in here.ledger.releases(open_only=True):
         been = age(here.clock() - _entered(here, one))
         console.print(cell(f"{one.id}  {one.phase} for {been}: {one.reason}"))
+
+
+def _status(parts: Mapping[str, str], host: Host) -> dict[str, Any]:
+    here = house()
+    opened = [
+        {
+            "id": one.id,
+            "phase": str(one.phase),
+            "since": at(_entered(here, one)),
+            "opened_at": at(one.opened_at),
+            "waiting_for": one.waiting_for,
+            "reason": one.reason,
+        }
+        for one in here.ledger.releases(open_only=True)
+    ]
+    return {
+        "home": str(here.settings.root),
+        "parts": parts,
+        "troubles": [{**asdict(one), "since": at(one.since)} for one in host.amiss],
+        "calls": _behind(host.indexer),
+        "endpoints": [_model(here, desired) for desired in here.ledger.all_desired()],
+        "open": opened,
+    }
 
 
 def _entered(here: House, release: Release) -> float:
@@ -168,34 +192,34 @@ def _entered(here: House, release: Release) -> float:
 _COLUMNS = ("endpoint", "champion", "serves for", "canary", "share", "previous", "gateways")
 
 
-def _parts(here: House) -> dict[str, str]:
+def _behind(said: dict[str, Any]) -> dict[str, Any]:
+    """Say as plain data how far calls are folded; nothing where the indexer does not say."""
+    if (behind := said.get("behind")) is None:
+        return {}
+    since = at(behind["since"]) if behind["since"] else None
+    return {"store": said["store"], "waiting": {**behind, "since": since}}
+
+
+def _parts(settings: Settings) -> dict[str, str]:
     try:
-        addresses = Addresses.of(here.settings)
+        addresses = Addresses.of(settings)
     except Unavailable:
-        starting = supervisor_of(here.settings)
+        starting = supervisor_of(settings)
         said = f"being started by process {starting.pid}" if starting else ""
         return {"parts": said or "down (slipway up starts them)"}
     return {
-        "gateway": _gateway(here, addresses.gateway),
-        **_grpc(here),
+        "gateway": _said(addresses.gateway, up=gateway_answers(addresses.gateway)),
+        **_grpc(settings),
         "prefect": _said(addresses.prefect, up=Prefect(addresses.prefect).healthy()),
     }
 
 
-def _gateway(here: House, address: str) -> str:
-    """Say whether gateways answer, and which of this host's refuse every call, and why."""
-    said = _said(address, up=gateway_answers(address))
-    found = refusing(Places.under(here.settings.run).sockets)
-    told = "; ".join(f"{name} refuses every call: {why}" for name, why in found.items())
-    return f"{said}, but {told}" if told else said
-
-
-def _grpc(here: House) -> dict[str, str]:
+def _grpc(settings: Settings) -> dict[str, str]:
     """Where gateways speak gRPC, once an agent has found the port for it."""
-    kept = here.settings.run / "grpc-port"
+    kept = settings.run / "grpc-port"
     if not kept.exists():
         return {}
-    host, port = here.settings.host, int(kept.read_text())
+    host, port = settings.host, int(kept.read_text())
     with socket.socket() as probe:
         probe.settimeout(1)
         up = probe.connect_ex((host, port)) == 0

@@ -10,6 +10,10 @@ FILE = "anchors.json"
 """Name of the file in the folder that gateways follow; absent where no anchors are sent."""
 
 
+NOT_ANCHORED = "could not anchor the call record"
+"""What is amiss where they are not taken, or cannot be made."""
+
+
 class Anchored(msgspec.Struct, frozen=True, kw_only=True):
     """How far anchors were taken."""
 

@@ -1,5 +1,7 @@
 """What of a call goes into a call store."""
 
+from typing import Protocol
+
 from infra.calls.lines import CallLine, Payload
 from infra.calls.segments import Found
 from infra.calls.terms import said_in
@@ -18,3 +20,11 @@ def searched(line: CallLine, payload: Payload | None) -> str:
             *parts,
         ]
     return "\n".join(part for part in parts if part)
+
+
+class Opens(Protocol):
+    """What opens payloads."""
+
+    def open(self, line: CallLine, sealed: str) -> Payload | None:
+        """Give a call's payload; None where there is none any more."""
+        ...

@@ -11,32 +11,32 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from infra.callers.namespaces import Namespaces
 from infra.calls.chores import PAUSE_SECONDS, Chore
 from infra.calls.discarding import Discarding, note_discarded
-from infra.calls.folding import Folded
+from infra.calls.folding import Folded, Opens
+from infra.calls.health import ERASE, FOLD, IMAGE, SETTLE, SWEEP, UNSWEPT, Health
 from infra.calls.limits import Limits, weigh
-from infra.calls.lines import CallLine, Payload, erased
+from infra.calls.lines import Payload, erased
 from infra.calls.onrecord import Covers, Nothing, covering
 from infra.calls.retention import (
-    REMOVED,
     YOUNG_US,
     Counted,
     Outlived,
     all_counted,
     counted,
+    note_removal,
     outlived,
     remove,
 )
-from infra.calls.segments import MOST_READ, Found, Place, read
-from infra.calls.stores import Calls, opening
+from infra.calls.segments import MOST_READ, Found, Place, Reading, read
+from infra.calls.stores import Calls, leave_no_image, opening, where
 from infra.calls.waiting import LOCK_SECONDS, Unswept
 from infra.ledger import Ledger
 from infra.settings import Settings, silence_telemetry
+from infra.sockets import INDEXER, heard, sockets_under
 from release.errors import SlipwayError
-from release.releases import Event
 
 LOOK_SECONDS = 0.5
 SWEEP_SECONDS = 600.0
@@ -50,14 +50,6 @@ each million calls."""
 def _say(said: str) -> None:
     sys.stderr.write(f"indexer: {said}\n")
     sys.stderr.flush()
-
-
-class Opens(Protocol):
-    """What opens payloads."""
-
-    def open(self, line: CallLine, sealed: str) -> Payload | None:
-        """Give a call's payload; None where there is none any more."""
-        ...
 
 
 @dataclass(slots=True)
@@ -78,6 +70,9 @@ class Indexer:
     say: Callable[[str], None] = _say
     """Is told what of the journals is not there any more."""
 
+    health: Health = field(default_factory=Health)
+    """Says how it stands."""
+
     behind: bool = False
     """Whether there was more to read than was taken the last time."""
 
@@ -95,18 +90,31 @@ class Indexer:
             Busy: others write for longer.
             Unavailable: the store cannot be written.
         """
+        reached = dict[str, Place]()
 
         def fresh(places: Mapping[str, Place]) -> tuple[list[Folded], Sequence[Place]]:
+            self.health.places = places
             found = read(self.folder, places, most)
-            self.unreadable += found.unreadable
-            self.behind = found.more
-            for said in found.said:
-                self.say(said)
+            self._tell(found)
             if found.calls:
                 self.erased.look()
+            reached.update(places, **{one.gateway: one for one in found.places})
             return [(one, self._opened(one)) for one in found.calls], found.places
 
-        return self.store.fold(fresh, wait)
+        new = self.store.fold(fresh, wait)
+        self.health.places = reached
+        self.health.folded += new
+        self.health.unreadable(self.unreadable)
+        return new
+
+    def _tell(self, found: Reading) -> None:
+        """Tell what a reading met besides calls."""
+        self.unreadable += found.unreadable
+        self.behind = found.more
+        for said in found.said:
+            self.say(said)
+            self.health.lost(said)
+        self.health.unread(found.failed)
 
     def _opened(self, found: Found) -> Payload | None:
         gone = not found.sealed or erased(found.sealed) or self.erased.covers(found.line)
@@ -180,6 +188,8 @@ class Indexer:
         """
         if self.store.owed():
             self._settled()
+        else:
+            self.health.troubles.note(UNSWEPT, "")
 
     def _settled(self) -> bool:
         try:
@@ -187,7 +197,9 @@ class Indexer:
         except Unswept as error:
             # Whoever reads there for long is not to be waited for again and again.
             self.say(str(error))
+            self.health.troubles.note(UNSWEPT, str(error))
             return False
+        self.health.troubles.note(UNSWEPT, "")
         return True
 
 
@@ -200,7 +212,7 @@ def turn(indexer: Indexer, chores: Iterable[Chore], now: float) -> float:
     # Not at once after every call: a batch of many costs little more than one of a few.
     wait = LOOK_SECONDS
     try:
-        indexer.fold()
+        indexer.health.watched(FOLD, indexer.fold)
         if indexer.behind:
             wait = 0.0
     except (SlipwayError, OSError) as error:
@@ -211,50 +223,51 @@ def turn(indexer: Indexer, chores: Iterable[Chore], now: float) -> float:
     return wait
 
 
-def note_removal(ledger: Ledger, now: float, found: Outlived) -> None:
-    """Put on record that segments go.
-
-    Raises:
-        Unavailable: the ledger does not answer.
-    """
-    first, last = int(found.paths[0].stem), found.segment
-    which = f"segment {last}" if first == last else f"segments {first} to {last}"
-    ledger.note(
-        Event(
-            kind=REMOVED,
-            at=now,
-            actor="slipway",
-            sentence=f"{which} of {found.gateway} went: all of their calls are past what is kept",
-            data={"gateway": found.gateway, "segment": last},
-        )
-    )
-
-
 def main() -> int:
     """Index until SIGTERM."""
-    from infra.calls.vault import Vault
-
     silence_telemetry()
     settings = Settings()
     # Until there is a store nothing is under way that would have to come to its end.
     _when_told(lambda: sys.exit(0))
-    store = opening(settings, _say)
+    health = Health(settings.journal, store=where(settings))
+    try:
+        with heard(sockets_under(settings.run) / INDEXER, health.as_json, _say):
+            _run(settings, health)
+    except SlipwayError as error:
+        _say(str(error))
+        return 2
+    return 0
+
+
+def _run(settings: Settings, health: Health) -> None:
+    from infra.calls.vault import Vault
+
+    def away(why: str) -> None:
+        _say(why)
+        health.failed(FOLD, why)
+
+    store = opening(settings, away)
     stopping = threading.Event()
     _when_told(stopping.set)
     vault = Vault(settings.calls_secrets)
     erased = covering(settings, partial(Ledger.open, settings.ledger))
-    indexer = Indexer(settings.journal, store, vault, erased)
+    indexer = Indexer(settings.journal, store, vault, erased, health=health)
     discarding = Discarding(settings.journal, vault)
     now = time.monotonic()
+
+    works: list[tuple[str, float, Callable[[], None], float]] = [
+        (SWEEP, SWEEP_SECONDS, partial(_sweep, indexer, discarding, settings), SWEEP_SECONDS),
+        (ERASE, SWEEP_SECONDS, indexer.pay, 0.0),
+        (SETTLE, SETTLE_SECONDS, indexer.settle, SETTLE_SECONDS),
+        (IMAGE, SWEEP_SECONDS, partial(leave_no_image, settings), 0.0),
+    ]
     chores = [
-        Chore(SWEEP_SECONDS, partial(_sweep, indexer, discarding, settings), now + SWEEP_SECONDS),
-        Chore(SWEEP_SECONDS, indexer.pay, now),
-        Chore(SETTLE_SECONDS, indexer.settle, now + SETTLE_SECONDS),
+        Chore(every, partial(health.watched, work, do), now + first)
+        for work, every, do, first in works
     ]
     while not stopping.is_set():
         stopping.wait(turn(indexer, chores, time.monotonic()))
     store.close()
-    return 0
 
 
 def _when_told(end: Callable[[], None]) -> None:

@@ -94,7 +94,9 @@ class Link:
     """
 
     def __init__(self, url: str) -> None:
-        self._to, self._where = _parsed(url)
+        self._to, self.where = _parsed(url)
+        """How to reach it, and where it is as people may read it."""
+
         self._known: Patient | None = None
 
     @contextmanager
@@ -105,7 +107,7 @@ class Link:
             Busy: somebody else has what is asked for.
             Unavailable: the database does not answer, or does not let us.
         """
-        at = f"The call store at {self._where}"
+        at = f"The call store at {self.where}"
         try:
             yield self._connection()
         except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
@@ -119,7 +121,7 @@ class Link:
             raise Unavailable(said, f"its user has to own the schema {days.SCHEMA}") from error
         except (psycopg.Error, UnicodeError) as error:
             said = f"{at} does not answer: {_primary(error)}."
-            raise Unavailable(said, "see SLIPWAY_CALLS_URL") from error
+            raise Unavailable(said, "see whether it runs, and SLIPWAY_CALLS_URL") from error
 
     @contextmanager
     def writing(self, seconds: float, wait: float = LOCK_SECONDS) -> Iterator[psycopg.Connection]:
@@ -202,4 +204,5 @@ def _parsed(url: str) -> tuple[str, str]:
 def _primary(error: Exception) -> str:
     """Give what is wrong without the row that it is wrong with."""
     told = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    return (told or str(error)).strip().removesuffix(".")
+    # What follows its first line is advice on other matters than ours.
+    return (told or str(error)).strip().partition("\n")[0].removesuffix(".")

@@ -17,7 +17,7 @@ from infra.calls.lines import CallLine
 from infra.calls.segments import paths_in
 from infra.files import sync_folder
 from infra.ledger import Ledger
-from release.releases import WATCHED
+from release.releases import WATCHED, Event
 
 Oldest = Callable[[str], int]
 """Gives the moment before which a namespace's calls go, in microseconds since the epoch."""
@@ -143,3 +143,22 @@ def _goes(line: bytes, oldest: Oldest) -> bool:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return False
     return record.at * 1e6 < oldest("default")
+
+
+def note_removal(ledger: Ledger, now: float, found: Outlived) -> None:
+    """Put on record that segments go.
+
+    Raises:
+        Unavailable: the ledger does not answer.
+    """
+    first, last = int(found.paths[0].stem), found.segment
+    which = f"segment {last}" if first == last else f"segments {first} to {last}"
+    ledger.note(
+        Event(
+            kind=REMOVED,
+            at=now,
+            actor="slipway",
+            sentence=f"{which} of {found.gateway} went: all of their calls are past what is kept",
+            data={"gateway": found.gateway, "segment": last},
+        )
+    )

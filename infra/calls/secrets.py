@@ -20,13 +20,8 @@ def kept(path: Path, fresh: bytes, needed: Callable[[], str] = str) -> bytes:
     Raises:
         Unavailable: it can neither be read nor be made, or was lost.
     """
-    if (found := _there(path)) is not None:
+    if (found := known(path, needed)) is not None:
         return found
-    if said := needed():
-        # Somebody may have made it, and used it, since we looked.
-        if (found := _there(path)) is not None:
-            return found
-        raise Unavailable(f"The secret at {path} is gone, and {said}.", "put it back from a backup")
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -46,6 +41,27 @@ def kept(path: Path, fresh: bytes, needed: Callable[[], str] = str) -> bytes:
     except OSError as error:
         raise Unavailable(f"The secret at {path} cannot be made: {error.strerror}.") from error
     return fresh
+
+
+def known(path: Path, needed: Callable[[], str] = str) -> bytes | None:
+    """Give a secret; None where there is none yet, and none is missed.
+
+    Args:
+        path: of the file.
+        needed: says what the secret is needed for that was there once; is asked where there is
+            none.
+
+    Raises:
+        Unavailable: it cannot be read, or was lost.
+    """
+    if (found := _there(path)) is not None:
+        return found
+    if said := needed():
+        # Somebody may have made it, and used it, since we looked.
+        if (found := _there(path)) is not None:
+            return found
+        raise Unavailable(f"The secret at {path} is gone, and {said}.", "put it back from a backup")
+    return None
 
 
 def _there(path: Path) -> bytes | None:

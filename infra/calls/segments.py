@@ -18,6 +18,8 @@ MOST_DAYS = 32
 transaction that folds them locks every index of each, of which a server has room for a few
 thousand."""
 
+_READABLE = "put it back, or let this user read it; other gateways' calls are folded meanwhile"
+
 _entry = msgspec.json.Decoder(Entry).decode
 
 
@@ -54,6 +56,7 @@ class _Part:
     unreadable: int = 0
     said: list[str] = field(default_factory=list)
     more: bool = False
+    failed: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,9 @@ class Reading:
     said: tuple[str, ...] = ()
     """Sentences on what is not there any more, though nobody had read it, or was read before."""
 
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Gateways whose segments cannot be read now, each to why not; the others are read."""
+
 
 def read(folder: Path, places: Mapping[str, Place], most: int = MOST_READ) -> Reading:
     """Read every gateway's calls from where the last reading ended.
@@ -84,16 +90,39 @@ def read(folder: Path, places: Mapping[str, Place], most: int = MOST_READ) -> Re
     """
     days = set[int]()
     parts = [
-        _read(journal, *_beginning(journal, places.get(journal.name)), most, days)
+        _tried(journal, places.get(journal.name), most, days)
         for journal in sorted(one for one in folder.glob("*/") if one.is_dir())
     ]
     return Reading(
         calls=tuple(call for one in parts for call in one.calls),
-        places=tuple(one.place for one in parts if one.place != places.get(one.place.gateway)),
+        places=tuple(one.place for one in parts if _is_new(one, places)),
         unreadable=sum(one.unreadable for one in parts),
         more=any(one.more for one in parts),
         said=tuple(said for one in parts for said in one.said),
+        failed={one.place.gateway: one.failed for one in parts if one.failed},
     )
+
+
+def read_one(journal: Path, place: Place | None, most: int) -> list[Found]:
+    """Read calls of one gateway, from a place or from its beginning on.
+
+    Raises:
+        OSError: a segment cannot be read.
+    """
+    return _read(journal, *_beginning(journal, place), most, set()).calls
+
+
+def _tried(journal: Path, place: Place | None, most: int, days: set[int]) -> _Part:
+    """Read one gateway's segments; one that cannot be read keeps no other from it."""
+    try:
+        return _read(journal, *_beginning(journal, place), most, days)
+    except OSError as error:
+        said = f"{error.filename or journal} cannot be read: {error.strerror} ({_READABLE})"
+        return _Part(place=place or Place(gateway=journal.name), failed=said)
+
+
+def _is_new(part: _Part, places: Mapping[str, Place]) -> bool:
+    return not part.failed and part.place != places.get(part.place.gateway)
 
 
 def paths_in(journal: Path) -> list[Path]:

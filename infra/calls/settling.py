@@ -8,9 +8,10 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 
+from infra.calls.file import failed
 from infra.calls.waiting import FOLLOWS, STAYS, Unswept
-from release.errors import Unavailable
 
 MERGED_PAGES = 1_000
 """Pages of an index that one transaction merges: whoever folds waits for no longer than that."""
@@ -57,9 +58,7 @@ def owe(db: sqlite3.Connection) -> None:
     db.execute("insert into unswept default values")
 
 
-def empty_log(
-    db: sqlite3.Connection, where: object, wait: float, say: Callable[[str], None]
-) -> None:
+def empty_log(db: sqlite3.Connection, where: Path, wait: float, say: Callable[[str], None]) -> None:
     """Take what the log holds into the file, and leave nothing in it.
 
     Args:
@@ -78,7 +77,7 @@ def empty_log(
             db.execute(f"pragma busy_timeout = {int(READ_SECONDS * 1_000)}")
             (busy, *_) = db.execute("pragma wal_checkpoint(truncate)").fetchone()
         except sqlite3.Error as error:
-            raise Unavailable(f"The call store {where} cannot be written: {error}.") from error
+            raise failed(where, "be written", error) from error
         if not busy:
             return
         if time.monotonic() >= deadline:

@@ -6,7 +6,6 @@ its indexer dies. What the store shows of a payload it holds in plain text, whic
 its file is its owner's alone, and whatever is erased there is forgotten here.
 """
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,18 +14,16 @@ from pathlib import Path
 
 from infra.calls import settling, sqlite_search
 from infra.calls.alone import Alone
+from infra.calls.file import failed, identity, open_file
 from infra.calls.folding import Folded, searched
 from infra.calls.lines import Payload
 from infra.calls.numbers import number_of
 from infra.calls.query import COLUMNS, Hit, Query
 from infra.calls.segments import Found, Place
 from infra.calls.settling import BETWEEN_SECONDS, empty_log, merge, owe
-from infra.calls.tables import make
 from infra.calls.terms import folded, pairs
 from infra.calls.waiting import LOCK_SECONDS, Busy, Unswept, say_nothing
-from release.errors import Unavailable
 
-CACHE_KIB = 64 * 1024
 DROPPED = 1_000
 """Calls that one transaction drops, in about a second: whoever writes waits no longer than that."""
 
@@ -51,23 +48,11 @@ class CallStore(Alone):
     def __init__(self, path: Path, say: Callable[[str], None] = say_nothing) -> None:
         self._path = path
         self._say = say
-        self._db = self._opened()
+        self._open()
 
-    def _opened(self) -> sqlite3.Connection:
-        path = self._path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not path.exists():
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-            db = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)
-            _log_ahead(db)
-            db.execute("pragma synchronous = normal")
-            db.execute("pragma secure_delete = on")
-            db.execute(f"pragma cache_size = -{CACHE_KIB}")
-            make(db, path)
-        except (OSError, sqlite3.Error) as error:
-            raise Unavailable(f"The call store {path} cannot be opened: {error}.") from error
-        return db
+    def _open(self) -> None:
+        self._db = open_file(self._path)
+        self._file = identity(self._path)
 
     def places(self) -> dict[str, Place]:
         """How far each gateway's segments have been folded."""
@@ -212,7 +197,7 @@ class CallStore(Alone):
         try:
             return self._db.execute(sql, tuple(values)).fetchall()
         except sqlite3.Error as error:
-            raise Unavailable(f"The call store {self._path} does not answer: {error}.") from error
+            raise failed(self._path, "be read", error) from error
 
     @contextmanager
     def _writing(self, wait: float = LOCK_SECONDS) -> Iterator[sqlite3.Connection]:
@@ -221,14 +206,18 @@ class CallStore(Alone):
             try:
                 yield self._db
             except BaseException:
-                self._db.execute("rollback")
+                if self._db.in_transaction:  # A full disk has ended it already.
+                    self._db.execute("rollback")
                 raise
             self._db.execute("commit")
         except sqlite3.Error as error:
-            said = f"The call store {self._path} cannot be written: {error}."
-            raise Unavailable(said) from error
+            raise failed(self._path, "be written", error) from error
 
     def _begin(self, wait: float) -> None:
+        if identity(self._path) != self._file:
+            # It was moved away or deleted, to be made anew: nobody reads what is written there.
+            self.close()
+            self._open()
         self._db.execute(f"pragma busy_timeout = {int(wait * 1_000)}")
         try:
             self._db.execute("begin immediate")
@@ -236,26 +225,12 @@ class CallStore(Alone):
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
                 raise
             said = f"The call store {self._path} is busy: others write there for {wait:g} s."
-            raise Busy(said, "do it again") from error
+            raise Busy(said, "end whoever holds it, or do it again") from error
 
     def close(self) -> None:
         """Let go of the file."""
         with closing(self._db):
             pass
-
-
-def _log_ahead(db: sqlite3.Connection) -> None:
-    """Turn to a log ahead of the file; of processes that do so at once SQLite lets none wait."""
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            db.execute("pragma journal_mode = wal")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-        else:
-            return
 
 
 def _dropped(db: sqlite3.Connection, namespace: str, below: int) -> int:

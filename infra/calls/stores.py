@@ -8,6 +8,7 @@ from typing import Protocol
 from infra.calls.checkpoints import Signer
 from infra.calls.chores import PAUSE_SECONDS
 from infra.calls.folding import Folded
+from infra.calls.link import Link
 from infra.calls.neighbours import Last
 from infra.calls.postgres import PostgresCalls
 from infra.calls.query import MOST, Hit, Query
@@ -87,6 +88,16 @@ def opened(settings: Settings, say: Callable[[str], None] = say_nothing) -> Call
     # Hosts may be called alike, and with them their gateways; no two have the same key.
     home = Signer(settings.calls_secrets, settings.journal).public.hex()[:16]
     return PostgresCalls(url, home)
+
+
+def where(settings: Settings) -> str:
+    """Say where the call store of these settings is, without a password.
+
+    Raises:
+        Invalid: `SLIPWAY_CALLS_URL` names none.
+    """
+    url = settings.calls_url.get_secret_value()
+    return Link(url).where if url else str(settings.call_store)
 
 
 def leave_no_image(settings: Settings) -> None:

@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from infra.calls.lines import CallLine, Payload, erased
-from infra.calls.secrets import kept
+from infra.calls.secrets import kept, known
 from infra.files import sync_folder
 from release.errors import Invalid, Unavailable
 from release.variants import NAME
@@ -88,6 +88,22 @@ class Vault:
             Invalid: the namespace is no name, or the day's key was destroyed.
         """
         self._begin(namespace, int(at) // 86_400)
+
+    def check(self, namespace: str, at: float) -> None:
+        """Look whether a day's key, and the master key, are there or can still be made.
+
+        Nothing is made: a day of which no payload is kept has no key. This may wait for the disk.
+
+        Raises:
+            Unavailable: a key cannot be read, or was lost.
+            Invalid: the namespace is no name, or the day's key was destroyed.
+        """
+        name = _name(namespace, int(at) // 86_400)
+        wrapped = known(self._path(name), lambda: self._was_used(name))
+        if wrapped is None:
+            known(self._secrets / "master", self._wrapped)
+        elif self._unwrap(wrapped, name) is None:
+            raise _was_destroyed(name)
 
     def open(self, line: CallLine, sealed: str) -> Payload | None:
         """Decrypt a call's payload; None where none was kept, or it was erased.
@@ -164,15 +180,14 @@ class Vault:
         return True
 
     def _begin(self, namespace: str, day: int) -> tuple[str, AESGCM]:
-        date = datetime.fromtimestamp(day * 86_400, UTC).date().isoformat()
-        name = f"{namespace}/{date}"
+        name = _name(namespace, day)
         path = self._path(name)
         wrapped = kept(
             path, self._wrap(AESGCM.generate_key(256), name), lambda: self._was_used(name)
         )
         key = self._unwrap(wrapped, name)
         if key is None:
-            raise Invalid(f"The key {name} was destroyed; nothing can be sealed with it.")
+            raise _was_destroyed(name)
         self._note(name)
         others = {
             one: used
@@ -256,6 +271,15 @@ def ends_us(day: str) -> int:
     """
     begins = datetime.fromisoformat(day).replace(tzinfo=UTC)
     return (int(begins.timestamp()) + 86_400) * 1_000_000
+
+
+def _name(namespace: str, day: int) -> str:
+    date = datetime.fromtimestamp(day * 86_400, UTC).date().isoformat()
+    return f"{namespace}/{date}"
+
+
+def _was_destroyed(name: str) -> Invalid:
+    return Invalid(f"The key {name} was destroyed; nothing can be sealed with it.")
 
 
 def _is_day(day: str) -> bool:

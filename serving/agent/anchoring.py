@@ -40,6 +40,11 @@ class Anchoring:
         self._looked_at = 0.0
         self._sender = _sender(settings)
 
+    @property
+    def waiting(self) -> int:
+        """How many anchors were not taken yet where they are sent."""
+        return 0 if self._sender is None else self._sender.waiting
+
     def keep(self, ledger: Ledger | None) -> None:
         """Anchor what is new, if it is time to; outside of the ledger also where that is away.
 

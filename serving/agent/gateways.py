@@ -12,10 +12,11 @@ from typing import Any
 from infra.calls.checkpoints import Signer
 from infra.processes import Process, Records, alive, ask_to_end, running, start, stop
 from infra.settings import Settings, inherited_by_serving
+from infra.sockets import hear
 from release.callers import Recording
 from release.errors import SlipwayError
 from release.releases import GatewayStatus
-from serving.agent.hearing import hear, status_socket
+from serving.agent.hearing import status_socket
 from serving.agent.places import Places
 from serving.agent.ports import held
 from serving.agent.silence import Silence

@@ -6,12 +6,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from types import FrameType
+from typing import Any
 
 from infra.callers.loopback import allow_open
 from infra.files import file_lock
 from infra.ledger import Ledger
 from infra.processes import host_name
 from infra.settings import Settings
+from infra.sockets import AGENT, heard, sockets_under
+from infra.troubles import Troubles, plain
 from release.errors import SlipwayError
 from release.releases import Desired, GatewayStatus, ReplicaStatus
 from release.routes import Route, Routes
@@ -20,10 +23,12 @@ from serving.agent.callers import CallersKeeper
 from serving.agent.gateways import Gateways
 from serving.agent.places import Places
 from serving.agent.replicas import Replicas, Wanted
+from serving.anchored import NOT_ANCHORED
 from serving.gateway.snapshot import Snapshot
 
 BEAT_SECONDS = 0.2
 LONGEST_PAUSE = 5.0
+BEAT = "could not do all of its work"
 OBSERVE_SECONDS = 2.0
 """Even where nothing changed, the ledger hears of us this often."""
 
@@ -37,8 +42,8 @@ class Agent:
         self._settings = settings
         self._places = Places.under(settings.run)
         self._ledger: Ledger | None = None
-        self._troubles: dict[str, str] = {}
-        """What was said of each thing that is amiss, so that it is said once."""
+        self._troubles = Troubles()
+        """What is amiss; each thing is said once."""
 
         self._snapshot = Snapshot.load(settings.run) or Snapshot(routes=Routes(number=0, routes={}))
         self._replicas = Replicas(settings, self._places)
@@ -60,8 +65,10 @@ class Agent:
             try:
                 self.beat()
                 pause = BEAT_SECONDS
+                self._troubles.note(BEAT, "")
             except Exception as error:  # nothing at all may end the serving
                 pause = min(2 * pause, LONGEST_PAUSE)
+                self._troubles.note(BEAT, f"{error!r} (see the agent's log)")
                 _say(f"could not do its work, and tries again: {error!r}")
             time.sleep(max(0.01, pause - (time.monotonic() - started)))
         self._gateways.stop()
@@ -71,6 +78,10 @@ class Agent:
         except SlipwayError as error:
             _say(f"could not anchor the call record's end: {error}")
         self._callers.close()
+
+    def as_json(self) -> dict[str, Any]:
+        """Say what is amiss here, and how many anchors wait to be taken elsewhere."""
+        return {"troubles": plain(self._troubles.all()), "anchors": self._anchoring.waiting}
 
     def beat(self) -> None:
         """Look once at what is desired, make it so, and say what is seen."""
@@ -99,9 +110,9 @@ class Agent:
         try:
             self._anchoring.keep(self._ledger)
         except SlipwayError as error:
-            self._note("could not anchor the call record", error)
+            self._note(NOT_ANCHORED, error)
             return
-        self._note("could not anchor the call record", None)
+        self._note(NOT_ANCHORED, None)
 
     def _desired(self) -> Mapping[str, Route]:
         """Read the ledger; where it cannot be read, what is on disk stays true."""
@@ -132,9 +143,8 @@ class Agent:
     def _note(self, what: str, error: SlipwayError | None) -> None:
         """Say what is amiss, unless that was said already; None: it is well again."""
         said = str(error) if error else ""
-        if said and said != self._troubles.get(what):
+        if self._troubles.note(what, said):
             _say(f"{what}: {said}")
-        self._troubles[what] = said
 
     def _publish(self, routes: Mapping[str, Route]) -> None:
         """Hand gateways a new snapshot, if it says anything new."""
@@ -214,7 +224,8 @@ def main() -> int:
 
             for one in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(one, told)
-            agent.run()
+            with heard(sockets_under(settings.run) / AGENT, agent.as_json, _say):
+                agent.run()
     except SlipwayError as error:
         _say(str(error))
         return 2

@@ -140,6 +140,11 @@ class Sender:
         self._thread = threading.Thread(target=self._run, name="anchors", daemon=True)
         self._thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """How many were not taken yet."""
+        return self._outbox.waiting
+
     def send(self, anchor: Checkpoint) -> None:
         """Have an anchor sent; it is safe from here on.
 

@@ -16,6 +16,7 @@ from serving.gateway.metrics import Metrics
 from serving.gateway.pages import About, Pages
 from serving.gateway.passes import NOBODY, Pass
 from serving.gateway.pool import Pool
+from serving.gateway.readiness import Readiness
 from serving.gateway.recording import CallRecorder
 from serving.gateway.table import Table
 
@@ -86,7 +87,8 @@ class Gateway:
         self._callers = callers
         self._table = table
         self._recorder = recorder
-        self.addresses = _addresses(Inference(table, pool, dispatcher), Pages(table, pool, about))
+        pages = Pages(table, pool, about, Readiness(table, pool, recorder))
+        self.addresses = _addresses(Inference(table, pool, dispatcher), pages)
         self._plain = {one.path: one for one in self.addresses if "{" not in one.path}
         self._patterns = [(one.pattern, one) for one in self.addresses if "{" in one.path]
 

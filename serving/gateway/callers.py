@@ -94,6 +94,13 @@ class Callers:
         }
         return True
 
+    @property
+    def trouble(self) -> str:
+        """Why nobody can be proven here; empty where somebody can."""
+        if not self._open and self._watch.current is None:
+            return "It does not know yet who may call (see the agent's log)."
+        return self._said
+
     def as_json(self) -> dict[str, object]:
         """Say how it stands, as plain data."""
         current = self._watch.current

@@ -67,11 +67,11 @@ def _outputs(status: Status) -> list[dict[str, Any]]:
     }.get(status.task, [])
 
 
-def index_entry(name: str, arm: Variant, *, ready: bool) -> dict[str, str]:
-    """Describe one version in a repository's index."""
+def index_entry(name: str, arm: Variant, why_not: str) -> dict[str, str]:
+    """Describe one version in a repository's index; `why_not` is empty where it can be asked."""
     return {
         "name": name,
         "version": str(arm.version),
-        "state": READY if ready else UNAVAILABLE,
-        "reason": "" if ready else "no replica of it is ready",
+        "state": UNAVAILABLE if why_not else READY,
+        "reason": why_not,
     }

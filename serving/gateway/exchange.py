@@ -8,7 +8,6 @@ import msgspec
 from release.callers import Action
 from release.variants import Variant
 from serving.gateway.bodies import Headers, Receive
-from serving.gateway.describing import index_entry
 from serving.gateway.dispatch import Refusal, Reply
 from serving.gateway.passes import Pass
 from serving.gateway.pool import Pool
@@ -136,28 +135,3 @@ def status_of(pool: Pool, endpoint: Endpoint) -> Status | None:
         if arm is not None and (status := pool.status(arm.digest)):
             return status
     return None
-
-
-def is_ready(pool: Pool, arm: Variant) -> bool:
-    """Say whether a variant can be asked."""
-    return pool.status(arm.digest) is not None
-
-
-def all_ready(table: Table, pool: Pool) -> bool:
-    """Say whether every champion can be asked."""
-    # An endpoint whose first release is still warming makes nobody else unready.
-    stable = (one.route.stable for one in table.endpoints.values())
-    return all(is_ready(pool, arm) for arm in stable if arm is not None)
-
-
-def listed(table: Table, pool: Pool, who: Pass, *, only_ready: bool) -> list[dict[str, str]]:
-    """List every version that is kept ready or should be, as a repository's index.
-
-    What a caller may not see is not there for it.
-    """
-    return [
-        index_entry(name, arm, ready=is_ready(pool, arm))
-        for name, endpoint in sorted(table.endpoints.items())
-        for arm in sorted(endpoint.route.variants, key=lambda one: one.version)
-        if who.may(name, Action.READ) and (is_ready(pool, arm) or not only_ready)
-    ]

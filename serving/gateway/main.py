@@ -16,13 +16,14 @@ from typing import Any
 from infra.callers.loopback import is_loopback
 from infra.calls.checkpoints import Signer
 from infra.calls.vault import Vault
+from infra.troubles import Troubles, plain
 from release.callers import Capture, Recording, WhenFull
 from release.errors import SlipwayError
+from serving.gateway.amiss import amiss
 from serving.gateway.app import Gateway
 from serving.gateway.callers import Callers
 from serving.gateway.connections import Server, configured
 from serving.gateway.dispatch import Dispatcher
-from serving.gateway.exchange import all_ready
 from serving.gateway.metrics import Metrics
 from serving.gateway.pages import About
 from serving.gateway.pool import Pool, Standing
@@ -31,11 +32,13 @@ from serving.gateway.siblings import Siblings
 from serving.gateway.snapshot import Watch
 from serving.gateway.standing import Anchoring, Recorded
 from serving.gateway.table import Table
-from serving.gateway.unproven import Unproven
 from serving.journal import JournalWriter
 from serving.keeping import Keeper
 
 LOOK_SECONDS = 0.05
+SECRETS_SECONDS = 1.0
+"""How often it is looked whether the secrets are there."""
+
 TROUBLED_SECONDS = 1.0
 """Instead, where a look failed: its log must not fill the disk."""
 
@@ -47,10 +50,11 @@ class Process:
     name: str
     watch: Watch
     keeper: Keeper
-    unproven: Unproven
+    recorder: CallRecorder
     callers: Callers
     table: Table = field(default_factory=Table)
     pool: Pool = field(default_factory=Pool)
+    troubles: Troubles = field(default_factory=Troubles)
     grpc: str = ""
     """Where gRPC is served, HOST:PORT; empty where it is not."""
 
@@ -60,6 +64,7 @@ class Process:
     def status(self) -> dict[str, Any]:
         """Say what is served here."""
         current = self.watch.current
+        self.troubles.keep(amiss(self.table, self.pool, self.recorder, self.callers))
         return {
             "gateway": self.name,
             "pid": os.getpid(),
@@ -67,6 +72,7 @@ class Process:
             "draining": self.draining(),
             "number": current.routes.number if current else 0,
             "broken_snapshots": self.watch.broken,
+            "troubles": plain(self.troubles.all()),
             "calls": self.keeper.as_json(),
             "callers": self.callers.as_json(),
             "endpoints": [one.as_json() for one in self.table.endpoints.values()],
@@ -75,10 +81,6 @@ class Process:
                 for digest, mine in self.pool.standing().items()
             },
         }
-
-    def ready(self) -> bool:
-        """Say whether calls are answered: every champion can be asked, and each call recorded."""
-        return not self.keeper.trouble and all_ready(self.table, self.pool)
 
     def follow(self) -> None:
         """Take the snapshots, if they are new."""
@@ -91,9 +93,27 @@ class Process:
             self.table.take(current.routes.routes)
             self.pool.follow(current.replicas)
 
+    async def look(self) -> None:
+        """Look whether what is kept of calls can be sealed."""
+        await self.recorder.look(list(self.table.endpoints))
+
+    async def keep_looking(self) -> None:
+        """Look for ever: a secret that is lost is told before a call needs it."""
+        while True:
+            await asyncio.sleep(SECRETS_SECONDS)
+            try:
+                await self.look()
+            except Exception as error:  # whatever it was
+                sys.stderr.write(f"gateway: secrets could not be looked for: {error!r}\n")
+
     async def keep_following(self) -> None:
         """Look for ever; close windows of the journal as they come due."""
-        steps = (self.callers.look, self.follow_routes, self.keeper.tick, self.unproven.tick)
+        steps = (
+            self.callers.look,
+            self.follow_routes,
+            self.keeper.tick,
+            self.recorder.unproven.tick,
+        )
         while True:
             # Each by itself: whatever hinders one must not keep the others from their work.
             done = [_tried(one) for one in steps]
@@ -143,18 +163,20 @@ async def serve(given: argparse.Namespace, ending: Ending) -> None:
     recorder = CallRecorder(keeper, Vault(secrets, given.journal), callers.policy)
     watch = Watch(given.folder)
     process = Process(
-        name=given.name, watch=watch, keeper=keeper, unproven=recorder.unproven, callers=callers
+        name=given.name, watch=watch, keeper=keeper, recorder=recorder, callers=callers
     )
     table, pool = process.table, process.pool
     metrics = Metrics(table, lambda arm: pool.status(arm.digest) is not None, pool.standing)
-    metrics.registry.register(Recorded(keeper))
+    metrics.registry.register(Recorded(keeper, lambda: len(recorder.unsealed())))
     metrics.registry.register(Anchoring(given.folder))
     dispatcher = Dispatcher(pool, recorder, metrics)
     siblings = Siblings(given.name, given.status, metrics.render)
-    about = About(status=process.status, ready=process.ready, metrics=siblings.collect)
+    about = About(status=process.status, metrics=siblings.collect)
     app = Gateway(table, pool, dispatcher, metrics, about, recorder, callers)
     process.follow()
-    beside = [asyncio.create_task(one) for one in (process.keep_following(), keeper.run())]
+    await process.look()
+    work = (process.keep_following(), process.keep_looking(), keeper.run())
+    beside = [asyncio.create_task(one) for one in work]
     given.status.unlink(missing_ok=True)
     local = await asyncio.start_unix_server(_tell(process), str(given.status))
     await siblings.listen()
@@ -166,7 +188,7 @@ async def serve(given: argparse.Namespace, ending: Ending) -> None:
         from serving.gateway.grpc.server import GrpcServer
 
         other = await GrpcServer.start(
-            given.grpc, table, pool, dispatcher, metrics, recorder, callers, process.ready
+            given.grpc, table, pool, dispatcher, metrics, recorder, callers
         )
         process.grpc, server.drain_too = other.address, other.stop
     listening = socket.socket(fileno=given.fd)

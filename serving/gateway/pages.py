@@ -14,13 +14,12 @@ from serving.gateway.exchange import (
     Response,
     arm_of,
     endpoint_of,
-    is_ready,
     json_response,
-    listed,
     version_of,
 )
 from serving.gateway.metrics import CONTENT_TYPE
 from serving.gateway.pool import Pool
+from serving.gateway.readiness import Readiness
 from serving.gateway.table import Table
 
 OPENAPI = Path(__file__).with_name("openapi.json")
@@ -34,9 +33,6 @@ class About:
     status: Callable[[], Mapping[str, Any]]
     """What `/-/status` shows."""
 
-    ready: Callable[[], bool]
-    """Whether calls are answered: every champion can be asked, and every call recorded."""
-
     metrics: Callable[[], Awaitable[bytes]]
     """What all gateways of this host have counted, in Prometheus' text format."""
 
@@ -48,12 +44,14 @@ class Pages:
         table: what is served.
         pool: connections to replicas.
         about: the gateway.
+        readiness: says what can be asked.
     """
 
-    def __init__(self, table: Table, pool: Pool, about: About) -> None:
+    def __init__(self, table: Table, pool: Pool, about: About, readiness: Readiness) -> None:
         self._table = table
         self._pool = pool
         self._about = about
+        self._readiness = readiness
         self._version = version_of_package("slipway")
         self._openapi = OPENAPI.read_bytes()
 
@@ -67,7 +65,7 @@ class Pages:
 
     async def ready(self, _ask: Ask) -> Response:
         """Say whether every champion can be asked, and calls be recorded."""
-        ready = self._about.ready()
+        ready = self._readiness.all()
         # The specification says `live` here and its clients read `ready`.
         return json_response({"ready": ready, "live": True}, 200 if ready else 503)
 
@@ -83,14 +81,15 @@ class Pages:
         """Say whether a model, or one version of it, can be asked."""
         endpoint = endpoint_of(self._table, ask.named["model"], ask.who)
         arm = arm_of(endpoint, version_of(ask.named.get("version")))
-        ready = is_ready(self._pool, arm)
-        found = {"name": ask.named["model"], "ready": ready}
-        return json_response(found, 200 if ready else 503)
+        name = ask.named["model"]
+        if why := self._readiness.hindrance(name, arm):
+            return json_response({"name": name, "ready": False, "reason": why}, 503)
+        return json_response({"name": name, "ready": True})
 
     async def index(self, ask: Ask) -> Response:
         """List every version that is kept ready or should be."""
         only_ready = v2.read_index(await read_body(ask.receive, ask.headers)).ready
-        return json_response(listed(self._table, self._pool, ask.who, only_ready=only_ready))
+        return json_response(self._readiness.listed(ask.who, only_ready=only_ready))
 
     async def models(self, ask: Ask) -> Response:
         """List the endpoints that have a version in production, in OpenAI's shape."""

@@ -1,7 +1,7 @@
 """What of a call is recorded: its line, and its payload as its namespace wants it."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from infra.calls.lines import CallLine, Share
 from infra.calls.vault import Vault
@@ -53,6 +53,33 @@ class CallRecorder:
         self._policy = policy
         self._sealing = Sealing(vault)
         self._writing = Writing(keeper)
+
+    @property
+    def trouble(self) -> str:
+        """Why no call can be recorded now; empty where some can."""
+        return self._keeper.trouble
+
+    def hindrance(self, endpoint: str) -> str:
+        """Say why calls of an endpoint cannot be recorded now; empty where they can."""
+        if self._keeper.trouble:
+            return self._keeper.trouble
+        namespace, recording = self._policy(endpoint)
+        return "" if recording.capture is Capture.NONE else self._sealing.refuses(namespace)
+
+    def unsealed(self) -> dict[str, str]:
+        """Give what is amiss with the sealing of payloads, each with why."""
+        found = {}
+        for one in self._sealing.troubles.all():
+            ends = "it seals payloads of namespace {} by a key that is at hand until the day ends"
+            what = "it refuses calls of namespace {}" if self._sealing.refuses(one.what) else ends
+            found[what.format(one.what)] = one.why
+        return found
+
+    async def look(self, endpoints: Iterable[str]) -> None:
+        """Look whether what calls of some endpoints say can be sealed, where it is kept."""
+        policies = map(self._policy, endpoints)
+        kept = {name for name, recording in policies if recording.capture is not Capture.NONE}
+        await self._sealing.look(kept)
 
     async def admit(self, endpoint: str, until: float) -> None:
         """Refuse a call that could not be recorded, before anything is computed for it.

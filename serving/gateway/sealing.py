@@ -7,14 +7,17 @@ better: it would hold the interpreter for as long, and keep the loop waiting at 
 
 import asyncio
 import secrets
+import sys
 import time
+from collections.abc import Collection
 from hashlib import sha256
 
 import msgspec
 
 from infra.calls.vault import Vault
+from infra.troubles import Troubles, said
 from release.callers import Capture, Recording, WhenFull
-from release.errors import Unavailable
+from release.errors import SlipwayError, Unavailable
 from release.redaction import redacted
 from serving.gateway.calling import Call
 from serving.gateway.payloads import capture_of, payload_of
@@ -59,6 +62,9 @@ class Sealing:
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
+        self.troubles = Troubles()
+        """Why payloads of a namespace cannot be sealed, by namespace."""
+
         self._turn, self._beginning = asyncio.Lock(), asyncio.Lock()
         self._ending = False
 
@@ -106,20 +112,52 @@ class Sealing:
                 await asyncio.sleep(time.monotonic() - started)
         return self._sealed(asked, Capture.REDACTED, texts)
 
+    def refuses(self, namespace: str) -> str:
+        """Say why payloads of a namespace cannot be sealed now; empty where they can."""
+        trouble = self.troubles.of(namespace)
+        # With a key at hand it goes on, for as long as the day lasts.
+        if trouble is None or self._vault.begun(namespace, time.time()):
+            return ""
+        return trouble.why
+
+    async def look(self, namespaces: Collection[str]) -> None:
+        """Look beside the loop whether payloads of some namespaces can be sealed, and all of them.
+
+        One that could not be sealed before is tried again, which makes the day's key.
+        """
+        for one in {trouble.what for trouble in self.troubles.all()} - set(namespaces):
+            self.troubles.note(one, "")
+        for one in namespaces:
+            again = self.troubles.of(one) is not None
+            look = self._vault.begin if again else self._vault.check
+            async with self._beginning:
+                try:
+                    await asyncio.to_thread(look, one, time.time())
+                except (SlipwayError, OSError) as error:
+                    self._note(one, said(error))
+                else:
+                    self._note(one, "")
+
+    def _note(self, namespace: str, why: str) -> None:
+        if self.troubles.note(namespace, why):
+            sys.stderr.write(f"gateway: payloads of {namespace} cannot be sealed: {why}\n")
+
     def end(self) -> None:
         """Redact nothing more in turns: this process ends."""
         self._ending = True
 
     async def _begin(self, asked: Asked, until: float) -> None:
-        while True:
+        while not self._vault.begun(asked.namespace, asked.at):
             async with self._beginning:
                 if self._vault.begun(asked.namespace, asked.at):
                     return
                 try:
                     await asyncio.to_thread(self._vault.begin, asked.namespace, asked.at)
-                except Unavailable:
+                except SlipwayError as error:
+                    self._note(asked.namespace, str(error))
                     waits = asked.recording.when_full is WhenFull.BLOCK and not self._ending
-                    if not waits or time.monotonic() >= until:
+                    kind = isinstance(error, Unavailable)
+                    if not (kind and waits) or time.monotonic() >= until:
                         raise
             await asyncio.sleep(PROBE_SECONDS)
 

@@ -5,11 +5,13 @@ for every gateway that its agent keeps, also for one that does not come up, and 
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-from serving.gateway.exposition import labelled, merged, standing
+from infra.sockets import INDEXER
+from serving.gateway.exposition import indexer, labelled, merged, standing
 
 PREFIX, SUFFIX = "gateway-", ".metrics"
 
@@ -52,12 +54,18 @@ class Siblings:
         texts, up = [self._own()], {self._name: True}
         places = sorted(self._place.parent.glob(f"*{SUFFIX}"))
         others = [one for one in places if one != self._place]
-        for place, text in zip(others, await asyncio.gather(*map(_ask, others)), strict=True):
+        told, *found = await asyncio.gather(self._indexer(), *map(_ask, others))
+        for place, text in zip(others, found, strict=True):
             if text is None:
                 continue
             up[place.stem.removeprefix(PREFIX)] = bool(text)
             texts.append(text)
-        return merged((standing(up), *texts))
+        return merged((standing(up), *texts, told or b""))
+
+    async def _indexer(self) -> bytes | None:
+        """Give what the indexer of this host says; None where there is none."""
+        text = await _heard(self._place.with_name(INDEXER))
+        return None if text is None else indexer(text, time.time())
 
     def _own(self) -> bytes:
         return labelled(self._render(), self._name)
@@ -70,13 +78,20 @@ class Siblings:
 
 async def _ask(place: Path) -> bytes | None:
     """Hear what another counts: nothing where it is dead, hung or cut off; None where it left."""
+    text = await _heard(place)
+    if not text:
+        return text
+    return text.removesuffix(END) if text.endswith(END) else b""
+
+
+async def _heard(place: Path) -> bytes | None:
+    """Hear what a process says on its socket: nothing where it is dead or hung; None: it left."""
     try:
         async with asyncio.timeout(ASK_SECONDS):
             reader, writer = await asyncio.open_unix_connection(str(place))
             with closing(writer):
-                text = await reader.read()
+                return await reader.read()
     except FileNotFoundError:
         return None
     except OSError:  # TimeoutError among them
         return b""
-    return text.removesuffix(END) if text.endswith(END) else b""

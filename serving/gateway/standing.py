@@ -123,10 +123,12 @@ class Recorded(Collector):
 
     Args:
         keeper: of the journal.
+        unsealed: gives how many namespaces there are whose payloads cannot be sealed.
     """
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: Keeper, unsealed: Callable[[], int]) -> None:
         self._keeper = keeper
+        self._unsealed = unsealed
 
     def describe(self) -> Iterable[Metric]:
         """Nothing is known before it is collected."""
@@ -140,3 +142,5 @@ class Recorded(Collector):
         yield CounterMetricFamily(refused, said, value=keeper.refused)
         said = "1 where calls cannot be written down."
         yield GaugeMetricFamily("slipway_calls_trouble", said, value=float(bool(keeper.trouble)))
+        said = "Namespaces whose payloads cannot be sealed, or only until the day ends."
+        yield GaugeMetricFamily("slipway_unsealed_namespaces", said, value=float(self._unsealed()))

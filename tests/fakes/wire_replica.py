@@ -22,11 +22,11 @@ from release.variants import Variant
 from serving.gateway.app import Gateway
 from serving.gateway.callers import Callers
 from serving.gateway.dispatch import Dispatcher
-from serving.gateway.exchange import all_ready
 from serving.gateway.metrics import Metrics
 from serving.gateway.outputs import CLASSIFIES, EMBEDS, TAGS
 from serving.gateway.pages import About
 from serving.gateway.pool import Pool
+from serving.gateway.readiness import Readiness
 from serving.gateway.recording import CallRecorder
 from serving.gateway.siblings import Siblings
 from serving.gateway.table import Table
@@ -212,12 +212,12 @@ class Stand:
         dispatcher = Dispatcher(self.pool, self.recorder, self.metrics)
         parts = (self.table, self.pool, dispatcher, self.metrics)
         siblings = Siblings("test/g1", self.folder / "g1.sock", self.metrics.render)
-        about = About(status=lambda: self.status, ready=self.ready, metrics=siblings.collect)
+        about = About(status=lambda: self.status, metrics=siblings.collect)
         return Gateway(*parts, about, self.recorder, self.callers)
 
     def ready(self) -> bool:
-        """Say whether every champion can be asked."""
-        return all_ready(self.table, self.pool)
+        """Say whether calls are answered."""
+        return Readiness(self.table, self.pool, self.recorder).all()
 
     async def _asked(self, scope: Any, receive: Any, send: Any) -> None:
         await self.app(scope, receive, send)

@@ -100,6 +100,17 @@ def create_database(url: str, name: str) -> str:
     return f"{url}/{name}"
 
 
+def shut(url: str, name: str, *, shut: bool) -> None:
+    """Let nobody into a database, and end who is there; or let everybody in again."""
+    engine = _engine(url)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {not shut}")
+        if shut:
+            end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
+            connection.exec_driver_sql(f"{end}'{name}'")
+    engine.dispose()
+
+
 def _engine(url: str) -> sa.Engine:
     parsed = sa.make_url(f"{url}/postgres").set(drivername="postgresql+psycopg")
     return sa.create_engine(parsed, isolation_level="AUTOCOMMIT")

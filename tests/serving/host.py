@@ -12,8 +12,9 @@ import psutil
 from infra.ledger import Change, Ledger
 from infra.processes import start, stop
 from infra.settings import Settings, inherited
+from infra.sockets import hear
 from release.releases import Desired
-from serving.agent.hearing import hear, status_socket
+from serving.agent.hearing import status_socket
 from serving.agent.places import Places
 from tests.fakes.nouns import POLICY
 from tests.serving.conftest import ROOT, Tiny

@@ -128,7 +128,7 @@ async def closed(make: Callable[[Stand], Any] = some_holders) -> AsyncIterator[C
         stand.ask_who(snapshot)
         parts = (stand.table, stand.pool, Dispatcher(stand.pool, stand.recorder, stand.metrics))
         server = await GrpcServer.start(
-            "127.0.0.1:0", *parts, stand.metrics, stand.recorder, stand.callers, stand.ready
+            "127.0.0.1:0", *parts, stand.metrics, stand.recorder, stand.callers
         )
         async with grpc.aio.insecure_channel(server.address) as channel:
             try:

@@ -85,7 +85,6 @@ def with_client(work: Work, task: str = CLASSIFIES, **more: Any) -> Any:
                 stand.metrics,
                 stand.recorder,
                 stand.callers,
-                stand.ready,
             )
             async with grpc.aio.insecure_channel(server.address) as channel:
                 try:
@@ -428,7 +427,6 @@ def test_a_server_that_stops_finishes_what_is_under_way_and_ends_watches() -> No
             stand.metrics,
             stand.recorder,
             stand.callers,
-            stand.ready,
         )
         async with grpc.aio.insecure_channel(server.address) as channel:
             here = Client(channel)

@@ -212,7 +212,10 @@ def test_the_repository_is_listed() -> None:
         wrong = await stand.client.post("/v2/repository/index", content=b'{"ready": 3}')
         assert wrong.status_code == 400
         gone = await stand.client.get("/v2/models/tiny/versions/2/ready")
-        assert (gone.status_code, gone.json()) == (503, {"name": "tiny", "ready": False})
+        assert (gone.status_code, gone.json()) == (
+            503,
+            {"name": "tiny", "ready": False, "reason": "no replica of it is ready"},
+        )
         described = (await stand.client.get("/v2/models/tiny/versions/2")).json()
         assert (described["outputs"], described["parameters"]["task"]) == ([], "")
 

@@ -1,6 +1,7 @@
 """Whichever gateway is asked, it tells what all of its host count, and which of them does not."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -242,3 +243,59 @@ def test_what_gateways_of_a_killed_host_left_is_missed_by_nobody(wide: Host) -> 
     wide.start()
     until(lambda: not (wide.sockets / "gateway-g7.metrics").exists(), 20)
     until(lambda: list(up(scraped_at_last(wide)).values()) == [1, 1], 40)
+
+
+def scraped_beside(folder: Path, said: bytes | None) -> dict[str, float]:
+    """Ask a gateway beside an indexer that says something; nothing at all for None."""
+
+    async def tell(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said or b"")
+        writer.close()
+
+    async def work() -> str:
+        asked = Siblings("host/g1", folder / "gateway-g1.sock", lambda: TEXT)
+        if said is None:
+            return (await asked.collect()).decode()
+        server = await asyncio.start_unix_server(tell, str(folder / "indexer.sock"))
+        text = await asked.collect()
+        server.close()
+        return text.decode()
+
+    found = {}
+    for family in text_string_to_metric_families(asyncio.run(work())):
+        for one in family.samples:
+            if one.name.startswith("slipway_indexer_"):
+                name = one.name.removeprefix("slipway_indexer_")
+                found["/".join([name, *one.labels.values()])] = one.value
+    return found
+
+
+def test_the_indexer_of_the_host_is_told_once_whichever_gateway_is_asked(tmp_path: Path) -> None:
+    since = time.time() - 50
+    said = {
+        "folded": 12_345_678,
+        "failures": {"fold": 3, "sweep": 0},
+        "behind": {"calls": 7, "bytes": 23_456_789, "since": since},
+        "troubles": [{"what": "calls are not folded", "why": "It is away.", "since": since}],
+        "store": "whatever else",
+    }
+    found = scraped_beside(tmp_path, json.dumps(said).encode())
+    assert 50 <= found.pop("behind_seconds") < 60
+    assert found == {
+        "up": 1,
+        "trouble": 1,
+        "folded_calls_total": 12_345_678,
+        "failures_total/fold": 3,
+        "failures_total/sweep": 0,
+        "behind_calls": 7,
+        "behind_bytes": 23_456_789,
+    }
+    said["behind"] = None
+    assert "behind_calls" not in scraped_beside(tmp_path, json.dumps(said).encode())
+    assert scraped_beside(tmp_path, b"no json") == {"up": 0}
+    with socket.socket(socket.AF_UNIX) as left:
+        (tmp_path / "indexer.sock").unlink(missing_ok=True)
+        left.bind(str(tmp_path / "indexer.sock"))
+    assert scraped_beside(tmp_path, None) == {"up": 0}
+    (tmp_path / "indexer.sock").unlink()
+    assert scraped_beside(tmp_path, None) == {}

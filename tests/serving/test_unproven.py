@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from infra.calls.vault import Vault
+from release.callers import Recording
 from release.routes import Routes
 from serving.gateway.callers import Callers
 from serving.gateway.main import Process
+from serving.gateway.recording import CallRecorder, everywhere
 from serving.gateway.snapshot import Snapshot, Watch
 from serving.gateway.unproven import SECONDS, Unproven
 from serving.journal import JournalWriter, NoRoom
@@ -52,11 +55,12 @@ class Hindered(Callers):
 
 
 def test_what_hinders_one_look_hinders_no_other(keeper: Keeper, tmp_path: Path) -> None:
-    unproven = Unproven(keeper)
+    recorder = CallRecorder(keeper, Vault(tmp_path), everywhere(Recording()))
+    unproven = recorder.unproven
     Snapshot(routes=Routes(number=7, routes={})).save(tmp_path)
     watch = Watch(tmp_path)
     process = Process(
-        name="g1", watch=watch, keeper=keeper, unproven=unproven, callers=Hindered(tmp_path)
+        name="g1", watch=watch, keeper=keeper, recorder=recorder, callers=Hindered(tmp_path)
     )
     unproven.count("docs")
     unproven._since = 1.0

@@ -13,9 +13,9 @@ import pytest
 
 from infra.calls.checkpoints import Checkpoint, Signer, append_line
 from infra.calls.erase import overwrite, payloads
-from infra.calls.indexing import Indexer, note_removal
+from infra.calls.indexing import Indexer
 from infra.calls.query import Query
-from infra.calls.retention import REMOVED, Outlived, remove
+from infra.calls.retention import REMOVED, Outlived, note_removal, remove
 from infra.calls.sqlite import CallStore
 from infra.calls.vault import Vault
 from infra.calls.verify import segments_in

@@ -9,8 +9,8 @@ import pytest
 from infra.calls.checkpoints import Signer
 from infra.calls.discarding import Discarding, note_discarded
 from infra.calls.erase import DISCARDED
-from infra.calls.indexing import Indexer, _sweep, note_removal
-from infra.calls.retention import Outlived, remove
+from infra.calls.indexing import Indexer, _sweep
+from infra.calls.retention import Outlived, note_removal, remove
 from infra.calls.segments import paths_in
 from infra.calls.sqlite import CallStore
 from infra.calls.vault import Vault

@@ -10,11 +10,18 @@ import pytest
 
 from infra.callers.namespaces import Namespaces
 from infra.calls.discarding import Discarding
-from infra.calls.indexing import Indexer, _sweep, note_removal
+from infra.calls.indexing import Indexer, _sweep
 from infra.calls.limits import Limits, Weights, weigh
 from infra.calls.numbers import DAY_US
 from infra.calls.query import Query
-from infra.calls.retention import REMOVED, YOUNG_US, Outlived, outlived, remove
+from infra.calls.retention import (
+    REMOVED,
+    YOUNG_US,
+    Outlived,
+    note_removal,
+    outlived,
+    remove,
+)
 from infra.calls.sqlite import CallStore
 from infra.calls.vault import Vault
 from infra.identity import Identities

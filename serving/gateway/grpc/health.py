@@ -4,7 +4,7 @@ The empty name and the inference service's mean the server; any other is an endp
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2 as pb
 from release.callers import Action
 from serving.gateway.bodies import Headers
 from serving.gateway.dispatch import Refusal
-from serving.gateway.exchange import Pairs, beside, is_ready
+from serving.gateway.exchange import Pairs, beside
 from serving.gateway.grpc.calls import (
     CODES,
     Asking,
@@ -28,7 +28,7 @@ from serving.gateway.grpc.messages import parsed
 from serving.gateway.grpc.service import NAME
 from serving.gateway.metrics import Metrics
 from serving.gateway.passes import NOBODY, Pass
-from serving.gateway.pool import Pool
+from serving.gateway.readiness import Readiness
 from serving.gateway.table import Table
 
 LOOK_SECONDS = 0.25
@@ -50,25 +50,22 @@ class Health:
 
     Args:
         table: what is served.
-        pool: connections to replicas.
         metrics: counts refusals.
         prove: says who calls.
-        ready: whether the server answers calls.
+        readiness: says what can be asked.
     """
 
     def __init__(
         self,
         table: Table,
-        pool: Pool,
         metrics: Metrics,
         prove: Prove,
-        ready: Callable[[], bool],
+        readiness: Readiness,
     ) -> None:
         self._table = table
-        self._pool = pool
         self._metrics = metrics
         self._prove = prove
-        self._ready = ready
+        self._readiness = readiness
         self._leaving = asyncio.Event()
         self._watches = 0
 
@@ -142,10 +139,10 @@ class Health:
 
     def _status(self, service: str) -> int:
         if service in ("", NAME):
-            good = self._ready()
+            good = self._readiness.all()
         elif endpoint := self._table.endpoints.get(service):
             arm = endpoint.route.stable
-            good = arm is not None and is_ready(self._pool, arm)
+            good = arm is not None and not self._readiness.hindrance(service, arm)
         else:
             return int(Response.SERVICE_UNKNOWN)
         serves = good and not self._leaving.is_set()

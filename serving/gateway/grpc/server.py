@@ -1,6 +1,5 @@
 """The gRPC server of a gateway: listens, answers, drains."""
 
-from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -13,6 +12,7 @@ from serving.gateway.grpc.health import Health
 from serving.gateway.grpc.service import Service
 from serving.gateway.metrics import Metrics
 from serving.gateway.pool import Pool
+from serving.gateway.readiness import Readiness
 from serving.gateway.recording import CallRecorder
 from serving.gateway.table import Table
 
@@ -60,7 +60,6 @@ class GrpcServer:
         metrics: Metrics,
         recorder: CallRecorder,
         callers: Callers,
-        ready: Callable[[], bool],
     ) -> "GrpcServer":
         """Listen.
 
@@ -72,14 +71,14 @@ class GrpcServer:
             metrics: counts refusals.
             recorder: keeps a line of calls that are refused before they are dispatched.
             callers: prove who calls.
-            ready: whether calls are answered.
 
         Raises:
             Unavailable: nothing can listen there.
         """
         server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MOST_CALLS)
-        health = Health(table, pool, metrics, callers.prove, ready)
-        service = Service(table, pool, dispatcher, metrics, recorder, callers.prove, ready)
+        readiness = Readiness(table, pool, recorder)
+        health = Health(table, metrics, callers.prove, readiness)
+        service = Service(table, pool, dispatcher, metrics, recorder, callers.prove, readiness)
         server.add_generic_rpc_handlers((service.handlers(), health.handlers()))
         try:
             port = server.add_insecure_port(address)

@@ -1,6 +1,5 @@
 """The Open Inference Protocol, V2 gRPC: what each call does."""
 
-from collections.abc import Callable
 from importlib.metadata import version as version_of_package
 from typing import Any
 
@@ -13,8 +12,6 @@ from serving.gateway.exchange import (
     Pairs,
     arm_of,
     endpoint_of,
-    is_ready,
-    listed,
     status_of,
     told,
     version_of,
@@ -25,6 +22,7 @@ from serving.gateway.grpc.messages import items_of, model_metadata, response
 from serving.gateway.metrics import Metrics
 from serving.gateway.passes import NOBODY
 from serving.gateway.pool import Pool
+from serving.gateway.readiness import Readiness
 from serving.gateway.recording import CallRecorder
 from serving.gateway.refusing import RECORDED
 from serving.gateway.table import Endpoint, Table
@@ -45,7 +43,7 @@ class Service:
         metrics: counts refusals.
         recorder: keeps a line of calls that are refused before they are dispatched.
         prove: says who calls.
-        ready: whether calls are answered.
+        readiness: says what can be asked.
     """
 
     def __init__(
@@ -56,7 +54,7 @@ class Service:
         metrics: Metrics,
         recorder: CallRecorder,
         prove: Prove,
-        ready: Callable[[], bool],
+        readiness: Readiness,
     ) -> None:
         self._table = table
         self._pool = pool
@@ -64,7 +62,7 @@ class Service:
         self._metrics = metrics
         self._recorder = recorder
         self._prove = prove
-        self._says_ready = ready
+        self._readiness = readiness
         self._version = version_of_package("slipway")
 
     def handlers(self) -> Any:
@@ -136,7 +134,8 @@ class Service:
     ) -> tuple[pb.ModelReadyResponse, Pairs]:
         endpoint = self._seen(request.name, asking)
         arm = arm_of(endpoint, version_of(request.version or None))
-        return pb.ModelReadyResponse(ready=is_ready(self._pool, arm)), ()
+        why = self._readiness.hindrance(request.name, arm)
+        return pb.ModelReadyResponse(ready=not why), ()
 
     async def _model_metadata(
         self, request: pb.ModelMetadataRequest, asking: Asking
@@ -155,7 +154,7 @@ class Service:
     async def _ready(
         self, _request: pb.ServerReadyRequest, _asking: Asking
     ) -> tuple[pb.ServerReadyResponse, Pairs]:
-        return pb.ServerReadyResponse(ready=self._says_ready()), ()
+        return pb.ServerReadyResponse(ready=self._readiness.all()), ()
 
     async def _server_metadata(
         self, _request: pb.ServerMetadataRequest, _asking: Asking
@@ -165,7 +164,7 @@ class Service:
     async def _index(
         self, request: pb.RepositoryIndexRequest, asking: Asking
     ) -> tuple[pb.RepositoryIndexResponse, Pairs]:
-        entries = listed(self._table, self._pool, asking.who, only_ready=request.ready)
+        entries = self._readiness.listed(asking.who, only_ready=request.ready)
         models = [pb.RepositoryIndexResponse.ModelIndex(**one) for one in entries]
         return pb.RepositoryIndexResponse(models=models), ()
 
