@@ -18,11 +18,14 @@ from console.wording import cell
 from infra.callers.keys import Key, Keys, NewKey
 from infra.callers.namespaces import DEFAULT, Namespaces
 from infra.callers.pepper import split
+from infra.callers.reading import endpoints
 from infra.callers.snapshot import CallersSnapshot
 from infra.calls.limits import MB, weigh
 from release.callers import Quota, Recording
 from release.errors import Invalid, NotFound
+from release.names import meant
 from release.policy import Releasing
+from tasks.naming import tell_of_endpoint, tell_of_releasing, tell_of_scopes
 from tasks.wiring import House, house
 
 DAY = 86_400
@@ -49,6 +52,7 @@ def make_key(
     sys.stdout.write(f"{key}\n")
     sys.stdout.flush()
     _until_known(here.settings.run, split(key)[0])
+    tell_of_scopes(here, scopes)
 
 
 def _until_known(run: Path, id: str) -> None:  # noqa: A002 - the key's own field is called so
@@ -101,6 +105,8 @@ def make_namespace(name: str, asked: Mapping[str, Any], releasing: Mapping[str, 
     releases = _changed(Releasing(), releasing) if _says(releasing) else None
     _namespaces(here).create(name, recording, releases, by=actor(here))
     sys.stdout.write(f"{name} is there\n")
+    if releases is not None:
+        tell_of_releasing(here, releases)
 
 
 def change_namespace(name: str, asked: Mapping[str, Any], releasing: Mapping[str, Any]) -> None:
@@ -110,24 +116,28 @@ def change_namespace(name: str, asked: Mapping[str, Any], releasing: Mapping[str
         NotFound: there is none of this name.
     """
     here = house()
-    known = _namespaces(here).list().get(name)
-    if known is None:
-        raise NotFound(f"There is no namespace {name[:80]!r}.", "see slipway namespaces list")
+    known = _namespaces(here).list()
+    if name not in known:
+        raise NotFound(f"There is no namespace {name[:80]!r}.", meant(name, known))
     recording = releases = None
     if _says(releasing):
         was = _namespaces(here).releasing().get(name, Releasing())
         releases = _changed(was, releasing)
     if _says(asked) or not _says(releasing):
-        recording = _changed(known, asked)
+        recording = _changed(known[name], asked)
     _namespaces(here).set(name, recording, releases, by=actor(here))
     sys.stdout.write(f"{name} is set\n")
+    if releases is not None:
+        tell_of_releasing(here, releases)
 
 
 def give(endpoint: str, name: str) -> None:
     """Let a namespace own an endpoint."""
     here = house()
+    known = endpoints(here.ledger)  # before it is given, by which it is known
     _namespaces(here).give(endpoint, name, by=actor(here))
     sys.stdout.write(f"{endpoint} belongs to {name}\n")
+    tell_of_endpoint(here, endpoint, known)
 
 
 def show_namespaces(*, as_json: bool) -> None:

@@ -133,6 +133,10 @@ class Scope:
         """Whether it allows an action on an endpoint that a namespace owns."""
         if self.action is not action or self.namespace not in ("*", namespace):
             return False
+        return self.named(endpoint)
+
+    def named(self, endpoint: str) -> bool:
+        """Whether it means an endpoint of this name, whoever owns it."""
         return _matches(self.endpoint, endpoint)
 
     @property

@@ -18,15 +18,13 @@ from infra.calls.vault import Vault, ends_us
 from infra.calls.waiting import Unswept
 from infra.identity import Identity
 from release.errors import Invalid, NotFound, Refused
+from release.names import MOST_NAMED, meant
 from release.releases import Event
 from serving.gateway.snapshot import Snapshot
 from tasks.proving import proofs
 from tasks.wiring import House
 
 __all__ = ["ERASED", "ERASING", "Erasure", "erase", "verify"]
-
-MOST_NAMED = 20
-"""Namespaces that a hint names."""
 
 _Call = tuple[str, int, int]
 """Gateway, sequence and moment of a call: a gateway that began anew has counted from 1 again."""
@@ -111,7 +109,7 @@ def erase(
     if erasure.day:
         _check_day(here, vault, erasure)
     else:
-        _check_namespace(here, vault, erasure.namespace)
+        check_namespace(here, vault, erasure.namespace)
     now = here.clock()
     _note(here, by, erasure, ERASING, "is erasing", now)
     found = _payloads(here, erasure, int(now * 1e6))
@@ -218,8 +216,12 @@ def verify(here: House, anchors: Path | None = None) -> list[Proof]:
     return proofs(here, anchors)
 
 
-def _check_namespace(here: House, vault: Vault, namespace: str) -> None:
-    """Refuse a namespace that neither the ledger nor any key nor the call store knows."""
+def check_namespace(here: House, vault: Vault, namespace: str) -> None:
+    """Refuse a namespace that neither the ledger nor any key nor the call store knows.
+
+    Raises:
+        NotFound: with the name that may have been meant.
+    """
     known = {*Namespaces(here.ledger, here.settings.recording).list()}
     known |= {name for name, _ in vault.days()}
     if namespace in known:
@@ -230,8 +232,7 @@ def _check_namespace(here: House, vault: Vault, namespace: str) -> None:
     finally:
         store.close()
     if namespace not in known:
-        hint = f"there are: {', '.join(sorted(known)[:MOST_NAMED])}"
-        raise NotFound(f"There is no namespace {namespace!r}.", hint)
+        raise NotFound(f"There is no namespace {namespace!r}.", meant(namespace, known))
 
 
 def _check_day(here: House, vault: Vault, erasure: Erasure) -> None:

@@ -14,6 +14,7 @@ from infra.ledger import Ledger, schema
 from infra.ledger.database import put
 from release.callers import Capture, Recording, WhenFull
 from release.errors import Conflict, Invalid, NotFound
+from release.names import meant
 from release.policy import Releasing
 from release.variants import NAME
 
@@ -143,8 +144,8 @@ def need_namespace(connection: sa.Connection, name: str) -> None:
     """
     if name == DEFAULT or _exists(connection, name):
         return
-    names = sorted(connection.scalars(sa.select(schema.namespaces.c.name)))
-    raise NotFound(f"There is no namespace {name[:80]!r}.", f"there are {DEFAULT}, {names}")
+    names = connection.scalars(sa.select(schema.namespaces.c.name))
+    raise NotFound(f"There is no namespace {name[:80]!r}.", meant(name, (DEFAULT, *names)))
 
 
 def _exists(connection: sa.Connection, name: str) -> bool:

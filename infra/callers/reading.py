@@ -1,7 +1,10 @@
 """What the ledger says of who may call, as gateways are to know it."""
 
+from collections.abc import Mapping
+
 import sqlalchemy as sa
 
+from infra.callers.namespaces import DEFAULT
 from infra.callers.snapshot import CallersSnapshot, KeyEntry, NamespaceEntry
 from infra.ledger import Ledger, schema
 
@@ -10,6 +13,16 @@ def changes(ledger: Ledger) -> int:
     """Say how often anything has changed; cheap, for whoever looks all the time."""
     with ledger.database.read() as connection:
         return connection.scalar(sa.select(schema.caller_changes.c.number)) or 0
+
+
+def endpoints(ledger: Ledger) -> Mapping[str, str]:
+    """Give every endpoint that was released, or given away, to the namespace that owns it."""
+    wanted = sa.select(schema.desired.c.model).where(schema.desired.c.generation > 0)
+    models = sa.union(wanted, sa.select(schema.releases.c.model))
+    with ledger.database.read() as connection:
+        found = dict.fromkeys(map(str, connection.scalars(models)), DEFAULT)
+        owned = connection.execute(sa.select(schema.owned)).mappings().all()
+    return found | {row["endpoint"]: row["namespace"] for row in owned}
 
 
 def contents(ledger: Ledger) -> CallersSnapshot:

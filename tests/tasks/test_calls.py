@@ -151,7 +151,7 @@ def test_who_may_erase_and_what(here: House) -> None:
 
 
 def test_a_namespace_that_nobody_knows_is_told(here: House) -> None:
-    with pytest.raises(NotFound, match=r"no namespace 'defualt'.*there are: default\)"):
+    with pytest.raises(NotFound, match=r"no namespace 'defualt'.*did you mean .default..\)"):
         erase(here, ADA, Erasure(namespace="defualt", user="bob", why="he asked"))
     assert here.ledger.events(kinds=(ERASING,)) == []
     # Known by its keys alone, as one that was taken away is.
