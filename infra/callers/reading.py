@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 import sqlalchemy as sa
 
-from infra.callers.namespaces import DEFAULT
+from infra.callers.namespaces import DEFAULT, said_in
 from infra.callers.snapshot import CallersSnapshot, KeyEntry, NamespaceEntry
 from infra.ledger import Ledger, schema
+from release.callers import Recording
 
 
 def changes(ledger: Ledger) -> int:
@@ -25,8 +26,13 @@ def endpoints(ledger: Ledger) -> Mapping[str, str]:
     return found | {row["endpoint"]: row["namespace"] for row in owned}
 
 
-def contents(ledger: Ledger) -> CallersSnapshot:
-    """Read every key that is not revoked, every namespace and what each owns; numbered 0."""
+def contents(ledger: Ledger, host: Recording) -> CallersSnapshot:
+    """Read every key that is not revoked, every namespace and what each owns; numbered 0.
+
+    Args:
+        ledger: where they are.
+        host: what this host records where nobody has said otherwise.
+    """
     with ledger.database.read() as connection:
         table = schema.keys
         good = sa.select(table).where(table.c.revoked_at == 0)
@@ -48,11 +54,16 @@ def contents(ledger: Ledger) -> CallersSnapshot:
             )
             for row in keys
         },
-        namespaces={
-            row["name"]: NamespaceEntry(
-                **{name: row[name] for name in NamespaceEntry.__struct_fields__}
-            )
-            for row in namespaces
-        },
+        namespaces={row["name"]: _entry(said_in(row).over(host)) for row in namespaces},
         owners={row["endpoint"]: row["namespace"] for row in owned},
+    )
+
+
+def _entry(recording: Recording) -> NamespaceEntry:
+    return NamespaceEntry(
+        capture=recording.capture.value,
+        sample=recording.sample,
+        strict=recording.strict,
+        when_full=recording.when_full.value,
+        days=recording.days,
     )

@@ -63,6 +63,19 @@ def test_keys_and_namespaces_are_made_changed_and_shown_by_command(tmp_path: Pat
     assert "0.3 of 100" in home.slipway("namespaces", "list").stdout
     said = home.slipway("namespaces", "set", "shop", "--mb", "-1", code=2, who="ada").stderr
     assert "Calls may take 0..1000000000 MB, not -1." in said
+    words = ("namespaces", "set", "default", "--strict", "--mb", "9")
+    home.slipway(*words, who="ada", SLIPWAY_RECORD_DAYS="9")
+    found = json.loads(home.slipway("namespaces", "list", "--json").stdout)["default"]
+    assert (found["strict"], found["most_mb"], found["days"]) == (True, 9, 180)
+    assert found["by_host"] == ["capture", "days", "sample", "when_full"]
+    home.slipway("namespaces", "set", "default", "--by-host", "mb", who="ada")
+    both = ("--by-host", "strict", "--no-strict")
+    said = home.slipway("namespaces", "set", "default", *both, code=2, who="ada").stderr
+    assert "strict cannot be said and left to hosts at once" in said
+    listed = home.slipway("namespaces", "list", SLIPWAY_CAPTURE="hash").stdout
+    default, shop = listed.splitlines()[-3:-1]
+    assert "hash *" in default and "9" not in default.split() and shop.count("*") == 1
+    assert listed.splitlines()[-1].startswith("* as this host's settings have it")
     home.house.ledger.close()
 
 

@@ -30,7 +30,7 @@ from infra.callers.snapshot import NAME, CallersSnapshot, CallersWatch
 from infra.identity import Identities
 from infra.ledger import Ledger
 from infra.settings import Settings, inherited
-from release.callers import Capture, Recording
+from release.callers import Capture, Recording, Said
 from release.errors import Invalid, Unavailable
 from release.releases import Desired, GatewayStatus
 from serving.agent.callers import CallersKeeper
@@ -158,7 +158,7 @@ def test_a_snapshot_is_written_only_where_it_says_something_new(
     assert first is not None
     people = Identities(ledger)
     ada = people.prove(people.add("ada", "admin", by=None))
-    Namespaces(ledger, Recording()).create("shop", Recording(capture=Capture.FULL), by=ada)
+    Namespaces(ledger, Recording()).create("shop", Said(capture=Capture.FULL), by=ada)
     Namespaces(ledger, Recording()).give("docs", "shop", by=ada)
     keeper.keep(ledger)
     second = CallersSnapshot.load(settings.run)

@@ -13,7 +13,7 @@ from infra.calls.query import Query
 from infra.identity import Identities
 from infra.ledger import schema
 from infra.ledger.rows import release_row
-from release.callers import Recording
+from release.callers import Recording, Said
 from release.errors import NotFound
 from release.policy import Releasing
 from tasks.finding import find
@@ -37,7 +37,7 @@ class Heard:
             Identities(house.ledger).add("ada", "admin", by=None)
         )
         self.spaces = Namespaces(house.ledger, Recording())
-        self.spaces.create("shop", Recording(), by=self.ada)
+        self.spaces.create("shop", Said(), by=self.ada)
         release = a_release()
         with house.ledger.database.write() as connection:
             connection.execute(sa.insert(schema.releases).values(release_row(release)))
