@@ -18,7 +18,7 @@ _DIGITS = (*range(0x80, 0x10000), *range(0x1D7CE, 0x1D800))
 """Where digits of other scripts, and of mathematics, are looked for; others nobody types."""
 
 _FULL = "Ａ-Ｚａ-ｚ＠．＋－＿％"
-_WIDE = {
+_WIDE: dict[int, int | str] = {
     **{code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if re.match(f"[{_FULL}]", chr(code))},
     **{code: str(decimal(chr(code))) for code in _DIGITS if chr(code).isdecimal()},
     ord("﹫"): "@",

@@ -21,7 +21,7 @@ LETTERS = st.text(
     ("text", "term"),
     [
         ("İSTANBUL", "istanbul"),
-        ("I\u0307stanbul", "istanbul"),
+        ("I\u0307stanbul i\u0307zmir", "istanbul izmir"),
         ("KAPI kapısı", "kapı"),
         ("kapı", "KAPI"),
         ("DİYARBAKIR", "diyarbakır"),
