@@ -17,9 +17,11 @@ from infra.calls.stores import every, leave_no_image, opened
 from infra.calls.vault import Vault, ends_us
 from infra.calls.waiting import Unswept
 from infra.identity import Identity
+from infra.processes import working_in
 from release.errors import Invalid, NotFound, Refused
 from release.names import MOST_NAMED, meant
 from release.releases import Event
+from serving.gateway.presence import anyone_present
 from serving.gateway.snapshot import Snapshot
 from tasks.proving import proofs
 from tasks.wiring import House
@@ -139,8 +141,15 @@ def _overwritten(found: Iterable[Found]) -> list[_Call]:
 
 
 def _longest_call(here: House) -> float:
-    """Give for how many seconds a call of this host may be under way; 0 where none is served."""
-    snapshot = Snapshot.load(here.settings.run)
+    """Give for how many seconds a call of this host may be under way; 0 where none is served.
+
+    Routes outlive the gateways. One that was started before there was a lock is known by its
+    process, and one of another container by the lock alone.
+    """
+    run = here.settings.run
+    if not anyone_present(run) and not working_in("serving.gateway.main", run):
+        return 0.0
+    snapshot = Snapshot.load(run)
     routes = snapshot.routes.routes.values() if snapshot else ()
     longest = max((one.guard.deadline_ms for one in routes), default=0)
     return longest / 1e3 + WRITTEN_SECONDS if longest else 0.0

@@ -14,6 +14,7 @@ from infra.settings import inherited
 from release.releases import Desired
 from release.routes import Serving
 from serving.agent.replica import Replica
+from serving.gateway.presence import anyone_present
 from serving.replica.messages import Load, Status
 from tests.fakes.wire_replica import variant
 from tests.serving.conftest import Tiny
@@ -55,6 +56,17 @@ def test_a_gateway_that_is_killed_comes_back_on_its_port(host: Host) -> None:
     until(host.serves, 20)
     assert (host.settings.run / "port").read_text() == port
     assert host.processes("gateway.main") != [gateway]
+
+
+def test_a_gateway_is_known_to_live_until_it_does_not(host: Host) -> None:
+    assert anyone_present(host.settings.run)
+    os.kill(host.agent.pid, signal.SIGKILL)
+    (gateway,) = host.processes("gateway.main")
+    assert anyone_present(host.settings.run)
+    os.kill(gateway, signal.SIGKILL)
+    until(lambda: not anyone_present(host.settings.run), 5)
+    host.start()
+    until(host.serves, 20)
 
 
 def test_what_its_gateways_record_is_anchored_and_can_be_proven(host: Host) -> None:
