@@ -269,7 +269,9 @@ def kept_port(path: Path, host: str) -> int:
     return port
 
 
-def host_name() -> str:
-    """Name this machine as its agent and its gateways are named."""
+def host_name(given: str = "") -> str:
+    """Name this host as its agent and gateways are: as settings say, else as the machine is."""
+    if given:
+        return given
     host = socket.gethostname().split(".")[0].lower()
     return host if NAME.fullmatch(host) else "host"

@@ -59,7 +59,8 @@ def proofs(here: House, given: Path | None) -> list[Proof]:
     # A ledger of our own knows none but our gateways; others may be many hosts'.
     ours = set() if settings.ledger_url else set(anchored)
     everyone = {*anchored, *(one.gateway for path in files for _, one in _filed(path))}
-    ours |= there | {name for name in everyone if is_of(host_name(), name)}
+    mine = host_name(settings.name)
+    ours |= there | {name for name in everyone if is_of(mine, name)}
     found = [
         _proof(here, _Anchors(gateway=name, ledger=here.ledger, files=files))
         for name in sorted(ours)

@@ -200,6 +200,15 @@ namespaces = sa.Table(
     sa.Column("most_mb", sa.BigInteger),
 )
 
+# Names of hosts, each with the home that has it.
+hosts = sa.Table(
+    "hosts",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("home", sa.Text, nullable=False),
+    sa.Column("heard_at", sa.Double, nullable=False),
+)
+
 # What namespaces say of releases; one that is not here says nothing.
 releasing = sa.Table(
     "releasing",

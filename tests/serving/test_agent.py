@@ -27,7 +27,7 @@ RECIPE = "onnx-int8"
 
 @pytest.fixture
 def host(tiny: Tiny, tmp_path: Path) -> Iterator[Host]:
-    made = Host(Home(tmp_path), tiny)
+    made = Host(Home(tmp_path), tiny, SLIPWAY_NAME="web2")
     made.serve(Desired(model="tiny", champion=tiny.variant(1)))
     until(made.serves, 60)
     yield made
@@ -73,6 +73,7 @@ def test_what_its_gateways_record_is_anchored_and_can_be_proven(host: Host) -> N
     for _ in range(3):
         assert host.ask().status_code == 200
     (place,) = host.settings.journal.iterdir()
+    assert place.name == "web2_g1"
 
     def verify() -> subprocess.CompletedProcess[str]:
         env = inherited(SLIPWAY_HOME=str(host.home.root))

@@ -1,4 +1,4 @@
-"""A namespace keeps what was said of it alone; whatever was not goes by each host's settings."""
+"""A namespace keeps what was said of it alone, and a host's name goes to one home."""
 
 from typing import Any
 
@@ -21,7 +21,13 @@ SAID: dict[str, sa.types.TypeEngine[Any]] = {
 
 
 def upgrade() -> None:
-    """Let each be absent; what was said before stays said."""
+    """Let what was not said be absent, and make the table of names; what was said stays said."""
+    op.create_table(
+        "hosts",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("home", sa.Text, nullable=False),
+        sa.Column("heard_at", sa.Double, nullable=False),
+    )
     with op.batch_alter_table("namespaces") as batch:
         for name, kind in SAID.items():
             batch.alter_column(name, existing_type=kind, nullable=True, server_default=None)
