@@ -167,6 +167,11 @@ def test_a_snapshot_is_written_only_where_it_says_something_new(
     # Without a ledger, and for another agent, it stays as it was.
     CallersKeeper(settings).keep(None)
     assert CallersSnapshot.load(settings.run) == second
+    # What nobody said goes by this host's settings, and by new ones from the next agent on.
+    assert second.namespaces["shop"].days == settings.record_days
+    CallersKeeper(Settings(home=settings.home, record_days=9)).keep(ledger)
+    third = CallersSnapshot.load(settings.run)
+    assert third is not None and third.namespaces["shop"].days == 9
 
 
 def test_hosts_of_one_ledger_share_quotas_without_a_gap(home: tuple[Settings, Ledger]) -> None:
