@@ -3,11 +3,11 @@
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -18,17 +18,18 @@ from console.wording import cell
 from infra.callers.keys import Key, Keys, NewKey
 from infra.callers.namespaces import DEFAULT, Namespaces
 from infra.callers.pepper import split
+from infra.callers.reading import endpoints
 from infra.callers.snapshot import CallersSnapshot
 from infra.calls.limits import MB, weigh
-from release.callers import Quota, Recording
-from release.errors import Invalid, NotFound
+from release.callers import Quota, Said
+from release.errors import Invalid
 from release.policy import Releasing
+from tasks.naming import tell_of_endpoint, tell_of_releasing, tell_of_scopes
 from tasks.wiring import House, house
 
 DAY = 86_400
 KNOWN_SECONDS = 2.0
 LOOK_SECONDS = 0.1
-Noun = TypeVar("Noun", Recording, Releasing)
 
 
 def make_key(
@@ -49,6 +50,7 @@ def make_key(
     sys.stdout.write(f"{key}\n")
     sys.stdout.flush()
     _until_known(here.settings.run, split(key)[0])
+    tell_of_scopes(here, scopes)
 
 
 def _until_known(run: Path, id: str) -> None:  # noqa: A002 - the key's own field is called so
@@ -97,37 +99,52 @@ def show_keys(*, as_json: bool) -> None:
 def make_namespace(name: str, asked: Mapping[str, Any], releasing: Mapping[str, Any]) -> None:
     """Make a namespace."""
     here = house()
-    recording = _changed(here.settings.recording, asked)
-    releases = _changed(Releasing(), releasing) if _says(releasing) else None
-    _namespaces(here).create(name, recording, releases, by=actor(here))
+    releases = _changed(releasing) if _says(releasing) else None
+    _namespaces(here).create(name, Said(**asked), releases, by=actor(here))
     sys.stdout.write(f"{name} is there\n")
+    if releases is not None:
+        tell_of_releasing(here, releases)
 
 
-def change_namespace(name: str, asked: Mapping[str, Any], releasing: Mapping[str, Any]) -> None:
+def change_namespace(
+    name: str,
+    asked: Mapping[str, Any],
+    releasing: Mapping[str, Any],
+    unsaid: Collection[str] = (),
+) -> None:
     """Change what a namespace records, and how it releases.
+
+    Args:
+        name: of the namespace.
+        asked: what it is to record; None leaves what was said.
+        releasing: how it is to release; None leaves that.
+        unsaid: what is to go by each host's settings again.
 
     Raises:
         NotFound: there is none of this name.
+        Invalid: something is to be said and unsaid at once.
     """
+    if both := [one for one in unsaid if asked[one] is not None]:
+        raise Invalid(f"{both[0]} cannot be said and left to hosts at once.", "give one of both")
     here = house()
-    known = _namespaces(here).list().get(name)
-    if known is None:
-        raise NotFound(f"There is no namespace {name[:80]!r}.", "see slipway namespaces list")
-    recording = releases = None
+    releases = None
     if _says(releasing):
         was = _namespaces(here).releasing().get(name, Releasing())
-        releases = _changed(was, releasing)
-    if _says(asked) or not _says(releasing):
-        recording = _changed(known, asked)
-    _namespaces(here).set(name, recording, releases, by=actor(here))
+        releases = _changed(releasing, was)
+    said = Said(**asked) if _says(asked) or not (unsaid or releases) else None
+    _namespaces(here).set(name, said, releases, unsaid=unsaid, by=actor(here))
     sys.stdout.write(f"{name} is set\n")
+    if releases is not None:
+        tell_of_releasing(here, releases)
 
 
 def give(endpoint: str, name: str) -> None:
     """Let a namespace own an endpoint."""
     here = house()
+    known = endpoints(here.ledger)  # before it is given, by which it is known
     _namespaces(here).give(endpoint, name, by=actor(here))
     sys.stdout.write(f"{endpoint} belongs to {name}\n")
+    tell_of_endpoint(here, endpoint, known)
 
 
 def show_namespaces(*, as_json: bool) -> None:
@@ -136,9 +153,11 @@ def show_namespaces(*, as_json: bool) -> None:
     here = _namespaces(home)
     owners, releasing = here.owners(), here.releasing()
     used = weigh(home.settings.journal, home.settings.call_sizes).used()
+    said = here.said()
     found = {
         name: {
             **asdict(recording),
+            "by_host": sorted(set(asdict(recording)) - set(said[name].named)),
             **asdict(releasing.get(name, Releasing())),
             "bytes": used.get(name, 0),
             "endpoints": sorted(one for one, owner in owners.items() if owner == name),
@@ -152,13 +171,24 @@ def show_namespaces(*, as_json: bool) -> None:
     table = Table(*columns, "policy", "approves", box=None)
     for name, one in found.items():
         owns = ", ".join(one["endpoints"]) or ("the rest" if name == DEFAULT else "–")
-        strict = "yes" if one["strict"] else "no"
-        words = (name, one["capture"], f"{one['sample']:.0%}", strict, one["when_full"])
+        told = {
+            "capture": one["capture"],
+            "sample": f"{one['sample']:.0%}",
+            "strict": "yes" if one["strict"] else "no",
+            "when_full": one["when_full"],
+            "days": str(one["days"]),
+        }
+        marked = (f"{word} *" if key in one["by_host"] else word for key, word in told.items())
         most = f" of {one['most_mb']}" if one["most_mb"] else ""
-        kept = (str(one["days"]), f"{one['bytes'] / MB:.1f}{most}")
+        if most and "most_mb" in one["by_host"]:
+            most += " *"
+        words = (name, *marked)
+        kept = (f"{one['bytes'] / MB:.1f}{most}",)
         by = one["policy"] or "its own", ", ".join(one["roles"]) or "by policy"
         table.add_row(*map(cell, (*words, *kept, owns, *by)))
     Console().print(table)
+    if any(one["by_host"] for one in found.values()):
+        sys.stdout.write("* as this host's settings have it, since nobody said otherwise\n")
 
 
 def _keys(here: House) -> Keys:
@@ -173,8 +203,9 @@ def _says(asked: Mapping[str, Any]) -> bool:
     return any(one is not None for one in asked.values())
 
 
-def _changed(noun: Noun, asked: Mapping[str, Any]) -> Noun:
-    return replace(noun, **{name: one for name, one in asked.items() if one is not None})
+def _changed(asked: Mapping[str, Any], was: Releasing | None = None) -> Releasing:
+    named = {name: one for name, one in asked.items() if one is not None}
+    return replace(was or Releasing(), **named)
 
 
 def _plain(one: Key) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from infra.calls.filed import BadLines
     from infra.calls.proofs import Proof
     from infra.calls.query import Query
 
@@ -148,10 +149,14 @@ def verify(
     """Prove that nothing was changed, cut off, or erased but on record; code 1 if not."""
     from release.wording import tame
     from tasks.calls import verify as prove
+    from tasks.proving import unlike_anchors
     from tasks.wiring import house
 
-    good = True
-    for proof in prove(house(), anchors):
+    good, proofs = True, prove(house(), anchors)
+    for bad in unlike_anchors(house(), anchors):
+        good &= not bad.costly
+        sys.stdout.write("".join(f"{tame(line)}\n" for line in _told_of_lines(bad)))
+    for proof in proofs:
         good &= proof.lawful
         sys.stdout.write("".join(f"{tame(line)}\n" for line in _told(proof)))
     _end(good=good)
@@ -202,6 +207,22 @@ def inspect(
 def _end(*, good: bool) -> None:
     if not good:
         raise typer.Exit(1)
+
+
+def _told_of_lines(bad: "BadLines") -> list[str]:
+    """Say which lines of a file of anchors are none, and what that costs."""
+    lines = []
+    for one in bad.told:
+        if one.covered_by:
+            costs = f"line {one.covered_by} proves all that it did"
+        elif one.torn:
+            costs = "nothing relied on it"
+        else:
+            costs = "NOT PROVEN: what it anchored"
+        lines.append(f"  line {one.number}: {one.why}; {costs}")
+    if bad.more:
+        lines.append(f"  {bad.more} lines more are no anchors")
+    return [f"{bad.path}: some lines are no anchors", *lines]
 
 
 def _told(proof: "Proof") -> list[str]:

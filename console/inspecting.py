@@ -9,6 +9,8 @@ from infra.calls.numbers import calendar
 from infra.personal import Finder
 from release.errors import Invalid
 from release.wording import tame
+from tasks.calls import check_eraser
+from tasks.finding import check_reader
 from tasks.personal import Inspection, Leak, Window, erase_leaks
 from tasks.personal import inspect as look
 from tasks.wiring import house
@@ -26,11 +28,19 @@ def inspect(namespace: str, since: str, until: str, least: float, why: str | Non
 
     Returns:
         How many payloads still tell of a person.
+
+    Raises:
+        Refused: whoever acts may not read the record, or may not erase what is found.
+        Invalid: an erasure has no reason, or a moment is none.
     """
     if why == "":
         raise Invalid("An erasure needs a reason.", "--why …")
     here = house()
     by, begin, end = actor(here), moment(since), moment(until)
+    # Before presidio is loaded and all is read, which takes a while.
+    check_reader(by)
+    if why is not None:
+        check_eraser(by)
     window = Window(
         namespace=namespace,
         since_us=begin or 0,

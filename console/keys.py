@@ -1,5 +1,6 @@
 """Who calls models: `slipway keys` and `slipway namespaces`."""
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -36,6 +37,17 @@ Days = Annotated[int | None, typer.Option(help="For how long calls are kept.")]
 Megabytes = Annotated[
     int | None, typer.Option("--mb", help="That they take on a host at most; 0 for any.")
 ]
+
+
+class Field(StrEnum):
+    """What of a namespace's recording may go by each host's settings, as its option is called."""
+
+    CAPTURE = "capture"
+    SAMPLE = "sample"
+    STRICT = "strict"
+    WHEN_FULL = "when-full"
+    DAYS = "days"
+    MB = "mb"
 
 
 @keys.command()
@@ -114,13 +126,17 @@ def set_namespace(
     most_mb: Megabytes = None,
     policy: By = None,
     approver: Approvers = None,
+    by_host: Annotated[
+        list[Field] | None, typer.Option(help="What goes by each host's settings again.")
+    ] = None,
 ) -> None:
     """Say what of its calls is recorded, and how it releases; what is not named stays."""
     from console.calling import change_namespace
 
     named = {"capture": capture, "sample": sample, "strict": strict}
     limits = {"when_full": when_full, "days": days, "most_mb": most_mb}
-    change_namespace(name, {**named, **limits}, _releasing(policy, approver))
+    unsaid = [one.replace("-", "_").replace("mb", "most_mb") for one in by_host or ()]
+    change_namespace(name, {**named, **limits}, _releasing(policy, approver), unsaid)
 
 
 def _releasing(policy: str | None, approvers: list[str] | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -14,10 +15,13 @@ from rich.console import Console
 from flows.control import Prefect
 from infra.callers.house import first_key
 from infra.callers.loopback import allow_open
+from infra.calls.checkpoints import Signer
 from infra.files import tail, write_atomic
-from infra.processes import Process, Records, alive, start, stop
+from infra.ledger import Ledger
+from infra.processes import Process, Records, alive, host_name, start, stop
 from infra.settings import Settings, inherited
 from release.errors import Conflict, SlipwayError, Unavailable
+from release.wording import lasting
 
 START_SECONDS = 180.0
 """How long everything may take to come up, on a slow disk."""
@@ -59,7 +63,7 @@ def up(*, detach: bool, unguarded: bool) -> None:
         unguarded: whether gateways ask nobody who they are.
 
     Raises:
-        Conflict: everything is up already.
+        Conflict: everything is up already, or another home has this host's name in the ledger.
         Refused: gateways would be open to more than this machine.
         Unavailable: a part did not come up; says which, with its last words.
     """
@@ -68,6 +72,7 @@ def up(*, detach: bool, unguarded: bool) -> None:
     settings.run.mkdir(parents=True, exist_ok=True)
     if supervisor := supervisor_of(settings):
         raise Conflict(f"{settings.root} is up already, watched by process {supervisor.pid}.")
+    need_name(settings)
     key = "" if settings.open else _first(settings)
     if not detach:
         _foreground(settings, key)
@@ -75,6 +80,31 @@ def up(*, detach: bool, unguarded: bool) -> None:
     with Console(stderr=True).status("starting …"):
         addresses = start_detached(settings)
     _greet(addresses, settings, key)
+
+
+def need_name(settings: Settings) -> None:
+    """Take this host's name in a ledger that others may share; one that is away hinders nothing.
+
+    Raises:
+        Conflict: another home has it.
+    """
+    if not settings.ledger_url:
+        return
+    name = host_name(settings.name)
+    try:
+        home = Signer(settings.calls_secrets, settings.journal).public.hex()[:16]
+        with closing(Ledger.open(settings.ledger)) as ledger:
+            heard = ledger.take_name(name, home, time.time())
+    except SlipwayError as error:
+        said = f"it is not known whether another host is called {name}: {error}"
+        sys.stderr.write(f"slipway: {said}\n")
+        return
+    if heard is not None:
+        ago = lasting(time.time() - heard)
+        raise Conflict(
+            f"Another home of this ledger has the host's name {name!r}; it was heard of {ago} ago.",
+            "name this one by SLIPWAY_NAME",
+        )
 
 
 def _first(settings: Settings) -> str:

@@ -140,6 +140,22 @@ def running(module: str, sockets: Path) -> list[Process]:
     return found
 
 
+def working_in(module: str, folder: Path) -> bool:
+    """Whether a process runs a module and was given a folder, by whatever name."""
+    for one in psutil.process_iter(["cmdline"]):
+        command = one.info["cmdline"] or []
+        if module in command and any(_same(part, folder) for part in command):
+            return True
+    return False
+
+
+def _same(part: str, folder: Path) -> bool:
+    try:
+        return part.startswith("/") and Path(part).samefile(folder)
+    except (OSError, ValueError):
+        return False
+
+
 def marked(name: str, value: str) -> list[Process]:
     """Find processes by a variable of their environment, which all that they start inherit.
 
@@ -253,7 +269,9 @@ def kept_port(path: Path, host: str) -> int:
     return port
 
 
-def host_name() -> str:
-    """Name this machine as its agent and its gateways are named."""
+def host_name(given: str = "") -> str:
+    """Name this host as its agent and gateways are: as settings say, else as the machine is."""
+    if given:
+        return given
     host = socket.gethostname().split(".")[0].lower()
     return host if NAME.fullmatch(host) else "host"

@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     """Address that gateways and servers listen on."""
 
+    name: str = Field(default="", pattern=r"^([a-z0-9_-]{1,63})?$")
+    """Name of this host among those of its ledger; empty means the machine's."""
+
     port: int = Field(default=0, ge=0, le=65535)
     """Port of the gateway; 0 finds a free one once and keeps it."""
 

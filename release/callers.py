@@ -5,10 +5,11 @@ itself. A namespace owns endpoints, models and keys, and says what of its calls 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from release.errors import Invalid
 
@@ -64,6 +65,35 @@ class Recording:
             raise Invalid(f"Calls must be kept for 1..36500 days, not {self.days}.")
         if not 0 <= self.most_mb <= _MOST_MB:
             raise Invalid(f"Calls may take 0..{_MOST_MB} MB, not {self.most_mb}.", "0: no limit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What was said of a namespace's recording, field by field; None goes by each host."""
+
+    capture: Capture | None = None
+    sample: float | None = None
+    strict: bool | None = None
+    when_full: WhenFull | None = None
+    days: int | None = None
+    most_mb: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no recording can be.
+
+        Raises:
+            Invalid: naming value and limit.
+        """
+        self.over(Recording())
+
+    @property
+    def named(self) -> Mapping[str, Any]:
+        """What was said, by field."""
+        return {name: one for name, one in asdict(self).items() if one is not None}
+
+    def over(self, host: Recording) -> Recording:
+        """Give what is recorded on a host that by itself would record this."""
+        return replace(host, **self.named)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +163,10 @@ class Scope:
         """Whether it allows an action on an endpoint that a namespace owns."""
         if self.action is not action or self.namespace not in ("*", namespace):
             return False
+        return self.named(endpoint)
+
+    def named(self, endpoint: str) -> bool:
+        """Whether it means an endpoint of this name, whoever owns it."""
         return _matches(self.endpoint, endpoint)
 
     @property

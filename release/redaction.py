@@ -6,22 +6,28 @@ repeats are possessive or bounded, or can begin at one place of a run only.
 """
 
 import re
-from collections.abc import Callable, Iterator
-from itertools import accumulate, compress
+from collections.abc import Callable
+from unicodedata import decimal
 
-EMAIL, PHONE, CARD, ID, IP, KEY = "[email]", "[phone]", "[card]", "[id]", "[ip]", "[key]"
+from release.cards import CARD, without_cards
+from release.separators import ANY, BETWEEN, SPACES
 
-LONGEST_CARD, SHORTEST_CARD = 19, 13
-"""Digits."""
+EMAIL, PHONE, ID, IP, KEY = "[email]", "[phone]", "[id]", "[ip]", "[key]"
 
-_APART = f" {'0' * (LONGEST_CARD + 1)} "
-"""Keeps runs of digits apart that are looked at together: a group longer than any card."""
+_DIGITS = (*range(0x80, 0x10000), *range(0x1D7CE, 0x1D800))
+"""Where digits of other scripts, and of mathematics, are looked for; others nobody types."""
 
-_HAS_WIDE = re.compile("[０-９Ａ-Ｚａ-ｚ＠．＋－＿％]")
-_WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if _HAS_WIDE.match(chr(code))}
-"""Full-width forms, as Chinese keyboards make them, to plain ones; punctuation is left alone."""
+_FULL = "Ａ-Ｚａ-ｚ＠．＋－＿％"
+_WIDE: dict[int, int | str] = {
+    **{code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if re.match(f"[{_FULL}]", chr(code))},
+    **{code: str(decimal(chr(code))) for code in _DIGITS if chr(code).isdecimal()},
+    ord("﹫"): "@",
+}
+"""Full-width forms, as Chinese keyboards make them, and every script's digits to plain ones;
+punctuation is left alone."""
 
-_HAS_NUMBER = re.compile(r"[0-9](?:[^0-9]{0,2}[0-9]){6}")
+_HAS_WIDE = re.compile(f"[{''.join(map(chr, _WIDE))}]")
+_HAS_NUMBER = re.compile(r"[0-9](?:[^0-9]{0,3}[0-9]){6}")
 """Whatever is shorter is no phone, card or id."""
 
 _PEM = re.compile(
@@ -38,12 +44,21 @@ _TOKENS = re.compile(
     r"|xox[abeprs]-[A-Za-z0-9-]{10,255}"
     r")"
 )
+_DOT = r"(?:\.|[。｡](?=[A-Za-z]{2}))"
+"""The stop of a Chinese keyboard is one where no sentence of Chinese goes on after it."""
+
 _EMAIL = re.compile(
     r"(?<![A-Za-z0-9._%+'-])[A-Za-z0-9._%+'-]++"
-    r"@(?:[A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)+|[^\W_]{1,63}(?:\.[^\W_]{1,63})+)"
+    rf"@(?:[A-Za-z0-9-]++(?:{_DOT}[A-Za-z0-9-]++)+|[^\W_]{{1,63}}(?:{_DOT}[^\W_]{{1,63}})+)"
 )
-_ID = re.compile(r"(?<![0-9A-Za-z])[1-9][0-9]{16}[0-9Xx](?![0-9A-Za-z])")
-_DIGITS = re.compile(r"(?<![0-9])[0-9](?:[ -]?[0-9])++")
+_GAP = f"[{ANY}]{{0,2}}"
+_DATE = f"(?:18|19|20)[0-9]{{2}}{_GAP}(?:0[1-9]|1[0-2]){_GAP}(?:0[1-9]|[12][0-9]|3[01])"
+_ID = re.compile(
+    rf"(?<![0-9A-Za-z])[1-9](?:[0-9]{{2}}{_GAP}[0-9]{{3}}{_GAP}{_DATE}{_GAP}[0-9]{{3}}"
+    rf"|[0-9]{{3}}(?:[{ANY}]{{1,2}}[0-9]{{4}}){{3}}[{ANY}]{{1,2}}[0-9])[0-9Xx](?![0-9A-Za-z])"
+)
+"""As one number, with the place, the date and the rest apart, or in fours."""
+
 _IPV4 = re.compile(r"(?<![0-9.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9]|\.[0-9])")
 _IPV6 = re.compile(r"(?<![0-9A-Za-z:.])[0-9A-Fa-f:]{3,45}+(?:(?:\.[0-9]{1,3}){3})?(?![0-9A-Za-z])")
 _GROUPS = 8
@@ -52,23 +67,17 @@ _BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _BYTES = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}")
 _PHONES = re.compile(
     r"(?<![0-9+])(?:"
-    r"(?:\+?86[ -]?)?1[3-9][0-9](?:[ -]?[0-9]{4}){2}"
-    r"|(?:\+|00)[1-9][0-9]{0,2}(?:[ ().-]{0,2}[0-9]){6,14}"
-    r"|(?:\([0-9]{3}\)[ ]?|[0-9]{3}[ .-])[0-9]{3}[ .-][0-9]{4}"
+    rf"(?:(?:\(\+?86\)|\+?86)[{ANY}]{{0,3}}+)?"
+    rf"(?:\(1[3-9][0-9]\)|1[3-9][0-9])(?:[{ANY}]{{0,3}}+[0-9]{{4}}){{2}}"
+    rf"|\+[1-9][0-9]{{0,2}}(?:[{ANY}()]{{0,3}}[0-9]){{6,14}}"
+    rf"|00[1-9][0-9]{{0,2}}(?:[{BETWEEN}().]{{0,2}}[0-9]){{6,14}}"
+    rf"|(?:\([0-9]{{3}}\)[{SPACES}]?|[0-9]{{3}}[{ANY}])[0-9]{{3}}[{BETWEEN}.·][0-9]{{4}}"
     r")(?![0-9])"
 )
 
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _LAST = "10X98765432"
-_ONCE = bytes.maketrans(b"0123456789", bytes(range(10)))
-_DOUBLED = bytes.maketrans(b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
-_IS_DIGIT = bytes(chr(code).isdigit() for code in range(128)).ljust(256, b"\0")
-_IS_BETWEEN = bytes(not one for one in _IS_DIGIT)
-_NO_END, _NO_BEGIN = (bytes.maketrans(b"\0\1", bytes((mark, 0))) for mark in (0xF0, 0xE0))
-"""What marks a place that is no boundary of a group, unlike any sum and unlike each other."""
-
-_BIT_WHERE_SAME = [bytes((1 << bit,)).ljust(256, b"\0") for bit in range(8)]
-_MARKED = re.compile(rb"[^\0]")
+_APART = re.compile("[^0-9Xx]+")
 
 
 def lacks_something(text: str) -> bool:
@@ -105,8 +114,17 @@ def _without_numbers(text: str) -> str:
         text = _IPV4.sub(_checked(_is_ipv4, IP), text)
     if _HAS_NUMBER.search(text) is None:
         return text
-    text = _ID.sub(_checked(_is_id, ID), text)
-    return _PHONES.sub(PHONE, _without_cards(text))
+    return _PHONES.sub(PHONE, without_cards(_without_ids(text)))
+
+
+def _without_ids(text: str) -> str:
+    parts, done, at = list[str](), 0, 0
+    while found := _ID.search(text, at):
+        at = found.start() + 1  # one may begin within what is none
+        if _is_id(found[0]):
+            parts += [text[done : found.start()], ID]
+            done = at = found.end()
+    return "".join([*parts, text[done:]])
 
 
 def _checked(good: Callable[[str], bool], placeholder: str) -> Callable[[re.Match[str]], str]:
@@ -118,6 +136,7 @@ def _is_id(text: str) -> bool:
 
     Source: GB 11643-1999.
     """
+    text = _APART.sub("", text)
     month, day = int(text[10:12]), int(text[12:14])
     total = sum(int(one) * weight for one, weight in zip(text, _WEIGHTS, strict=False))
     return 1 <= month <= 12 and 1 <= day <= 31 and _LAST[total % 11] == text[17].upper()
@@ -142,80 +161,3 @@ def _is_ipv6(text: str) -> bool:
     count = sum(one.count(":") + 1 for one in parts)
     enough = count < _GROUPS if gap else count == _GROUPS
     return enough and all(map(_SOME_GROUPS.fullmatch, parts))
-
-
-def _without_cards(text: str) -> str:
-    """Replace the cards in runs of digits, which other numbers may stand right beside."""
-    runs = [one for one in _DIGITS.finditer(text) if one.end() - one.start() >= SHORTEST_CARD]
-    if not runs:
-        return text
-    done, parts, lies = 0, list[str](), 0
-    found = _cards(_APART.join(one[0] for one in runs))
-    card = next(found, None)
-    for run in runs:
-        moved = run.start() - lies
-        lies += len(run[0]) + len(_APART)
-        while card is not None and card[0] < lies:
-            parts += [text[done : card[0] + moved], CARD]
-            done, card = card[1] + moved, next(found, None)
-    return "".join([*parts, text[done:]])
-
-
-def _cards(run: str) -> Iterator[tuple[int, int]]:
-    """Find cards in a run of digits: whole groups of them, 13 to 19 digits, with Luhn's check.
-
-    Every second digit counts double, from the last but one: which these are is known only at the
-    end, so both sums are kept. What lies between two places is the difference of the sums up to
-    them; for each length those of all places are compared at once, as one long number each, which
-    is 0 in the bytes where they are the same.
-
-    Source: ISO/IEC 7812-1.
-
-    Yields:
-        Where each begins and ends, the longest of those that begin first.
-    """
-    text = run.encode()
-    digits = text.translate(_IS_DIGIT)
-    places = list(compress(range(len(text)), digits))
-    bounds = b"\1" + bytes(compress(text[1:].translate(_IS_BETWEEN) + b"\1", digits))
-    same, other = _sums(text.translate(None, b" -"))
-    ends = _or(same, bounds.translate(_NO_END))
-    begins = [_or(one, bounds.translate(_NO_BEGIN)) for one in (same, other)]
-    lengths = 0
-    for bit, n in enumerate(range(SHORTEST_CARD, LONGEST_CARD + 1)):
-        differ = _xor(begins[n % 2], ends[n:])
-        lengths |= int.from_bytes(differ.translate(_BIT_WHERE_SAME[bit]), "little")
-    marks, at = lengths.to_bytes(len(ends), "little"), 0
-    while card := _MARKED.search(marks, at):
-        # The longest, from here.
-        at = card.start() + SHORTEST_CARD - 1 + card[0][0].bit_length()
-        yield places[card.start()], places[at - 1] + 1
-
-
-def _sums(digits: bytes) -> tuple[bytes, bytes]:
-    """Give Luhn's sums of all digits before each place, and before none, modulo 10.
-
-    Returns:
-        Those that a card has which ends an even number of digits from there, or begins there; and
-        those of one that ends an odd number away.
-    """
-    doubled, once = digits.translate(_DOUBLED), digits.translate(_ONCE)
-    found = []
-    for first in (0, 1):
-        values = bytearray(once)
-        values[first::2] = doubled[first::2]
-        found.append(bytearray(one % 10 for one in accumulate(values, initial=0)))
-    even, odd = found
-    even[1::2], odd[1::2] = odd[1::2], even[1::2]
-    return bytes(even), bytes(odd)
-
-
-def _or(one: bytes, other: bytes) -> bytes:
-    joined = int.from_bytes(one, "little") | int.from_bytes(other, "little")
-    return joined.to_bytes(len(one), "little")
-
-
-def _xor(one: bytes, other: bytes) -> bytes:
-    """Give what differs, up to the end of the shorter, the other."""
-    joined = int.from_bytes(one[: len(other)], "little") ^ int.from_bytes(other, "little")
-    return joined.to_bytes(len(other), "little")

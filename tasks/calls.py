@@ -17,16 +17,16 @@ from infra.calls.stores import every, leave_no_image, opened
 from infra.calls.vault import Vault, ends_us
 from infra.calls.waiting import Unswept
 from infra.identity import Identity
+from infra.processes import working_in
 from release.errors import Invalid, NotFound, Refused
+from release.names import MOST_NAMED, meant
 from release.releases import Event
+from serving.gateway.presence import anyone_present
 from serving.gateway.snapshot import Snapshot
 from tasks.proving import proofs
 from tasks.wiring import House
 
 __all__ = ["ERASED", "ERASING", "Erasure", "erase", "verify"]
-
-MOST_NAMED = 20
-"""Namespaces that a hint names."""
 
 _Call = tuple[str, int, int]
 """Gateway, sequence and moment of a call: a gateway that began anew has counted from 1 again."""
@@ -105,13 +105,12 @@ def erase(
         Invalid: the day is none, or is not over.
         NotFound: the day never had payloads, or nobody knows the namespace.
     """
-    if by.role != "admin":
-        raise Refused(f"{by.name} is {by.role} and may not erase payloads.", "it takes an admin")
+    check_eraser(by)
     vault = Vault(here.settings.calls_secrets)
     if erasure.day:
         _check_day(here, vault, erasure)
     else:
-        _check_namespace(here, vault, erasure.namespace)
+        check_namespace(here, vault, erasure.namespace)
     now = here.clock()
     _note(here, by, erasure, ERASING, "is erasing", now)
     found = _payloads(here, erasure, int(now * 1e6))
@@ -132,6 +131,16 @@ def erase(
     return [(gateway, sequence) for gateway, sequence, _ in gone]
 
 
+def check_eraser(by: Identity) -> None:
+    """Let nobody erase payloads but an admin.
+
+    Raises:
+        Refused: naming the role.
+    """
+    if by.role != "admin":
+        raise Refused(f"{by.name} is {by.role} and may not erase payloads.", "it takes an admin")
+
+
 def _call(found: Found) -> _Call:
     return found.gateway, found.call.sequence, found.call.at_us
 
@@ -141,8 +150,15 @@ def _overwritten(found: Iterable[Found]) -> list[_Call]:
 
 
 def _longest_call(here: House) -> float:
-    """Give for how many seconds a call of this host may be under way; 0 where none is served."""
-    snapshot = Snapshot.load(here.settings.run)
+    """Give for how many seconds a call of this host may be under way; 0 where none is served.
+
+    Routes outlive the gateways. One that was started before there was a lock is known by its
+    process, and one of another container by the lock alone.
+    """
+    run = here.settings.run
+    if not anyone_present(run) and not working_in("serving.gateway.main", run):
+        return 0.0
+    snapshot = Snapshot.load(run)
     routes = snapshot.routes.routes.values() if snapshot else ()
     # A canary in the shadow is asked the same once more, when the champion's time may be over.
     longest = max((one.guard.deadline_ms + one.guard.canary_ms for one in routes), default=0)
@@ -219,8 +235,12 @@ def verify(here: House, anchors: Path | None = None) -> list[Proof]:
     return proofs(here, anchors)
 
 
-def _check_namespace(here: House, vault: Vault, namespace: str) -> None:
-    """Refuse a namespace that neither the ledger nor any key nor the call store knows."""
+def check_namespace(here: House, vault: Vault, namespace: str) -> None:
+    """Refuse a namespace that neither the ledger nor any key nor the call store knows.
+
+    Raises:
+        NotFound: with the name that may have been meant.
+    """
     known = {*Namespaces(here.ledger, here.settings.recording).list()}
     known |= {name for name, _ in vault.days()}
     if namespace in known:
@@ -231,8 +251,7 @@ def _check_namespace(here: House, vault: Vault, namespace: str) -> None:
     finally:
         store.close()
     if namespace not in known:
-        hint = f"there are: {', '.join(sorted(known)[:MOST_NAMED])}"
-        raise NotFound(f"There is no namespace {namespace!r}.", hint)
+        raise NotFound(f"There is no namespace {namespace!r}.", meant(namespace, known))
 
 
 def _check_day(here: House, vault: Vault, erasure: Erasure) -> None:

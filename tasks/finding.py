@@ -20,6 +20,7 @@ from infra.identity import Identity
 from release.errors import Invalid, NotFound, Refused
 from release.releases import Approval, Event, Release
 from release.standing import MOVES, brought, standings
+from tasks.naming import tell_of_search
 from tasks.wiring import House
 
 READERS = ("admin", "auditor")
@@ -140,6 +141,8 @@ def find(here: House, by: Identity, query: Query) -> list[Hit]:
     """
     with reading(here, by) as store:
         hits = store.page(query)
+        if not hits and query.below is None:
+            tell_of_search(here, store, query)
     note(here, by, SEARCHED, f"searched the call record and saw {len(hits)} calls", query)
     return hits
 

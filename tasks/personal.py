@@ -16,7 +16,7 @@ from infra.personal import Spot
 from release.callers import Capture
 from release.errors import Invalid
 from release.releases import Event
-from tasks.calls import Erasure, erase
+from tasks.calls import Erasure, check_namespace, erase
 from tasks.finding import check_reader
 from tasks.wiring import House
 
@@ -72,6 +72,7 @@ def inspect(here: House, by: Identity, window: Window, find: Find) -> Inspection
 
     Raises:
         Refused: `by` may not read the call record.
+        NotFound: nobody knows the namespace.
         Unavailable: a secret cannot be read.
     """
     check_reader(by)
@@ -87,6 +88,8 @@ def inspect(here: House, by: Identity, window: Window, find: Find) -> Inspection
         found.inspected += 1
         if kinds := Counter(spot.kind for text in _texts(payload) for spot in find(text)):
             found.leaks.append(Leak(gateway=one.gateway, line=one.call, kinds=kinds))
+    if window.namespace and not found.inspected + found.unread:
+        check_namespace(here, vault, window.namespace)
     much = f"{found.inspected} payloads and found {len(found.leaks)} that tell of a person"
     here.ledger.note(
         Event(

@@ -5,11 +5,13 @@ read again behind whatever seems wrong, and what is new in it is believed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.calls.checkpoints import Checkpoint, is_of, public_key, read
+from infra.calls.checkpoints import Checkpoint, is_of, public_key
 from infra.calls.erase import DISCARDED, ERASING
+from infra.calls.filed import BadLines, anchors_in, bad_lines
 from infra.calls.proofs import Known, Proof
 from infra.calls.retention import REMOVED
 from infra.calls.vault import Vault
@@ -29,10 +31,12 @@ class _Anchors:
     ledger: Ledger
     files: Sequence[Path]
 
-    def __iter__(self) -> Iterator[Checkpoint]:
-        yield from self.ledger.anchors(self.gateway)
+    def __iter__(self) -> Iterator[tuple[str, Checkpoint]]:
+        yield from (("an anchor in the ledger", one) for one in self.ledger.anchors(self.gateway))
         for path in self.files:
-            yield from (one for one in _filed(path) if one.gateway == self.gateway)
+            for number, one in _filed(path):
+                if one.gateway == self.gateway:
+                    yield f"the anchor in line {number} of {path}", one
 
 
 def proofs(here: House, given: Path | None) -> list[Proof]:
@@ -49,13 +53,14 @@ def proofs(here: House, given: Path | None) -> list[Proof]:
     settings = here.settings
     if given is not None and next(_filed(given), None) is None:
         raise Invalid(f"There is no anchor in {given}.", "it has one a line, as JSON")
-    files = [one for one in (settings.anchors_file, given) if one is not None]
+    files = _files(here, given)
     there = {place.name for place in settings.journal.glob("*/")}
     anchored = here.ledger.anchored()
     # A ledger of our own knows none but our gateways; others may be many hosts'.
     ours = set() if settings.ledger_url else set(anchored)
-    everyone = {*anchored, *(one.gateway for path in files for one in _filed(path))}
-    ours |= there | {name for name in everyone if is_of(host_name(), name)}
+    everyone = {*anchored, *(one.gateway for path in files for _, one in _filed(path))}
+    mine = host_name(settings.name)
+    ours |= there | {name for name in everyone if is_of(mine, name)}
     found = [
         _proof(here, _Anchors(gateway=name, ledger=here.ledger, files=files))
         for name in sorted(ours)
@@ -111,13 +116,41 @@ def _removed(gateway: str, events: Iterable[Event]) -> int:
     return max(gone, default=0)
 
 
-def _filed(path: Path) -> Iterator[Checkpoint]:
-    """Read a file of anchors; a line that is none tells no more than one that was taken away.
+def unlike_anchors(here: House, given: Path | None) -> list[BadLines]:
+    """Look for lines of files of anchors that are none: what they proved, nobody knows.
+
+    Args:
+        here: the house.
+        given: a file of anchors, besides what settings name.
 
     Raises:
-        Unavailable: it cannot be read.
+        Unavailable: a file cannot be read.
+    """
+    with _translated():
+        return [found for path in _files(here, given) if (found := bad_lines(path)).told]
+
+
+def _files(here: House, given: Path | None) -> list[Path]:
+    """Name the files of anchors that there are to be, each once; ours is made with its first."""
+    ours = here.settings.anchors_file
+    kept = ours if ours is not None and ours.exists() else None
+    return list(dict.fromkeys(one for one in (kept, given) if one is not None))
+
+
+def _filed(path: Path) -> Iterator[tuple[int, Checkpoint]]:
+    with _translated():
+        yield from anchors_in(path)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Say of a file of anchors that it cannot be read.
+
+    Raises:
+        Unavailable: naming it.
     """
     try:
-        yield from (one for _, one in read(path) if one is not None)
+        yield
     except OSError as error:
-        raise Unavailable(f"The anchors in {path} cannot be read: {error.strerror}.") from error
+        said = f"The anchors in {error.filename} cannot be read: {error.strerror}."
+        raise Unavailable(said) from error

@@ -25,6 +25,7 @@ from release.callers import Capture
 from release.errors import Invalid
 from release.redaction import lacks_something
 from tasks.finding import Shown, answering, note, reading, shown, vault_of
+from tasks.naming import tell_of_search
 from tasks.wiring import House
 
 EXPORTING, EXPORTED = "calls-exporting", "calls-exported"
@@ -88,6 +89,8 @@ def export(here: House, by: Identity, query: Query, out: Path, form: Form = Form
     with reading(here, by) as store, fresh(out) as file:
         note(here, by, EXPORTING, f"is exporting calls to {out.name}", query, to=out.name)
         count = written(file, reader.exported(every(store, query)), form)
+        if not count:
+            tell_of_search(here, store, query)
     said = f"exported {count} calls to {out.name}{reader.said}"
     note(here, by, EXPORTED, said, query, to=out.name, calls=count)
     return Taken(calls=count, unreadable=reader.unreadable)
@@ -119,6 +122,8 @@ def ship(here: House, by: Identity, query: Query, to: str, form: Form) -> Taken:
         note(here, by, EXPORTING, f"is sending calls to {where}", query, to=where)
         try:
             send(reader.exported(every(store, query)))
+            if not shipper.sent:
+                tell_of_search(here, store, query)
         finally:
             said = f"sent {shipper.sent} calls to {where}{reader.said}"
             note(here, by, EXPORTED, said, query, to=where, calls=shipper.sent)
@@ -154,6 +159,8 @@ def replay(here: House, by: Identity, query: Query, out: Path) -> Taken:
                 if which not in known:
                     known.add(which)
                     table.writerow((text, label))
+        if not endpoints:
+            tell_of_search(here, store, query)
     what = f"took {len(known)} recorded texts for a suite to {out.name}"
     note(here, by, REPLAYED, what, query, to=out.name, texts=len(known))
     unreadable = reader.unreadable

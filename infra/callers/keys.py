@@ -98,7 +98,7 @@ class Keys:
 
         Raises:
             Refused: `by` is no admin.
-            NotFound: there is no such namespace.
+            NotFound: there is no such namespace, as the key's or in a scope.
             Unavailable: the pepper that other keys were made under is gone.
         """
         with self._ledger.database.write() as connection:
@@ -114,7 +114,9 @@ class Keys:
         now = time.time()
         if new.expires and new.expires <= now:
             raise Invalid("The key would have expired already.", "--days 90")
-        need_namespace(connection, new.namespace)
+        for name in (new.namespace, *(one.namespace for one in scopes_of(new.scopes))):
+            if name != "*":
+                need_namespace(connection, name)
         id, secret = fresh()  # noqa: A001 - the noun's own field is called so
         kept = hashed(self._peppered(connection), secret)
         row = {"id": id, "secret": kept, "name": new.name}

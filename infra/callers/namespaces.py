@@ -3,8 +3,8 @@
 What nobody was given belongs to `default`, which is always there.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Collection, Mapping
+from enum import StrEnum
 
 import sqlalchemy as sa
 
@@ -12,8 +12,9 @@ from infra.callers.rights import changed, need_admin
 from infra.identity import Identity
 from infra.ledger import Ledger, schema
 from infra.ledger.database import put
-from release.callers import Capture, Recording, WhenFull
+from release.callers import Capture, Recording, Said, WhenFull
 from release.errors import Conflict, Invalid, NotFound
+from release.names import meant
 from release.policy import Releasing
 from release.variants import NAME
 
@@ -25,22 +26,22 @@ class Namespaces:
 
     Args:
         ledger: where they are.
-        default: what `default` records where nobody has set that: this home's own settings.
+        host: what this host records where nobody has said otherwise: its settings.
     """
 
-    def __init__(self, ledger: Ledger, default: Recording) -> None:
+    def __init__(self, ledger: Ledger, host: Recording) -> None:
         self._ledger = ledger
-        self._default = default
+        self._host = host
 
     def create(
         self,
         name: str,
-        recording: Recording,
+        said: Said,
         releasing: Releasing | None = None,
         *,
         by: Identity,
     ) -> None:
-        """Make a namespace, with what is said of its releases where anything is.
+        """Make a namespace, with what is said of what it records, and of its releases.
 
         Raises:
             Refused: `by` is no admin.
@@ -53,27 +54,31 @@ class Namespaces:
             need_admin(connection, by, "make namespaces")
             if name == DEFAULT or _exists(connection, name):
                 raise Conflict(f"The namespace {name!r} is taken.", "see slipway namespaces list")
-            _put(connection, name, recording)
-            said = f"{by.name} made namespace {name}"
-            changed(connection, "namespace-created", by.name, said, _plain(name, recording))
+            values = _values(said.named)
+            _put(connection, name, values)
+            words = f"{by.name} made namespace {name}"
+            data = {"namespace": name, **values}
+            changed(connection, "namespace-created", by.name, words, data)
             if releasing is not None:
                 _release_by(connection, name, releasing, by)
 
     def set(
         self,
         name: str,
-        recording: Recording | None = None,
+        said: Said | None = None,
         releasing: Releasing | None = None,
         *,
+        unsaid: Collection[str] = (),
         by: Identity,
     ) -> None:
         """Say both at once what of a namespace's calls is recorded, and how it releases.
 
         Args:
             name: of the namespace.
-            recording: what is recorded from now on; None leaves it.
+            said: what is recorded from now on; what it does not say stays.
             releasing: by which policy its endpoints are released, and who approves that; None
                 leaves it.
+            unsaid: fields that go by each host's settings again.
             by: who says so.
 
         Raises:
@@ -85,10 +90,12 @@ class Namespaces:
             need_namespace(connection, name)
             if releasing is not None:
                 _release_by(connection, name, releasing, by)
-            if recording is not None:
-                _put(connection, name, recording)
-                said = f"{by.name} set what namespace {name} records"
-                changed(connection, "namespace-set", by.name, said, _plain(name, recording))
+            if said is not None or unsaid:
+                values = dict.fromkeys(unsaid) | _values(said.named if said else {})
+                _put(connection, name, values)
+                words = f"{by.name} set what namespace {name} records"
+                data = {"namespace": name, **values}
+                changed(connection, "namespace-set", by.name, words, data)
 
     def releasing(self) -> Mapping[str, Releasing]:
         """Give what namespaces say of releases; one that says nothing is absent."""
@@ -122,10 +129,14 @@ class Namespaces:
             changed(connection, "endpoint-given", by.name, said, data, model=endpoint)
 
     def list(self) -> Mapping[str, Recording]:
-        """Give every namespace by name, with what it records."""
+        """Give every namespace by name, with what it records on this host."""
+        return {name: said.over(self._host) for name, said in self.said().items()}
+
+    def said(self) -> Mapping[str, Said]:
+        """Give every namespace by name, with what was said of what it records."""
         with self._ledger.database.read() as connection:
             rows = connection.execute(sa.select(schema.namespaces)).mappings().all()
-        found = {DEFAULT: self._default} | {row["name"]: _recording(row) for row in rows}
+        found = {DEFAULT: Said()} | {row["name"]: said_in(row) for row in rows}
         return dict(sorted(found.items()))
 
     def owners(self) -> Mapping[str, str]:
@@ -143,8 +154,8 @@ def need_namespace(connection: sa.Connection, name: str) -> None:
     """
     if name == DEFAULT or _exists(connection, name):
         return
-    names = sorted(connection.scalars(sa.select(schema.namespaces.c.name)))
-    raise NotFound(f"There is no namespace {name[:80]!r}.", f"there are {DEFAULT}, {names}")
+    names = connection.scalars(sa.select(schema.namespaces.c.name))
+    raise NotFound(f"There is no namespace {name[:80]!r}.", meant(name, (DEFAULT, *names)))
 
 
 def _exists(connection: sa.Connection, name: str) -> bool:
@@ -159,29 +170,25 @@ def _release_by(connection: sa.Connection, name: str, releasing: Releasing, by: 
     changed(connection, "namespace-releases", by.name, said, {"namespace": name} | values)
 
 
-def _put(connection: sa.Connection, name: str, recording: Recording) -> None:
-    put(connection, schema.namespaces, {"name": name}, _values(recording))
-
-
-def _values(recording: Recording) -> dict[str, object]:
-    plain = asdict(recording)
-    return {
-        **plain,
-        "capture": recording.capture.value,
-        "when_full": recording.when_full.value,
-    }
-
-
-def _plain(name: str, recording: Recording) -> dict[str, object]:
-    return {"namespace": name, **_values(recording)}
-
-
-def _recording(row: sa.RowMapping) -> Recording:
-    return Recording(
-        capture=Capture(row["capture"]),
+def said_in(row: sa.RowMapping) -> Said:
+    """Read a row of a namespace."""
+    capture, when_full = row["capture"], row["when_full"]
+    return Said(
+        capture=None if capture is None else Capture(capture),
         sample=row["sample"],
         strict=row["strict"],
-        when_full=WhenFull(row["when_full"]),
+        when_full=None if when_full is None else WhenFull(when_full),
         days=row["days"],
         most_mb=row["most_mb"],
     )
+
+
+def _put(connection: sa.Connection, name: str, values: Mapping[str, object]) -> None:
+    if values:
+        put(connection, schema.namespaces, {"name": name}, values)
+    elif not _exists(connection, name):
+        connection.execute(sa.insert(schema.namespaces).values(name=name))
+
+
+def _values(named: Mapping[str, object]) -> dict[str, object]:
+    return {name: str(one) if isinstance(one, StrEnum) else one for name, one in named.items()}

@@ -1,9 +1,13 @@
 """What the ledger says of who may call, as gateways are to know it."""
 
+from collections.abc import Mapping
+
 import sqlalchemy as sa
 
+from infra.callers.namespaces import DEFAULT, said_in
 from infra.callers.snapshot import CallersSnapshot, KeyEntry, NamespaceEntry
 from infra.ledger import Ledger, schema
+from release.callers import Recording
 
 
 def changes(ledger: Ledger) -> int:
@@ -12,8 +16,23 @@ def changes(ledger: Ledger) -> int:
         return connection.scalar(sa.select(schema.caller_changes.c.number)) or 0
 
 
-def contents(ledger: Ledger) -> CallersSnapshot:
-    """Read every key that is not revoked, every namespace and what each owns; numbered 0."""
+def endpoints(ledger: Ledger) -> Mapping[str, str]:
+    """Give every endpoint that was released, or given away, to the namespace that owns it."""
+    wanted = sa.select(schema.desired.c.model).where(schema.desired.c.generation > 0)
+    models = sa.union(wanted, sa.select(schema.releases.c.model))
+    with ledger.database.read() as connection:
+        found = dict.fromkeys(map(str, connection.scalars(models)), DEFAULT)
+        owned = connection.execute(sa.select(schema.owned)).mappings().all()
+    return found | {row["endpoint"]: row["namespace"] for row in owned}
+
+
+def contents(ledger: Ledger, host: Recording) -> CallersSnapshot:
+    """Read every key that is not revoked, every namespace and what each owns; numbered 0.
+
+    Args:
+        ledger: where they are.
+        host: what this host records where nobody has said otherwise.
+    """
     with ledger.database.read() as connection:
         table = schema.keys
         good = sa.select(table).where(table.c.revoked_at == 0)
@@ -35,11 +54,16 @@ def contents(ledger: Ledger) -> CallersSnapshot:
             )
             for row in keys
         },
-        namespaces={
-            row["name"]: NamespaceEntry(
-                **{name: row[name] for name in NamespaceEntry.__struct_fields__}
-            )
-            for row in namespaces
-        },
+        namespaces={row["name"]: _entry(said_in(row).over(host)) for row in namespaces},
         owners={row["endpoint"]: row["namespace"] for row in owned},
+    )
+
+
+def _entry(recording: Recording) -> NamespaceEntry:
+    return NamespaceEntry(
+        capture=recording.capture.value,
+        sample=recording.sample,
+        strict=recording.strict,
+        when_full=recording.when_full.value,
+        days=recording.days,
     )

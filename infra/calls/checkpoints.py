@@ -9,8 +9,9 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -64,6 +65,26 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _decode = msgspec.json.Decoder(Checkpoint).decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line of a file of checkpoints."""
+
+    number: int
+    """1, 2, 3, …"""
+
+    content: bytes
+    """Its beginning, where it is longer than any checkpoint."""
+
+    checkpoint: Checkpoint | None = None
+    """None where it is none, or no such line as we write."""
+
+    why: str = ""
+    """Why it is none; a clause."""
+
+    torn: bool = False
+    """Whether a power loss can have left it so."""
 
 
 class Signer:
@@ -196,12 +217,45 @@ def read(path: Path) -> Iterator[tuple[int, Checkpoint | None]]:
     except FileNotFoundError:
         return
     with file:
-        number = 0
-        while line := file.readline(TAIL_BYTES):
-            number += 1
-            line = line.rstrip(b"\n")
-            if (found := _checkpoint(line)) is not None or not _is_torn(line):
-                yield number, found
+        yield from (
+            (one.number, one.checkpoint)
+            for one in _lines(file)
+            if one.checkpoint is not None or not one.torn
+        )
+
+
+def lines(path: Path) -> Iterator[Line]:
+    """Read every line of a file of checkpoints that is not empty.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        yield from _lines(file)
+
+
+def _lines(file: BinaryIO) -> Iterator[Line]:
+    number = 0
+    while content := file.readline(TAIL_BYTES):
+        number += 1
+        ended, long = content.endswith(b"\n"), False
+        while not ended and (more := file.readline(TAIL_BYTES)):
+            ended, long = more.endswith(b"\n"), True
+        if line := content.rstrip(b"\r\n"):
+            yield _read(number, line, long=long)
+
+
+def _read(number: int, content: bytes, *, long: bool) -> Line:
+    torn = not long and _is_torn(content)
+    try:
+        return Line(number=number, content=content, checkpoint=_decode(content))
+    except msgspec.ValidationError as error:
+        why = f"it is no anchor: {error}"
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        why = "it was never written to its end" if torn else "it is no JSON"
+    if long:
+        why = f"it is longer than the {TAIL_BYTES} bytes of any anchor"
+    return Line(number=number, content=content, why=why, torn=torn)
 
 
 def newest(place: Path) -> Checkpoint | None:

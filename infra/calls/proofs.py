@@ -75,8 +75,8 @@ class Known:
     beside: Path | None = None
     """The file of checkpoints."""
 
-    anchors: Iterable[Checkpoint] = ()
-    """Checkpoints from outside the folder."""
+    anchors: Iterable[tuple[str, Checkpoint]] = ()
+    """Checkpoints from outside the folder, each with where it is from."""
 
     public: bytes | None = None
     """Key that checkpoints are signed with; None checks no signature."""

@@ -20,10 +20,21 @@ _WIDE = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff\u3040-\u30
 _RUN = re.compile(f"[{_WIDE}]+")
 
 
+_DOTTED = re.compile("i[\u0307]+")
+_ONE_I = str.maketrans("İı", "ii")
+
+
 def folded(text: str) -> str:
-    """Give a text as it is searched: without case, and each character in its plain width."""
+    """Give a text as it is searched: without case, and each character in its plain width.
+
+    The four letters i of Turkish are one, so that a word is found in either case, whoever typed it.
+    """
+    if text.isascii():
+        return text.lower().replace("\0", "\ufffd")
+    plain = unicodedata.normalize("NFKC", text).translate(_ONE_I).casefold()
     # No index has a character 0, which PostgreSQL cannot hold and SQLite takes for an end.
-    return unicodedata.normalize("NFKC", text).casefold().replace("\0", "\ufffd")
+    plain = unicodedata.normalize("NFKC", plain).replace("\0", "\ufffd")
+    return _DOTTED.sub("i", plain)
 
 
 def column(value: object) -> object:

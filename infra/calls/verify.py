@@ -132,8 +132,8 @@ class _Walk:
         beside = self._known.beside
         for number, one in read(beside) if beside is not None else ():
             self._take_checkpoint(one, f"line {number} of {FILE}")
-        for anchor in self._known.anchors:
-            if (chain := self._take_checkpoint(anchor, "an anchor")) is not None:
+        for where, anchor in self._known.anchors:
+            if (chain := self._take_checkpoint(anchor, where)) is not None:
                 self._anchors.add(chain)
 
     def _take_checkpoint(self, one: Checkpoint | None, where: str) -> bytes | None:

@@ -1,6 +1,6 @@
 """The ledger: what is desired, what happened, who agreed. The truth of which all else is an image.
 
-database ← rows ← history, desired (with folding), observed, anchors ← Ledger
+database ← rows ← history, desired (with folding), observed, anchors, hosts ← Ledger
 migrate, migrations: how a database gets its schema
 """
 
@@ -10,13 +10,14 @@ from infra.ledger.anchors import Anchors
 from infra.ledger.database import Database
 from infra.ledger.desired import Change, Claim, Desires
 from infra.ledger.history import History, one_at_a_time
+from infra.ledger.hosts import Hosts
 from infra.ledger.migrate import upgrade
 from infra.ledger.observed import Observed
 
 __all__ = ["Change", "Claim", "Ledger", "one_at_a_time"]
 
 
-class Ledger(History, Desires, Observed, Anchors):
+class Ledger(History, Desires, Observed, Anchors, Hosts):
     """Every verb of the ledger. Safe to use from several threads and processes.
 
     Foreign errors are translated: `Unavailable` where the database does not answer.

@@ -189,16 +189,26 @@ anchors = sa.Table(
     sa.Column("signature", sa.Text, nullable=False),
 )
 
+# What was not said of a namespace is NULL, and goes by each host's settings.
 namespaces = sa.Table(
     "namespaces",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("capture", sa.Text, nullable=False),
-    sa.Column("sample", sa.Double, nullable=False),
-    sa.Column("strict", sa.Boolean, nullable=False),
-    sa.Column("when_full", sa.Text, nullable=False),
-    sa.Column("days", sa.Integer, nullable=False),
-    sa.Column("most_mb", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("capture", sa.Text),
+    sa.Column("sample", sa.Double),
+    sa.Column("strict", sa.Boolean),
+    sa.Column("when_full", sa.Text),
+    sa.Column("days", sa.Integer),
+    sa.Column("most_mb", sa.BigInteger),
+)
+
+# Names of hosts, each with the home that has it.
+hosts = sa.Table(
+    "hosts",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("home", sa.Text, nullable=False),
+    sa.Column("heard_at", sa.Double, nullable=False),
 )
 
 # What namespaces say of releases; one that is not here says nothing.

@@ -94,7 +94,7 @@ class CallersKeeper:
             return
         if self._contents is None or number != self._changes:
             # Numbered before it is read: what changes meanwhile is read once more.
-            self._contents, self._changes = contents(ledger), number
+            self._contents, self._changes = contents(ledger, self._settings.recording), number
         if time.monotonic() - self._hosts_at >= HOSTS_SECONDS:
             others = _others(ledger.gateways(), self._agent, time.time() - GONE_SECONDS)
             before = sum(many for agent, many in others.items() if agent < self._agent)

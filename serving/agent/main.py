@@ -37,7 +37,7 @@ class Agent:
     """One host's share of the data plane. It decides nothing: it makes true what is desired."""
 
     def __init__(self, settings: Settings) -> None:
-        self.name = host_name()
+        self.name = host_name(settings.name)
         self.stopping = False
         self._settings = settings
         self._places = Places.under(settings.run)

@@ -27,6 +27,7 @@ from serving.gateway.dispatch import Dispatcher
 from serving.gateway.metrics import Metrics
 from serving.gateway.pages import About
 from serving.gateway.pool import Pool, Standing
+from serving.gateway.presence import present
 from serving.gateway.recording import CallRecorder
 from serving.gateway.siblings import Siblings
 from serving.gateway.snapshot import Watch
@@ -278,7 +279,8 @@ def main() -> int:
     import uvloop
 
     try:
-        uvloop.run(serve(given, ending))
+        with present(given.folder):
+            uvloop.run(serve(given, ending))
     except KeyboardInterrupt:
         return 0
     except SlipwayError as error:

@@ -4,11 +4,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
 from console.calls import MOST_FAULTS, calls
 from infra.calls.checkpoints import Signer, append_line
+from infra.calls.filed import MOST_TOLD
 from infra.calls.vault import Vault
 from infra.identity import Identity
 from infra.ledger import Ledger
@@ -80,3 +82,60 @@ def test_not_every_fault_of_many_is_told(home: Path) -> None:
     lines = said(code=1)
     assert len(lines) == 1 + MOST_FAULTS + 1 and lines[-1].startswith("  NOT PROVEN: 1")
     assert lines[-1].endswith(" faults more")
+
+
+def test_each_line_that_is_no_anchor_is_told_with_what_it_costs(home: Path) -> None:
+    given, signer = home / "given.jsonl", Signer(home / "secrets")
+    (anchor,) = (one for one in house().ledger.anchors("host_g1"))
+    good = msgspec.json.encode(anchor)
+    foreign = good.replace(b"host_g1", b"web9_g1")
+    broken = good.replace(b'"chain":"', b'"chain":"x')
+    given.write_bytes(b"\n".join([foreign, b"", broken, b"x" * 9_000, good[:60], good, b"\r"]))
+    lines = said("--anchors", str(given), code=1)
+    assert lines[0] == f"{given}: some lines are no anchors"
+    assert lines[1].startswith("  line 3: it is no anchor: ")
+    assert lines[1].endswith("; line 6 proves all that it did")
+    assert lines[2:4] == [
+        "  line 4: it is longer than the 4096 bytes of any anchor; NOT PROVEN: what it anchored",
+        "  line 5: it was never written to its end; nothing relied on it",
+    ]
+    assert lines[4:] == [*said(), "web9_g1: anchored by another host, and to be proven there"]
+    # What nothing is unproven for is told, and ends well.
+    given.write_bytes(b"\n".join([broken, good[:60], good]))
+    assert len(said("--anchors", str(given))) == 3 + len(said())
+    # The last of a gateway that is broken is missed, and so is one whose gateway nobody knows.
+    for bad in (broken.replace(b"host_g1", b"web9_g1"), b'{"sequence": 1}', b"nothing", b"\xff"):
+        given.write_bytes(b"\n".join([good, foreign, bad, good]))
+        told = said("--anchors", str(given), code=1)
+        assert told[1].startswith("  line 3: it is no") and "NOT PROVEN" in told[1]
+    bogus = signer.checkpoint(gateway="host_g1", segment=1, sequence=5, chain=bytes(32))
+    given.write_bytes(good + b"\n" + msgspec.json.encode(bogus).replace(b'":5', b'":6'))
+    told = said("--anchors", str(given), code=1)
+    where = f"the anchor in line 2 of {given}"
+    assert f"{where} is no checkpoint that was signed with this key." in told[1]
+
+
+def test_not_every_bad_line_of_many_is_told(home: Path) -> None:
+    given = home / "given.jsonl"
+    (anchor,) = (one for one in house().ledger.anchors("host_g1"))
+    given.write_bytes(b"bad\n" * 1_000 + msgspec.json.encode(anchor))
+    lines = said("--anchors", str(given), code=1)
+    assert len(lines) == 1 + MOST_TOLD + 1 + len(said())
+    assert lines[MOST_TOLD + 1] == f"  {1_000 - MOST_TOLD} lines more are no anchors"
+
+
+def test_bad_lines_of_the_file_that_settings_name_are_told_too(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = home / "kept.jsonl"
+    monkeypatch.setenv("SLIPWAY_ANCHORS", str(kept))
+    house().ledger.close()
+    house.cache_clear()
+    before = said()  # it is made with its first anchor
+    kept.write_text("bad\n")
+    told = said(code=1)
+    assert told[:2] == [
+        f"{kept}: some lines are no anchors",
+        "  line 1: it is no JSON; NOT PROVEN: what it anchored",
+    ]
+    assert told[2:] == before

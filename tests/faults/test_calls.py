@@ -69,7 +69,7 @@ def proof_of(folder: Path) -> Proof:
     anchor = newest(place)
     told = Known(
         beside=beside(place),
-        anchors=[anchor] if anchor else [],
+        anchors=[("an anchor", anchor)] if anchor else [],
         public=Signer(secrets).public,
         vault=Vault(secrets),
     )

@@ -2,7 +2,7 @@
 
 import re
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from infra.callers.reading import changes, contents
 from infra.identity import Identities, Identity
 from infra.ledger import Ledger, schema
 from infra.settings import Settings
-from release.callers import Capture, Quota, Recording, WhenFull
+from release.callers import Capture, Quota, Recording, Said, WhenFull
 from release.errors import Conflict, Invalid, NotFound, Refused, Unavailable, Unsafe
 from release.policy import ROLES, Releasing
 
@@ -60,7 +60,7 @@ def test_a_key_is_shown_once_and_its_secret_kept_nowhere(
     (found,) = keys.list()
     assert (found.id, found.made_by, found.used_at) == (id_, "ada", 0)
     assert asdict(found.made) == asdict(new)
-    entry = contents(ledger).keys[id_]
+    entry = contents(ledger, Recording()).keys[id_]
     assert entry.secret == hashed(PEPPER, secret) != hashed(b"q" * 32, secret)
     assert (entry.user, entry.tenant, entry.requests, entry.tokens) == ("ann", "acme", 10, 1_000)
     assert entry.scopes == list(new.scopes) and entry.expires == new.expires
@@ -75,7 +75,7 @@ def test_a_revoked_key_is_told_to_nobody_and_stays_on_the_list(
     assert keys.good(id_)
     keys.revoke(id_, by=ada)
     assert changes(ledger) == before + 1
-    assert contents(ledger).keys == {} and not keys.good(id_)
+    assert contents(ledger, Recording()).keys == {} and not keys.good(id_)
     assert keys.list()[0].revoked_at > 0
     with pytest.raises(Conflict, match="revoked already"):
         keys.revoke(id_, by=ada)
@@ -98,8 +98,8 @@ def test_only_an_active_admin_says_who_may_call(keys: Keys, ledger: Ledger, ada:
         for work in (
             lambda who=other: keys.create(NEW, by=who),
             lambda who=other: keys.revoke(id_, by=who),
-            lambda who=other: spaces.create("shop", Recording(), by=who),
-            lambda who=other: spaces.set("default", Recording(), by=who),
+            lambda who=other: spaces.create("shop", Said(), by=who),
+            lambda who=other: spaces.set("default", Said(), by=who),
             lambda who=other: spaces.give("docs", "default", by=who),
             lambda who=other: spaces.set("default", releasing=Releasing(), by=who),
         ):
@@ -151,15 +151,16 @@ def test_a_scope_of_a_later_version_costs_no_other_key_its_place(
 
 def test_namespaces_own_endpoints_and_say_what_is_recorded(ledger: Ledger, ada: Identity) -> None:
     spaces = Namespaces(ledger, Recording())
-    full = Recording(
-        capture=Capture.FULL, sample=0.5, strict=True, when_full=WhenFull.BLOCK, days=90
-    )
+    full = Said(capture=Capture.FULL, sample=0.5, strict=True, when_full=WhenFull.BLOCK, days=90)
     assert spaces.list() == {"default": Recording()}
     spaces.create("shop", full, by=ada)
-    spaces.set("default", Recording(capture=Capture.HASH), by=ada)
-    assert spaces.list() == {"default": Recording(capture=Capture.HASH), "shop": full}
+    spaces.set("default", Said(capture=Capture.HASH), by=ada)
+    assert spaces.list() == {
+        "default": Recording(capture=Capture.HASH),
+        "shop": full.over(Recording()),
+    }
     spaces.give("docs", "shop", by=ada)
-    assert spaces.owners() == {"docs": "shop"} == contents(ledger).owners
+    assert spaces.owners() == {"docs": "shop"} == contents(ledger, Recording()).owners
     spaces.give("docs", "default", by=ada)
     assert spaces.owners() == {"docs": "default"}
     for name in ("shop", "default"):
@@ -177,9 +178,30 @@ def test_namespaces_own_endpoints_and_say_what_is_recorded(ledger: Ledger, ada: 
     assert [one.kind for _, one in ledger.events(model="docs")] == ["endpoint-given"] * 2
 
 
+def test_what_was_not_said_of_a_namespace_goes_by_each_host(ledger: Ledger, ada: Identity) -> None:
+    one, other = Recording(days=5), Recording(days=9, capture=Capture.FULL)
+    spaces = Namespaces(ledger, one)
+    spaces.create("shop", Said(sample=0.5), by=ada)
+    spaces.set("default", Said(most_mb=7), by=ada)
+    spaces.set("default", Said(strict=True), by=ada)
+    for host in (one, other):
+        assert Namespaces(ledger, host).list() == {
+            "default": replace(host, most_mb=7, strict=True),
+            "shop": replace(host, sample=0.5),
+        }
+        entry = contents(ledger, host).namespaces["default"]
+        assert (entry.days, entry.capture, entry.strict) == (host.days, host.capture, True)
+    spaces.set("default", Said(days=3), unsaid=("most_mb",), by=ada)
+    assert spaces.said()["default"] == Said(strict=True, days=3)
+    events = [one.data for _, one in ledger.events(kinds=("namespace-set",))]
+    assert events[-1] == {"namespace": "default", "most_mb": None, "days": 3}
+    spaces.create("bare", Said(), by=ada)
+    assert spaces.list()["bare"] == one
+
+
 def test_a_namespace_says_how_its_endpoints_are_released(ledger: Ledger, ada: Identity) -> None:
     spaces = Namespaces(ledger, Recording())
-    spaces.create("shop", Recording(), by=ada)
+    spaces.create("shop", Said(), by=ada)
     spaces.give("docs", "shop", by=ada)
     assert spaces.releases("docs") == Releasing()
     shop = Releasing(policy="strict", roles=("admin", "release-manager"))
@@ -206,13 +228,13 @@ def test_of_what_is_said_of_a_namespace_all_is_kept_or_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(f"infra.callers.namespaces.{last}", dies)
         with pytest.raises(KeyboardInterrupt):
-            spaces.create("shop", Recording(days=7), shop, by=ada)
+            spaces.create("shop", Said(days=7), shop, by=ada)
         with pytest.raises(KeyboardInterrupt):
-            spaces.set("default", Recording(days=7), shop, by=ada)
+            spaces.set("default", Said(days=7), shop, by=ada)
     assert spaces.list() == {"default": Recording()} and spaces.releasing() == {}
     assert changes(ledger) == before
-    spaces.create("shop", Recording(days=7), shop, by=ada)
-    spaces.set("default", Recording(days=8), shop, by=ada)
+    spaces.create("shop", Said(days=7), shop, by=ada)
+    spaces.set("default", Said(days=8), shop, by=ada)
     assert [one.days for one in spaces.list().values()] == [8, 7]
     assert spaces.releasing() == {"default": shop, "shop": shop}
 

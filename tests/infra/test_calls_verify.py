@@ -25,7 +25,7 @@ def known(place: Path, anchor: Checkpoint | None = None, **more: object) -> Know
     secrets = place.parents[1] / "secrets"
     return Known(
         beside=beside(place),
-        anchors=[anchor] if anchor else [],
+        anchors=[("an anchor", anchor)] if anchor else [],
         public=Signer(secrets).public,
         vault=Vault(secrets),
         **more,  # type: ignore[arg-type]

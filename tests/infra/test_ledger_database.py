@@ -16,12 +16,14 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from infra.callers.namespaces import Namespaces
 from infra.ledger import Ledger, schema
 from infra.ledger.database import Database
 from infra.ledger.migrate import MIGRATIONS
 from infra.ledger.rows import desired_row
 from infra.processes import free_port
 from infra.settings import inherited
+from release.callers import Capture, Recording, Said, WhenFull
 from release.errors import Conflict, Invalid, Unavailable
 from release.releases import Desired, ReplicaStatus
 from release.routes import Serving
@@ -58,6 +60,33 @@ def test_a_ledger_of_before_is_brought_along(url: str) -> None:
     ]
     ledger.observe([], rows, "a")
     assert ledger.replicas("docs") == rows
+    ledger.close()
+
+
+def test_what_namespaces_said_before_stays_said(url: str) -> None:
+    database = Database(url)
+    if database.is_sqlite:
+        database.path.parent.mkdir(parents=True, exist_ok=True)
+    row = {"name": "shop", "capture": "hash", "sample": 0.5, "strict": True, "days": 7}
+    with database.write() as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(MIGRATIONS))
+        command.upgrade(config, "0007")
+        connection.execute(sa.insert(schema.namespaces).values(**row, when_full="block", most_mb=9))
+    database.close()
+    ledger = Ledger.open(url)
+    spaces = Namespaces(ledger, Recording())
+    assert spaces.said()["shop"] == Said(
+        capture=Capture.HASH,
+        sample=0.5,
+        strict=True,
+        when_full=WhenFull.BLOCK,
+        days=7,
+        most_mb=9,
+    )
+    with ledger.database.write() as connection:
+        connection.execute(sa.insert(schema.namespaces).values(name="bare"))
+    assert spaces.said()["bare"] == Said()
     ledger.close()
 
 

@@ -2,7 +2,9 @@
 
 import re
 import time
+from datetime import date
 from ipaddress import AddressValueError, IPv6Address
+from itertools import pairwise
 
 import pytest
 from hypothesis import assume, example, given, settings
@@ -31,6 +33,23 @@ SECRET = "x" * 43
         ("::ffff:192.168.1.1", "[ip]"),
         ("at 12:30:45, version 1.2.3, std::vector", "at 12:30:45, version 1.2.3, std::vector"),
         ("300.1.2.3", "300.1.2.3"),
+        ("卡号4111.1111.1111.1111。", "卡号[card]。"),
+        ("3782·822463·10005, 6222 02 1234567890128", "[card], [card]"),
+        ("5555.4111.1111.1111.1111 and 4111.1111.1111.1111.7", "5555.[card] and [card].7"),
+        ("2021.2022.2023.2030", "2021.2022.2023.2030"),
+        ("1.234.567.890.123.452", "1.234.567.890.123.452"),
+        ("身份证 110101 19900307 7758，谢谢", "身份证 [id]，谢谢"),
+        ("1101 0119 9003 0777 58", "[id]"),
+        ("12 34 110101 1990-03-07 7758", "12 34 [id]"),
+        ("110101 19900101 1101 0119 9003 0777 58", "110101 19900101 [id]"),
+        ("110101 19901307 7758", "110101 19901307 7758"),
+        ("手机138.0013.8000或138 - 0013 - 8000", "手机[phone]或[phone]"),
+        ("＋８６　１３８　００１３　８０００", "[phone]"),
+        ("(+86) 138\u200b0013\u200b8000", "[phone]"),
+        ("+44/20/7946/0958, 415/555-2671", "[phone], [phone]"),
+        ("٠١٢ ١٣٨٠٠١٣٨٠٠٠", "012 [phone]"),
+        ("150.2000.300 and 2026/11/26 12:00", "150.2000.300 and 2026/11/26 12:00"),
+        ("ann﹫example。com，抄送ann@公司。谢谢", "[email]，抄送ann@公司。谢谢"),
         ("AKIAIOSFODNN7EXAMPLE", "[key]"),
         (f"ghp_{'a1' * 18} github_pat_{'b' * 30}", "[key] [key]"),
         (f"slw_ops-1_{SECRET}", "[key]"),
@@ -85,9 +104,95 @@ def without_cards(text: str) -> str:
 def test_cards_are_what_a_slow_look_finds(text: str) -> None:
     # Commas are in no phone, so that nothing else is found.
     text = "12345 " * 2 + text
+    assume(re.search("[0-9]{4}[ -]{2,3}[0-9]{4,6}[ -]{2,3}[0-9]{3}", text) is None)
     found = redacted(text)
     if "[phone]" not in found and "[id]" not in found:
         assert found == without_cards(text)
+
+
+GAPS = st.text(alphabet=" \u00a0\u3000\u2009-\u2010\u2013\u2212－._·・/\u200b\u00ad", max_size=3)
+AROUND = st.sampled_from([("", ""), ("卡号：", "，谢谢"), ("is ", ", and"), ("(", ")"), ("“", "”")])
+DIGITS = {
+    script: str.maketrans("0123456789", "".join(chr(zero + n) for n in range(10)))
+    for script, zero in (("plain", 0x30), ("full", 0xFF10), ("arabic", 0x660), ("bold", 0x1D7CE))
+}
+SCRIPTS = st.sampled_from(sorted(DIGITS))
+
+
+def numbers(count: int) -> st.SearchStrategy[str]:
+    return st.text(alphabet="0123456789", min_size=count, max_size=count)
+
+
+def written(parts: list[str], gap: str, around: tuple[str, str], script: str) -> str:
+    return gap.join(parts).translate(DIGITS[script]).join(around)
+
+
+@given(st.sampled_from("3456"), numbers(14), GAPS, AROUND, SCRIPTS)
+def test_a_card_is_one_whatever_stands_between_its_groups(
+    first: str, rest: str, gap: str, around: tuple[str, str], script: str
+) -> None:
+    (last,) = (n for n in "0123456789" if luhn(first + rest + n))
+    for end in (last, str((int(last) + 1) % 10)):
+        digits = first + rest + end
+        parts = [digits[at : at + 4] for at in range(0, 16, 4)]
+        left = redacted(written(parts, gap, around, script))
+        assert (left == "[card]".join(around)) == (end == last)
+
+
+@given(
+    st.sampled_from(["110101", "440305", "659001"]),
+    st.dates(date(1900, 1, 1), date(2099, 12, 31)),
+    numbers(3),
+    st.sampled_from([(6, 14), (6, 10, 14), (6, 10, 12, 14), (3, 6, 10, 14), (4, 8, 12, 16), ()]),
+    GAPS.filter(lambda gap: len(gap) < 3),
+    AROUND,
+    SCRIPTS,
+)
+def test_an_id_is_one_however_it_is_grouped(
+    place: str,
+    born: date,
+    rest: str,
+    cuts: tuple[int, ...],
+    gap: str,
+    around: tuple[str, str],
+    script: str,
+) -> None:
+    weights = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+    digits = f"{place}{born:%Y%m%d}{rest}"
+    total = sum(int(one) * weight for one, weight in zip(digits, weights, strict=True))
+    for last in "0123456789X":
+        whole = digits + last
+        parts = [whole[a:b] for a, b in pairwise((0, *cuts, 18))]
+        left = redacted(written(parts, gap, around, script))
+        assert (left == "[id]".join(around)) == (last == "10X98765432"[total % 11])
+
+
+@given(
+    st.sampled_from(["13", "15", "18", "19"]),
+    numbers(9),
+    st.sampled_from(["", "+86", "86", "(+86)"]),
+    GAPS,
+    AROUND,
+    SCRIPTS,
+)
+def test_a_mobile_phone_is_one_whatever_stands_between_its_groups(
+    first: str, rest: str, country: str, gap: str, around: tuple[str, str], script: str
+) -> None:
+    digits = first + rest
+    parts = [one for one in (country, digits[:3], digits[3:7], digits[7:]) if one]
+    left = redacted(written(parts, gap, around, script))
+    # Eleven digits and a country's two may be those of a card.
+    assume(not country or "[card]" not in left)
+    assert left == "[phone]".join(around)
+
+
+@given(
+    st.from_regex(r"[a-z][a-z0-9._+-]{0,20}[a-z0-9]@[a-z]{1,9}\.[a-z]{2,5}", fullmatch=True), AROUND
+)
+def test_a_mail_is_one_in_full_width_too(mail: str, around: tuple[str, str]) -> None:
+    wide = "".join(chr(ord(one) + 0xFEE0) for one in mail)
+    for one in (mail, wide, mail.replace("@", "＠"), mail.replace("@", "﹫")):
+        assert redacted(one.join(around)) == "[email]".join(around)
 
 
 GROUPS = st.lists(st.sampled_from(["0", "1f", "ABC", "ffff", "12345", ""]), max_size=8)
@@ -137,6 +242,9 @@ def test_an_address_is_one_where_the_standard_library_knows_it(
             "0",
             "00",
         ),
+        *("4111.", "4111.1111.1111.1111 ", "4111. ", "4444.333333.", "1101 1990 0101 ", "1101."),
+        *("110101 19900101 ", "11010119900101", "138 ... ", "13800138", "+1/2/", "00/", "1\u200b"),
+        *("٣", "a。", "a@a。a", "1\u3000"),
         *("a", "a@", "@a.", "a.", "a@a.", "a@a-", "eyJ", "eyJaaaaa.", "-----BEGIN A KEY-----"),
         *("ghp_a", "slw_a_", "slw_", "sk-", "AKIA", "xoxb-1", "_", "１", "＠", "中@中."),
     ],

@@ -14,6 +14,7 @@ from infra.settings import inherited
 from release.releases import Desired
 from release.routes import Serving
 from serving.agent.replica import Replica
+from serving.gateway.presence import anyone_present
 from serving.replica.messages import Load, Status
 from tests.fakes.wire_replica import variant
 from tests.serving.conftest import Tiny
@@ -26,7 +27,7 @@ RECIPE = "onnx-int8"
 
 @pytest.fixture
 def host(tiny: Tiny, tmp_path: Path) -> Iterator[Host]:
-    made = Host(Home(tmp_path), tiny)
+    made = Host(Home(tmp_path), tiny, SLIPWAY_NAME="web2")
     made.serve(Desired(model="tiny", champion=tiny.variant(1)))
     until(made.serves, 60)
     yield made
@@ -57,10 +58,22 @@ def test_a_gateway_that_is_killed_comes_back_on_its_port(host: Host) -> None:
     assert host.processes("gateway.main") != [gateway]
 
 
+def test_a_gateway_is_known_to_live_until_it_does_not(host: Host) -> None:
+    assert anyone_present(host.settings.run)
+    os.kill(host.agent.pid, signal.SIGKILL)
+    (gateway,) = host.processes("gateway.main")
+    assert anyone_present(host.settings.run)
+    os.kill(gateway, signal.SIGKILL)
+    until(lambda: not anyone_present(host.settings.run), 5)
+    host.start()
+    until(host.serves, 20)
+
+
 def test_what_its_gateways_record_is_anchored_and_can_be_proven(host: Host) -> None:
     for _ in range(3):
         assert host.ask().status_code == 200
     (place,) = host.settings.journal.iterdir()
+    assert place.name == "web2_g1"
 
     def verify() -> subprocess.CompletedProcess[str]:
         env = inherited(SLIPWAY_HOME=str(host.home.root))

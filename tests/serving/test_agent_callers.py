@@ -30,7 +30,7 @@ from infra.callers.snapshot import NAME, CallersSnapshot, CallersWatch
 from infra.identity import Identities
 from infra.ledger import Ledger
 from infra.settings import Settings, inherited
-from release.callers import Capture, Recording
+from release.callers import Capture, Recording, Said
 from release.errors import Invalid, Unavailable
 from release.releases import Desired, GatewayStatus
 from serving.agent.callers import CallersKeeper
@@ -158,7 +158,7 @@ def test_a_snapshot_is_written_only_where_it_says_something_new(
     assert first is not None
     people = Identities(ledger)
     ada = people.prove(people.add("ada", "admin", by=None))
-    Namespaces(ledger, Recording()).create("shop", Recording(capture=Capture.FULL), by=ada)
+    Namespaces(ledger, Recording()).create("shop", Said(capture=Capture.FULL), by=ada)
     Namespaces(ledger, Recording()).give("docs", "shop", by=ada)
     keeper.keep(ledger)
     second = CallersSnapshot.load(settings.run)
@@ -167,6 +167,11 @@ def test_a_snapshot_is_written_only_where_it_says_something_new(
     # Without a ledger, and for another agent, it stays as it was.
     CallersKeeper(settings).keep(None)
     assert CallersSnapshot.load(settings.run) == second
+    # What nobody said goes by this host's settings, and by new ones from the next agent on.
+    assert second.namespaces["shop"].days == settings.record_days
+    CallersKeeper(Settings(home=settings.home, record_days=9)).keep(ledger)
+    third = CallersSnapshot.load(settings.run)
+    assert third is not None and third.namespaces["shop"].days == 9
 
 
 def test_hosts_of_one_ledger_share_quotas_without_a_gap(home: tuple[Settings, Ledger]) -> None:

@@ -4,8 +4,10 @@ import os
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from release.releases import Event
 from release.routes import Guard, Route, Routes
 from serving.agent import anchoring
 from serving.agent.anchoring import Anchoring
+from serving.gateway.presence import present
 from serving.gateway.snapshot import Snapshot
 from serving.journal import JournalWriter
 from tasks.calls import ERASED, ERASING, Erasure, erase, verify
@@ -106,7 +109,8 @@ def test_a_users_call_that_was_under_way_is_erased_once_it_is_written(here: Hous
         write_call(writer, vault, user="bob", at=LATER + 1)
         writer.close()
 
-    gone = erase(here, ADA, Erasure(namespace="default", user="bob", why="he asked"), wait=wait)
+    with present(here.settings.run):
+        gone = erase(here, ADA, Erasure(namespace="default", user="bob", why="he asked"), wait=wait)
     assert waited == [10.0]
     assert [number for _, number in gone] == [*range(1, 31, 3), 31]
     left = [one.call.sequence for one in payloads(here.settings.journal, "default")]
@@ -120,6 +124,35 @@ def test_a_users_call_that_was_under_way_is_erased_once_it_is_written(here: Hous
         here, ADA, Erasure(namespace="default", calls=frozenset({"host_g1/2"}), why="x"), wait=wait
     )
     assert waited == [10.0]
+
+
+def test_nobody_waits_for_gateways_that_are_no_more(here: House) -> None:
+    route = Route(endpoint="tiny", generation=1, stable=variant(1), guard=Guard(deadline_ms=4_000))
+    Snapshot(routes=Routes(number=1, routes={"tiny": route})).save(here.settings.run)
+    waited = list[float]()
+
+    def erased(user: str) -> list[float]:
+        waited.clear()
+        asked = Erasure(namespace="default", user=user, why="asked")
+        erase(here, ADA, asked, wait=waited.append)
+        return list(waited)
+
+    assert erased("ann") == []  # none ever was
+    first, second = ExitStack(), ExitStack()
+    for gateway in (first, second):
+        gateway.enter_context(present(here.settings.run))
+    first.close()
+    assert erased("ann") == [7.0]
+    second.close()
+    assert erased("ann") == []
+    # One of before the lock is known by its process, and by whatever name its folder has.
+    link = here.settings.root / "link"
+    link.symlink_to(here.settings.run)
+    code = ("-c", "import sys; sys.stdin.read()", "serving.gateway.main", "--folder", str(link))
+    with subprocess.Popen([sys.executable, *code], stdin=subprocess.PIPE) as process:
+        assert erased("ann") == [7.0]
+        process.kill()
+    assert erased("ann") == []
 
 
 def test_a_days_payloads_are_erased_with_its_key(here: House) -> None:
@@ -153,7 +186,7 @@ def test_who_may_erase_and_what(here: House) -> None:
 
 
 def test_a_namespace_that_nobody_knows_is_told(here: House) -> None:
-    with pytest.raises(NotFound, match=r"no namespace 'defualt'.*there are: default\)"):
+    with pytest.raises(NotFound, match=r"no namespace 'defualt'.*did you mean .default..\)"):
         erase(here, ADA, Erasure(namespace="defualt", user="bob", why="he asked"))
     assert here.ledger.events(kinds=(ERASING,)) == []
     # Known by its keys alone, as one that was taken away is.

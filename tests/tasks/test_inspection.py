@@ -12,6 +12,7 @@ from infra.callers.namespaces import Namespaces
 from infra.identity import Identities
 from infra.ledger import Change, Ledger
 from infra.settings import Settings
+from release.callers import Said
 from release.errors import NotFound
 from release.policy import Releasing
 from release.variants import Manifest, Task, Variant
@@ -177,7 +178,7 @@ def test_an_endpoint_is_released_by_its_namespaces_policy_unless_it_has_its_own(
     people = Identities(here.ledger)
     ada = people.prove(people.add("ada", "admin", by=None))
     spaces = Namespaces(here.ledger, settings.recording)
-    spaces.create("shop", settings.recording, by=ada)
+    spaces.create("shop", Said(), by=ada)
     spaces.give("reviews", "shop", by=ada)
     folder = tmp_path / "policies"
     folder.mkdir()

@@ -17,7 +17,7 @@ from infra.identity import Identity
 from infra.ledger import Ledger
 from infra.personal import Finder, Spot
 from infra.settings import Settings
-from release.errors import Invalid, Refused, Unavailable
+from release.errors import Invalid, NotFound, Refused, Unavailable
 from serving.journal import JournalWriter
 from tasks.calls import ERASED, ERASING, verify
 from tasks.personal import INSPECTED, Window, erase_leaks, inspect
@@ -77,7 +77,8 @@ def test_what_is_found_is_told_without_its_words_and_who_looked_is_recorded(here
     assert "Miller" not in str(event.data)
     early = Window(namespace="default", until_us=int((AT + 50) * 1e6))
     assert len(inspect(here, UMA, early, find).leaks) == 2
-    assert inspect(here, UMA, Window(namespace="shop"), find).inspected == 0
+    with pytest.raises(NotFound, match="no namespace 'shop'"):
+        inspect(here, UMA, Window(namespace="shop"), find)
     with pytest.raises(Refused, match="may not read the call record"):
         inspect(here, Identity(name="eve", role="requester"), Window(), find)
 

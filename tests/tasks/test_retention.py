@@ -27,7 +27,7 @@ from infra.calls.vault import Vault
 from infra.identity import Identities
 from infra.ledger import Change, Ledger
 from infra.settings import Settings
-from release.callers import Recording
+from release.callers import Recording, Said
 from release.errors import Unavailable
 from release.evidence import Cursor
 from release.releases import Phase
@@ -182,7 +182,7 @@ def test_the_sweep_goes_by_settings_and_ledger(
     lay(here, monkeypatch, "shop", "gone", "gone")
     people = Identities(here.ledger)
     ada = people.prove(people.add("ada", "admin", by=None))
-    Namespaces(here.ledger, Recording()).create("shop", Recording(days=9), by=ada)
+    Namespaces(here.ledger, Recording()).create("shop", Said(days=9), by=ada)
     indexer.fold()
     settings = Settings(home=here.settings.home, record_days=5)
     discarding = Discarding(settings.journal, Vault(settings.calls_secrets))
