@@ -101,20 +101,26 @@ def show(id_: str, below: int | None = None) -> bool:
 
 
 def who(query: Query) -> None:
-    """Print which version answered, who released it, and who approved that."""
+    """Print which version answered or was asked in vain, who released it, and who approved that."""
     here = house()
     found = finding.account(here, actor(here), query)
     line = found.line
     call = f"call {line.id} to {line.endpoint or 'no endpoint'} at {_at(line)}"
     if line.shadow:
         call = f"a copy of {call}, which the champion answered"
+    said = [f"{call}: {_what_became(line)}"]
     if line.digest:
-        what = f"{line.model}@{line.version}/{line.variant}"
-        content = f"content {line.digest}, routes {line.generation}"
-        said = [f"{call}: {what} answered, as {line.arm}", content, *_behind(found)]
-    else:
-        said = [f"{call}: nothing answered, it was {line.outcome} ({line.status})"]
+        said += [f"content {line.digest}, routes {line.generation}", *_behind(found)]
     sys.stdout.write("".join(f"{tame(one)}\n" for one in said))
+
+
+def _what_became(line: "CallLine") -> str:
+    # Lines of before told no version where nothing answered.
+    what = f"{line.model}{f'@{line.version}' if line.version else ''}/{line.variant}"
+    if finding.answered(line):
+        return f"{what} answered, as {line.arm}"
+    asked = f"; {what} was asked, as {line.arm}" if line.digest else ""
+    return f"nothing answered, it was {line.outcome} ({line.status}){asked}"
 
 
 def _behind(found: finding.Accounted) -> Iterator[str]:

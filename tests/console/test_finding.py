@@ -34,3 +34,26 @@ def test_an_altered_payload_is_said_at_the_end_and_by_the_exit_status(tmp_path: 
     done = home.slipway("calls", "export", "text 7", "--out", str(out), who="ada")
     assert "1 calls are in" in done.stdout and done.stderr == ""
     home.house.ledger.close()
+
+
+def test_who_says_of_a_call_in_vain_what_was_asked_and_that_nothing_answered(
+    tmp_path: Path,
+) -> None:
+    home = Home(tmp_path)
+    home.people()
+    journal = Journal(home.house.settings)
+    asked = {"model": "reviews", "endpoint": "reviews", "variant": "torch-fp32"}
+    journal.write("fine", "x", "sha256:one", id="good", version=1, **asked)
+    failed = {"outcome": "timeout", "status": 504}
+    journal.write("late", "x", "sha256:one", id="late", version=1, **failed, **asked)
+    journal.write("of before", "x", "sha256:one", id="old", **failed, **asked)
+    journal.write("refused", "x", id="none", outcome="refused", status=403, endpoint="reviews")
+    for id_, said in (
+        ("good", "reviews@1/torch-fp32 answered, as champion"),
+        ("late", "nothing answered, it was timeout (504); reviews@1/torch-fp32 was asked"),
+        ("old", "nothing answered, it was timeout (504); reviews/torch-fp32 was asked"),
+        ("none", "nothing answered, it was refused (403)\n"),
+    ):
+        assert said in home.slipway("calls", "who", "--id", id_, who="ada").stdout
+    assert "call good" in home.slipway("calls", "who", "--endpoint", "reviews", who="ada").stdout
+    home.house.ledger.close()
