@@ -21,7 +21,7 @@ MOST_FAULTS = 20
 
 Text = Annotated[str, typer.Argument(help="Anywhere in what was asked or answered; 3 characters.")]
 Endpoint = Annotated[str | None, typer.Option(help="That was asked.")]
-Version = Annotated[int | None, typer.Option("--version", "-v", help="That answered.")]
+Version = Annotated[int | None, typer.Option("--version", "-v", help="That answered, or was asked last.")]
 User = Annotated[str | None, typer.Option(help="That called, as proven.")]
 Key = Annotated[str | None, typer.Option(help="Id of the key or token that called.")]
 Tenant = Annotated[str | None, typer.Option(help="For whom it was, as proven.")]

@@ -115,7 +115,7 @@ def who(query: Query) -> None:
 
 
 def _what_became(line: "CallLine") -> str:
-    # Lines of before told no version where nothing answered.
+    # Lines of before say no version where nothing answered.
     what = f"{line.model}{f'@{line.version}' if line.version else ''}/{line.variant}"
     if finding.answered(line):
         return f"{what} answered, as {line.arm}"

@@ -70,10 +70,12 @@ def ecs(call: Exported) -> dict[str, Any]:
             "sequence": line.sequence,
         },
         "http": {"request": {"id": line.id}, "response": {"status_code": line.status}},
-        "service": {"name": line.endpoint, "version": str(line.version)},
+        "service": {"name": line.endpoint},
         "observer": {"name": call.gateway},
         "slipway": {name: getattr(line, name) for name in OURS},
     }
+    if line.version:
+        made["service"]["version"] = str(line.version)
     if line.user or line.caller:
         made["user"] = {"id": line.user or line.caller}
     if line.tenant:

@@ -173,7 +173,8 @@ def test_a_call_that_fails_has_one_line_and_its_input() -> None:
         answer = await stand.client.post("/predict/tiny", json={"text": "alpha"})
         assert answer.status_code == 500
         ((line, payload),) = entries(stand)
-        assert (line.outcome, line.status, line.version) == ("internal", 500, 0)
+        assert (line.outcome, line.status, line.version) == ("internal", 500, 1)
+        assert line.digest == variant(1).digest
         assert payload is not None and payload.input == ["alpha"]
         assert bytes(payload.output) == b"null"
 
