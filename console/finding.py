@@ -3,9 +3,10 @@
 What ends in a bool says whether every payload that was kept could be told.
 """
 
+import re
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,16 @@ if TYPE_CHECKING:
     from infra.calls.lines import CallLine
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_US = timedelta(microseconds=1)
+
+_WRITTEN = re.compile(
+    r"(?:\d{4}-?W\d\d(?:-?\d)?|\d{4}-?\d\d-?\d\d)"
+    r"(?P<hours>.\d\d(?P<minutes>:?\d\d(?P<seconds>:?\d\d(?:[.,](?P<part>\d+))?)?)?(?:Z|[+-].*)?)?"
+)
+"""A moment as ISO 8601 has it: how much of it was written."""
+
+
 def moment(given: str) -> int | None:
     """Read a moment such as 2026-11-26T08:30 or 2026-11-26, in UTC where it does not say.
 
@@ -45,7 +56,35 @@ def moment(given: str) -> int | None:
         said = f"{given[:40]!r} is no moment."
         raise Invalid(said, "such as 2026-11-26T08:30, in UTC") from None
     aware = read if read.tzinfo else read.replace(tzinfo=UTC)
-    return int(aware.timestamp() * 1e6)
+    # Whole numbers throughout: a float of today is off by a microsecond now and then.
+    return (aware - _EPOCH) // _US
+
+
+def moment_after(given: str) -> int | None:
+    """Read a moment as `moment` does, and give the first one that is not part of it any more.
+
+    What is written is meant whole: `08:30:20.454` covers that millisecond, `08:30` that minute and
+    a date its day. Calls have microseconds, and are told to people by the millisecond.
+
+    Raises:
+        Invalid: it is none.
+    """
+    begins = moment(given)
+    return None if begins is None else begins + _covers(given) // _US
+
+
+def _covers(given: str) -> timedelta:
+    """Say for how long a moment is, as it was written."""
+    written = _WRITTEN.fullmatch(given)
+    if written is None:
+        return _US
+    if part := written["part"]:
+        return _US * 10 ** max(0, 6 - len(part))
+    if written["seconds"]:
+        return timedelta(seconds=1)
+    if written["minutes"]:
+        return timedelta(minutes=1)
+    return timedelta(hours=1) if written["hours"] else timedelta(days=1)
 
 
 def form_of(given: str) -> Form:

@@ -1,7 +1,11 @@
 """Calls are shown and taken by command, and what of them cannot be told is said at its end."""
 
+import re
 from pathlib import Path
 
+import pytest
+
+from console.finding import moment, moment_after
 from tests.fakes.recorded import Journal
 from tests.system.home import Home
 
@@ -57,3 +61,45 @@ def test_who_says_of_a_call_in_vain_what_was_asked_and_that_nothing_answered(
         assert said in home.slipway("calls", "who", "--id", id_, who="ada").stdout
     assert "call good" in home.slipway("calls", "who", "--endpoint", "reviews", who="ada").stdout
     home.house.ledger.close()
+
+
+def test_the_moment_that_search_tells_leads_back_to_its_call(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.people()
+    journal = Journal(home.house.settings)
+    at = 1_790_000_000
+    for id_, after in (("before", 0.0), ("it", 0.454999), ("just-after", 0.455), ("later", 1.0)):
+        journal.write("a", "x", "sha256:one", id=id_, at=at + after, version=1)
+    told = home.slipway("calls", "search", who="ada").stdout
+    (line,) = [one for one in told.splitlines() if " it " in one]
+    (printed,) = re.findall(r"\d{4}-\S+ \S+\.454\b", line)
+    assert "call it " in home.slipway("calls", "who", "--at", printed, who="ada").stdout
+    second = printed.partition(".")[0]
+    assert "call just-after " in home.slipway("calls", "who", "--at", second, who="ada").stdout
+    since = home.slipway("calls", "search", "--since", printed, who="ada").stdout
+    assert " it " in since and " before " not in since
+    until = home.slipway("calls", "search", "--until", printed, who="ada").stdout
+    assert " it " not in until and " before " in until
+    home.house.ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        *(("2026-11-26", 86_400.0), ("20261126", 86_400.0), ("2026-W48-4", 86_400.0)),
+        *(("2026-11-26T08", 3_600.0), ("2026-11-26 08:30", 60.0), ("20261126T0830Z", 60.0)),
+        *(("2026-11-26T08:30:20", 1.0), ("2026-11-26T08:30:20+01:00", 1.0)),
+        *(("2026-11-26 08:30:20.454", 1e-3), ("2026-11-26T08:30:20,454-05:30", 1e-3)),
+        *(("2026-11-26T08:30:20.454123", 1e-6), ("2026-11-26T08:30:20.454123Z", 1e-6)),
+    ],
+)
+def test_a_moment_covers_all_that_was_not_written_of_it(given: str, seconds: float) -> None:
+    begins, ends = moment(given), moment_after(given)
+    assert begins is not None and ends is not None and ends - begins == round(seconds * 1e6)
+
+
+def test_a_moment_is_read_to_the_microsecond() -> None:
+    begins = moment("2026-11-26T08:30:20")
+    assert begins is not None and moment_after("") is None
+    for us in range(0, 1_000_000, 997):
+        assert moment(f"2026-11-26T08:30:20.{us:06d}") == begins + us
