@@ -56,7 +56,6 @@ def moment(given: str) -> int | None:
         said = f"{given[:40]!r} is no moment."
         raise Invalid(said, "such as 2026-11-26T08:30, in UTC") from None
     aware = read if read.tzinfo else read.replace(tzinfo=UTC)
-    # Whole numbers throughout: a float of today is off by a microsecond now and then.
     return (aware - _EPOCH) // _US
 
 

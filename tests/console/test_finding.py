@@ -96,10 +96,3 @@ def test_the_moment_that_search_tells_leads_back_to_its_call(tmp_path: Path) -> 
 def test_a_moment_covers_all_that_was_not_written_of_it(given: str, seconds: float) -> None:
     begins, ends = moment(given), moment_after(given)
     assert begins is not None and ends is not None and ends - begins == round(seconds * 1e6)
-
-
-def test_a_moment_is_read_to_the_microsecond() -> None:
-    begins = moment("2026-11-26T08:30:20")
-    assert begins is not None and moment_after("") is None
-    for us in range(0, 1_000_000, 997):
-        assert moment(f"2026-11-26T08:30:20.{us:06d}") == begins + us
