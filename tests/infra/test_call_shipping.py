@@ -149,6 +149,40 @@ def test_a_request_is_bounded_in_bytes_as_well(monkeypatch: pytest.MonkeyPatch) 
         assert len(receiver.asked) == 10 and receiver.largest > 30_000, "it goes alone"
 
 
+def test_what_is_too_large_is_halved_down_to_one_call_and_that_is_told() -> None:
+    many = calls(20)
+    payload = Payload(input=["x" * 30_000], output=OUTPUT, salt="00")
+    many[6] = replace(many[6], payload=payload)
+    receiver = Receiver(most=20_000)
+    with receiving(receiver) as shipper:
+        for send in (shipper.bulk, shipper.otlp):
+            with pytest.raises(Refused, match="does not take 1 calls, and took 19") as caught:
+                send(many)
+            assert "the first of them, r7, has 3" in str(caught.value)
+            assert "413" in str(caught.value)
+            shipper.sent = shipper.refused = 0
+    assert len(receiver.kept) == 19
+    assert (
+        sum(len(one["resourceLogs"][0]["scopeLogs"][0]["logRecords"]) for one in receiver.logs)
+        == 19
+    )
+
+
+def test_one_call_that_goes_alone_and_is_too_large_does_not_end_an_export(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("infra.calls.batches.MOST_BYTES", 20_000)
+    few = calls(3)
+    payload = Payload(input=["x" * 30_000], output=OUTPUT, salt="00")
+    few[0] = replace(few[0], payload=payload)
+    receiver = Receiver(most=20_000)
+    with receiving(receiver) as shipper, pytest.raises(Refused, match="1 calls, and took 2"):
+        shipper.bulk(few)
+    receiver = Receiver(most=10)
+    with receiving(receiver) as shipper, pytest.raises(Refused, match="3 calls, and took 0"):
+        shipper.bulk(calls(3))
+
+
 def test_what_is_asked_of_an_address_is_asked_of_the_place_behind_it() -> None:
     receiver = Receiver()
     with receiving(receiver):
