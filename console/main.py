@@ -83,6 +83,10 @@ def suite(
     slices: Annotated[
         list[str] | None, typer.Option("--slice", help="Column to report by; may be repeated.")
     ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(help="Label of the model that no text of the table has; may be repeated."),
+    ] = None,
 ) -> None:
     """Make an evaluation suite out of a table of texts and what a model should say of them."""
     from console.bringing import suite as make
@@ -91,7 +95,7 @@ def suite(
     named = {"text": text, "label": label, "entities": entities, "other": other}
     told = tuple(slices or ())
     columns = Columns(task=task, similarity=similarity, encoding=encoding, slices=told, **named)
-    make(table, folder, columns, train=train)
+    make(table, folder, columns, train=train, also=also or ())
 
 
 @app.command()
