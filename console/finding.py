@@ -78,7 +78,7 @@ def _covers(given: str) -> timedelta:
     if written is None:
         return _US
     if part := written["part"]:
-        return _US * 10 ** max(0, 6 - len(part))
+        return timedelta(microseconds=int("1".ljust(7 - len(part), "0")))
     if written["seconds"]:
         return timedelta(seconds=1)
     if written["minutes"]:
@@ -126,13 +126,15 @@ def show(id_: str, below: int | None = None) -> bool:
     found = finding.show(here, actor(here), id_, below)
     for shown in found:
         line = shown.line
-        facts = msgspec.to_builtins(line)
-        for name, value in facts.items():
-            if value not in ("", 0, False, []):
-                said = _at(line) if name == "at_us" else tame(str(value))
-                sys.stdout.write(f"{name}: {said}\n")
+        sys.stdout.write(f"at (UTC): {_at(line)}\n")
+        for name, value in msgspec.to_builtins(line).items():
+            if value and name != "at_us":
+                said = (
+                    value if isinstance(value, str | int) else msgspec.json.encode(value).decode()
+                )
+                sys.stdout.write(f"{name}: {_exactly(str(said))}\n")
         for text in _payload(shown):
-            sys.stdout.write(f"{tame(text)}\n")
+            sys.stdout.write(f"{text}\n")
     if len(found) == finding.PAGE:
         sys.stdout.write(f"older ones: --below {found[-1].number}\n")
     return _readable(sum(bool(one.unreadable) for one in found))
@@ -149,6 +151,8 @@ def who(query: Query) -> None:
     said = [f"{call}: {_what_became(line)}"]
     if line.digest:
         said += [f"content {line.digest}, routes {line.generation}", *_behind(found)]
+    if found.others:
+        said.append("older calls have this id as well: slipway calls show tells them")
     sys.stdout.write("".join(f"{tame(one)}\n" for one in said))
 
 
@@ -216,11 +220,17 @@ def _payload(shown: finding.Shown) -> list[str]:
     if not shown.kept:
         return ["payload: its segment is not on this host any more"]
     if shown.unreadable:
-        return [f"payload: it cannot be told: {shown.unreadable}"]
+        return [f"payload: it cannot be told: {tame(shown.unreadable)}"]
     if shown.payload is None:
         return ["payload: none was kept, or it is erased"]
-    asked = [f"asked: {one}" for one in shown.payload.input]
-    return [*asked, f"answered: {bytes(shown.payload.output).decode()}"]
+    asked = [f"asked: {_exactly(str(one))}" for one in shown.payload.input]
+    # JSON has escapes of its own.
+    return [*asked, f"answered: {tame(bytes(shown.payload.output).decode())}"]
+
+
+def _exactly(text: str) -> str:
+    """Write a text so that escapes in it are told from those that stand for a character of it."""
+    return tame(text.replace("\\", "\\\\"))
 
 
 def _at(line: "CallLine") -> str:

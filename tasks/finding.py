@@ -63,6 +63,8 @@ class Accounted:
     """What made the variant answer then: a promotion, a step of a canary, a rollback."""
 
     approvals: tuple[Approval, ...] = ()
+    others: bool = False
+    """Whether older calls have the id that was asked for: clients may use one again."""
 
 
 def check_reader(by: Identity) -> None:
@@ -180,6 +182,8 @@ def account(here: House, by: Identity, query: Query) -> Accounted:
         Refused: `by` may not read the call record.
     """
     query = answering(query)
+    if query.id is not None:
+        query = replace(query, most=2)
     hits = find(here, by, query)
     named = query.id is not None or query.outcome is not None
     if hits and not answered(hits[0].line) and not named:
@@ -187,16 +191,17 @@ def account(here: House, by: Identity, query: Query) -> Accounted:
     if not hits:
         raise NotFound("No such call is recorded.", "see slipway calls search")
     line = hits[0].line
+    others = query.id is not None and len(hits) > 1
     release, since = _release_of(here, line)
     if release is None:
-        return Accounted(line=line, release=None)
+        return Accounted(line=line, release=None, others=others)
     given = here.ledger.approvals(release.id)
     approvals = tuple(
         one
         for one in given
         if one.granted and one.variant == line.digest and one.at * 1e6 <= line.at_us
     )
-    return Accounted(line=line, release=release, since=since, approvals=approvals)
+    return Accounted(line=line, release=release, since=since, approvals=approvals, others=others)
 
 
 def answered(line: CallLine) -> bool:

@@ -263,8 +263,8 @@ class Shipper:
                     return found.content
                 said = f"{found.status_code} {found.text[:200]}"
                 if found.status_code not in _LATER:
-                    kind = _TooLargeError if found.status_code == _LARGE else Refused
-                    raise kind(f"{self._where}{path} refuses calls: {said}.")
+                    barred = _TooLargeError if found.status_code == _LARGE else Refused
+                    raise barred(f"{self._where}{path} refuses calls: {said}.")
             if turn + 1 < TRIES:
                 self.pause(_pause(turn))
         raise Unavailable(f"{self._where}{path} takes no calls: {said}.")

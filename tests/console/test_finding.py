@@ -1,11 +1,13 @@
 """Calls are shown and taken by command, and what of them cannot be told is said at its end."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from console.finding import moment, moment_after
+from infra.calls.lines import Share
 from tests.fakes.recorded import Journal
 from tests.system.home import Home
 
@@ -60,6 +62,27 @@ def test_who_says_of_a_call_in_vain_what_was_asked_and_that_nothing_answered(
     ):
         assert said in home.slipway("calls", "who", "--id", id_, who="ada").stdout
     assert "call good" in home.slipway("calls", "who", "--endpoint", "reviews", who="ada").stdout
+    home.house.ledger.close()
+
+
+def test_a_call_is_shown_as_people_and_machines_can_read_it(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.people()
+    journal = Journal(home.house.settings)
+    journal.write("older", "x", id="again")
+    counted = (Share(digest="d1", requests=1),)
+    journal.write("a\\x07b\x07", "x\\y", "sha256:one", id="again", counted=counted, user="a\\n")
+    shown = home.slipway("calls", "show", "again", who="ada").stdout.splitlines()
+    newest = shown[: shown.index("asked: older")]
+    assert newest[0] == "at (UTC): 2026-09-21 14:13:20.000" and "at_us" not in "".join(shown)
+    assert r"asked: a\\x07b\x07" in newest and r"user: a\\n" in newest
+    (told,) = [one for one in newest if one.startswith("counted: ")]
+    assert json.loads(told.partition(" ")[2])[0]["digest"] == "d1"
+    (told,) = [one for one in newest if one.startswith("answered: ")]
+    assert json.loads(told.partition(" ")[2])["label"] == "x\\y"
+    assert not any(one.startswith("counted") for one in shown[len(newest) :])
+    said = home.slipway("calls", "who", "--id", "again", who="ada").stdout
+    assert "older calls have this id as well" in said
     home.house.ledger.close()
 
 

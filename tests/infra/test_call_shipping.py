@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow.json
@@ -278,7 +279,12 @@ def test_a_document_has_the_names_of_the_common_schema() -> None:
 
 def test_who_called_and_why_nothing_answered_is_told_beside_a_payload() -> None:
     (call,) = calls(1)
-    more = {"caller": "35ff", "commitment": "c0", "error": "late", "outcome": "timeout"}
+    more: dict[str, Any] = {
+        "caller": "35ff",
+        "commitment": "c0",
+        "error": "late",
+        "outcome": "timeout",
+    }
     program = replace(call, line=a_call(1, **more))
     document = ecs(program)
     assert "user" not in document, "a program is no user"
