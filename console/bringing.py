@@ -1,7 +1,7 @@
 """Bring a model of one's own: a suite out of a table, a registered version, a first policy."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evaluation.making import make_suite
@@ -18,10 +18,12 @@ from serving.variants.intake import check_files
 from tasks.wiring import house
 
 
-def suite(table: Path, folder: Path, columns: Columns, *, train: float) -> None:
+def suite(
+    table: Path, folder: Path, columns: Columns, *, train: float, also: Sequence[str] = ()
+) -> None:
     """Make a suite out of a table, and say what was left out."""
     found = read_table(table, columns)
-    made = make_suite(found, folder, train=train)
+    made = make_suite(found, folder, train=train, also=also)
     sizes = ", ".join(f"{split} {len(some)}" for split, some in made.splits.items())
     labels = f"; labels {', '.join(made.labels)}" if made.labels else ""
     sys.stdout.write(tame(f"{folder}: {sizes}{labels}") + "\n")

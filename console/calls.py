@@ -22,7 +22,9 @@ MOST_FAULTS = 20
 
 Text = Annotated[str, typer.Argument(help="Anywhere in what was asked or answered; 3 characters.")]
 Endpoint = Annotated[str | None, typer.Option(help="That was asked.")]
-Version = Annotated[int | None, typer.Option("--version", "-v", help="That answered.")]
+Version = Annotated[
+    int | None, typer.Option("--version", "-v", help="That answered, or was asked last.")
+]
 User = Annotated[str | None, typer.Option(help="That called, as proven.")]
 Key = Annotated[str | None, typer.Option(help="Id of the key or token that called.")]
 Tenant = Annotated[str | None, typer.Option(help="For whom it was, as proven.")]
@@ -78,12 +80,16 @@ def who(
     endpoint: Endpoint = None,
     user: User = None,
     arm: Arm = None,
-    at: Annotated[str, typer.Option(help="The newest call until then, in UTC.")] = "",
+    at: Annotated[str, typer.Option(help="The newest call until then, that included.")] = "",
 ) -> None:
     """Say which version answered a call, who released it, and who approved that."""
+    from dataclasses import replace
+
+    from console.finding import moment_after
     from console.finding import who as tell
 
-    tell(_query(text, endpoint, "", at, id=id_, user=user, arm=arm, most=1))
+    query = _query(text, endpoint, "", "", id=id_, user=user, arm=arm, most=1)
+    tell(replace(query, until_us=moment_after(at)))
 
 
 @calls.command()

@@ -3,9 +3,10 @@
 What ends in a bool says whether every payload that was kept could be told.
 """
 
+import re
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,16 @@ if TYPE_CHECKING:
     from infra.calls.lines import CallLine
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_US = timedelta(microseconds=1)
+
+_WRITTEN = re.compile(
+    r"(?:\d{4}-?W\d\d(?:-?\d)?|\d{4}-?\d\d-?\d\d)"
+    r"(?P<hours>.\d\d(?P<minutes>:?\d\d(?P<seconds>:?\d\d(?:[.,](?P<part>\d+))?)?)?(?:Z|[+-].*)?)?"
+)
+"""A moment as ISO 8601 has it: how much of it was written."""
+
+
 def moment(given: str) -> int | None:
     """Read a moment such as 2026-11-26T08:30 or 2026-11-26, in UTC where it does not say.
 
@@ -45,7 +56,34 @@ def moment(given: str) -> int | None:
         said = f"{given[:40]!r} is no moment."
         raise Invalid(said, "such as 2026-11-26T08:30, in UTC") from None
     aware = read if read.tzinfo else read.replace(tzinfo=UTC)
-    return int(aware.timestamp() * 1e6)
+    return (aware - _EPOCH) // _US
+
+
+def moment_after(given: str) -> int | None:
+    """Read a moment as `moment` does, and give the first one that is not part of it any more.
+
+    What is written is meant whole: `08:30:20.454` covers that millisecond, `08:30` that minute and
+    a date its day. Calls have microseconds, and are told to people by the millisecond.
+
+    Raises:
+        Invalid: it is none.
+    """
+    begins = moment(given)
+    return None if begins is None else begins + _covers(given) // _US
+
+
+def _covers(given: str) -> timedelta:
+    """Say for how long a moment is, as it was written."""
+    written = _WRITTEN.fullmatch(given)
+    if written is None:
+        return _US
+    if part := written["part"]:
+        return timedelta(microseconds=int("1".ljust(7 - len(part), "0")))
+    if written["seconds"]:
+        return timedelta(seconds=1)
+    if written["minutes"]:
+        return timedelta(minutes=1)
+    return timedelta(hours=1) if written["hours"] else timedelta(days=1)
 
 
 def form_of(given: str) -> Form:
@@ -88,33 +126,43 @@ def show(id_: str, below: int | None = None) -> bool:
     found = finding.show(here, actor(here), id_, below)
     for shown in found:
         line = shown.line
-        facts = msgspec.to_builtins(line)
-        for name, value in facts.items():
-            if value not in ("", 0, False, []):
-                said = _at(line) if name == "at_us" else tame(str(value))
-                sys.stdout.write(f"{name}: {said}\n")
+        sys.stdout.write(f"at (UTC): {_at(line)}\n")
+        for name, value in msgspec.to_builtins(line).items():
+            if value and name != "at_us":
+                said = (
+                    value if isinstance(value, str | int) else msgspec.json.encode(value).decode()
+                )
+                sys.stdout.write(f"{name}: {_exactly(str(said))}\n")
         for text in _payload(shown):
-            sys.stdout.write(f"{tame(text)}\n")
+            sys.stdout.write(f"{text}\n")
     if len(found) == finding.PAGE:
         sys.stdout.write(f"older ones: --below {found[-1].number}\n")
     return _readable(sum(bool(one.unreadable) for one in found))
 
 
 def who(query: Query) -> None:
-    """Print which version answered, who released it, and who approved that."""
+    """Print which version answered or was asked in vain, who released it, and who approved that."""
     here = house()
     found = finding.account(here, actor(here), query)
     line = found.line
     call = f"call {line.id} to {line.endpoint or 'no endpoint'} at {_at(line)}"
     if line.shadow:
         call = f"a copy of {call}, which the champion answered"
+    said = [f"{call}: {_what_became(line)}"]
     if line.digest:
-        what = f"{line.model}@{line.version}/{line.variant}"
-        content = f"content {line.digest}, routes {line.generation}"
-        said = [f"{call}: {what} answered, as {line.arm}", content, *_behind(found)]
-    else:
-        said = [f"{call}: nothing answered, it was {line.outcome} ({line.status})"]
+        said += [f"content {line.digest}, routes {line.generation}", *_behind(found)]
+    if found.others:
+        said.append("older calls have this id as well: slipway calls show tells them")
     sys.stdout.write("".join(f"{tame(one)}\n" for one in said))
+
+
+def _what_became(line: "CallLine") -> str:
+    # Lines of before say no version where nothing answered.
+    what = f"{line.model}{f'@{line.version}' if line.version else ''}/{line.variant}"
+    if finding.answered(line):
+        return f"{what} answered, as {line.arm}"
+    asked = f"; {what} was asked, as {line.arm}" if line.digest else ""
+    return f"nothing answered, it was {line.outcome} ({line.status}){asked}"
 
 
 def _behind(found: finding.Accounted) -> Iterator[str]:
@@ -172,11 +220,17 @@ def _payload(shown: finding.Shown) -> list[str]:
     if not shown.kept:
         return ["payload: its segment is not on this host any more"]
     if shown.unreadable:
-        return [f"payload: it cannot be told: {shown.unreadable}"]
+        return [f"payload: it cannot be told: {tame(shown.unreadable)}"]
     if shown.payload is None:
         return ["payload: none was kept, or it is erased"]
-    asked = [f"asked: {one}" for one in shown.payload.input]
-    return [*asked, f"answered: {bytes(shown.payload.output).decode()}"]
+    asked = [f"asked: {_exactly(str(one))}" for one in shown.payload.input]
+    # JSON has escapes of its own.
+    return [*asked, f"answered: {tame(bytes(shown.payload.output).decode())}"]
+
+
+def _exactly(text: str) -> str:
+    """Write a text so that escapes in it are told from those that stand for a character of it."""
+    return tame(text.replace("\\", "\\\\"))
 
 
 def _at(line: "CallLine") -> str:

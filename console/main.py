@@ -37,6 +37,7 @@ PolicyFile = Annotated[
     Path | None, typer.Option("--policy", "-p", help="TOML; the model's own if absent.")
 ]
 Why = Annotated[str, typer.Option("--why", "-m", help="Reason, for the record.")]
+Labels = Annotated[list[str] | None, typer.Option(help="Label that no text has; may be repeated.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -83,6 +84,7 @@ def suite(
     slices: Annotated[
         list[str] | None, typer.Option("--slice", help="Column to report by; may be repeated.")
     ] = None,
+    also: Labels = None,
 ) -> None:
     """Make an evaluation suite out of a table of texts and what a model should say of them."""
     from console.bringing import suite as make
@@ -91,15 +93,13 @@ def suite(
     named = {"text": text, "label": label, "entities": entities, "other": other}
     told = tuple(slices or ())
     columns = Columns(task=task, similarity=similarity, encoding=encoding, slices=told, **named)
-    make(table, folder, columns, train=train)
+    make(table, folder, columns, train=train, also=also or ())
 
 
 @app.command()
 def register(
     model: Model,
-    folder: Annotated[
-        Path, typer.Argument(help="With model.safetensors, config.json and tokenizer.json.")
-    ],
+    folder: Annotated[Path, typer.Argument(help="Of weights, config.json and tokenizer.json.")],
 ) -> None:
     """Check a folder of files and register it as a model's next version."""
     from console.bringing import register as add

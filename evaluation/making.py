@@ -30,18 +30,26 @@ SEED = 20
 K = TypeVar("K", bound=Kind)
 
 
-def make_suite(table: Table, folder: Path, *, train: float = 0.0) -> Suite:
+def make_suite(
+    table: Table, folder: Path, *, train: float = 0.0, also: Sequence[str] = ()
+) -> Suite:
     """Deal a table's texts to splits and write them down, whole or not at all.
 
     Args:
         table: what was read.
         folder: must not exist yet.
         train: part of each label's texts (0..1) that is set apart for training.
+        also: labels of the model that no text of the table has.
 
     Raises:
         Conflict: the folder exists.
-        Invalid: there are too few texts or labels to judge a model by.
+        Invalid: there are too few texts or labels to judge a model by, or `also` names none.
     """
+    if any(not one.strip() for one in also) or (also and not FEWEST_LABELS[table.task]):
+        said = (
+            f"No suite of {table.task} has the further labels {', '.join(map(repr, also))!s:.80}."
+        )
+        raise Invalid(said, "name labels of the model as it answers with them")
     if folder.exists():
         raise Conflict(f"{folder} exists.", "choose another folder, or remove it")
     splits = deal(table.examples, train=train)
@@ -49,7 +57,7 @@ def make_suite(table: Table, folder: Path, *, train: float = 0.0) -> Suite:
     aside = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}")
     try:
         aside.mkdir(parents=True)
-        _write(aside, folder.name, table.task, splits)
+        _write(aside, folder.name, table.task, splits, also)
         load_suite(aside.resolve())
         aside.rename(folder)
         sync_folder(folder.parent)
@@ -111,14 +119,20 @@ def _heaped(examples: Sequence[Kind]) -> Callable[[Kind], str]:
     return lambda one: min(sorted(one.labels), key=lambda label: counts[label], default="")
 
 
-def _write(folder: Path, name: str, task: Task, splits: Mapping[str, Sequence[Kind]]) -> None:
+def _write(
+    folder: Path,
+    name: str,
+    task: Task,
+    splits: Mapping[str, Sequence[Kind]],
+    also: Sequence[str],
+) -> None:
     entries = {}
     for split, some in splits.items():
         lines = "".join(json.dumps(one.as_row(), ensure_ascii=False) + "\n" for one in some)
         write_atomic(folder / f"{split}.jsonl", lines.encode())
         digest = sha256(lines.encode()).hexdigest()
         entries[split] = {"file": f"{split}.jsonl", "sha256": digest, "n": len(some)}
-    labels = _labels([one for some in splits.values() for one in some])
+    labels = sorted({*_labels([one for some in splits.values() for one in some]), *also})
     facts = {"name": name, "task": task, "labels": labels, "splits": entries}
     text = json.dumps(facts, ensure_ascii=False, indent=2) + "\n"
     write_atomic(folder / "suite.json", text.encode())

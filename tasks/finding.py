@@ -54,7 +54,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accounted:
-    """Who stands behind an answer."""
+    """Who stands behind an answer, or behind what was asked in vain."""
 
     line: CallLine
     release: Release | None
@@ -64,6 +64,8 @@ class Accounted:
     """What made the variant answer then: a promotion, a step of a canary, a rollback."""
 
     approvals: tuple[Approval, ...] = ()
+    others: bool = False
+    """Whether older calls have the id that was asked for: clients may use one again."""
 
 
 def check_reader(by: Identity) -> None:
@@ -174,30 +176,40 @@ def account(here: House, by: Identity, query: Query) -> Accounted:
     """Say which version answered, released and approved by whom: of the newest call that matches.
 
     Where nothing answered that one it is the newest that was answered, if any was: whoever is
-    refused must not hide who answers the others. Copies that a canary was shown answered nobody:
-    they are accounted for where they are asked for.
+    refused must not hide who answers the others. Whoever names a request is told of that one, and
+    of the version that was asked in vain. Copies that a canary was shown answered nobody: they are
+    accounted for where they are asked for.
 
     Raises:
         NotFound: no call matches.
         Refused: `by` may not read the call record.
     """
     query = answering(query)
+    if query.id is not None:
+        query = replace(query, most=2)
     hits = find(here, by, query)
-    if hits and not hits[0].line.digest and query.outcome is None:
+    named = query.id is not None or query.outcome is not None
+    if hits and not answered(hits[0].line) and not named:
         hits = find(here, by, replace(query, outcome="ok")) or hits
     if not hits:
         raise NotFound("No such call is recorded.", "see slipway calls search")
     line = hits[0].line
+    others = query.id is not None and len(hits) > 1
     release, since = _release_of(here, line)
     if release is None:
-        return Accounted(line=line, release=None)
+        return Accounted(line=line, release=None, others=others)
     given = here.ledger.approvals(release.id)
     approvals = tuple(
         one
         for one in given
         if one.granted and one.variant == line.digest and one.at * 1e6 <= line.at_us
     )
-    return Accounted(line=line, release=release, since=since, approvals=approvals)
+    return Accounted(line=line, release=release, since=since, approvals=approvals, others=others)
+
+
+def answered(line: CallLine) -> bool:
+    """Whether a call was answered: one that was not names the version that was asked last."""
+    return line.outcome == "ok"
 
 
 def answering(query: Query) -> Query:
@@ -206,7 +218,7 @@ def answering(query: Query) -> Query:
 
 
 def _release_of(here: House, line: CallLine) -> tuple[Release | None, Event | None]:
-    """Find the release that brought what answered a call, and since when that was so."""
+    """Find the release that brought what answered or was asked, and since when that was so."""
     releases = {one.id: one for one in here.ledger.releases(line.model)}
     digests = {id_: one.chosen.variant.digest for id_, one in releases.items() if one.chosen}
     moves = (event for _, event in here.ledger.events(model=line.model, kinds=MOVES))

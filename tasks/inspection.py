@@ -190,11 +190,14 @@ def _check_fit(candidate: Candidate, facts: Facts, suite: Suite) -> None:
             f"{candidate.ref} is for {facts.task}, but its suite is for {suite.task}.",
             "use the suite that the model was trained for",
         )
-    if set(suite.labels) not in (set(facts.labels), entity_labels(facts)):
+    answers, asked = entity_labels(facts), set(suite.labels)
+    if asked not in (set(facts.labels), answers):
+        lacks = ", ".join(sorted(answers - asked)) if asked < answers else ""
+        other = f", or make this one with --also for each of: {lacks}" if lacks else ""
         raise Invalid(
             f"{candidate.ref} answers with {', '.join(facts.labels)}, but its suite is labelled "
             f"{', '.join(suite.labels)}.",
-            "use the suite that the model was trained for",
+            f"use the suite that the model was trained for{other}",
         )
 
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 import msgspec
 
 from infra.calls.batches import batches
-from infra.calls.formats import Exported, ecs, otlp, plain
+from infra.calls.formats import PAYLOAD, Exported, ecs, otlp, plain
 from infra.calls.lines import CallLine
 from infra.files import sync_folder
 from release.errors import Invalid, Unavailable
@@ -20,8 +20,12 @@ BATCH = 5_000
 """Calls that are held at once for a table."""
 
 
-_MORE = ("input", "output", "unreadable")
+_MORE = (*PAYLOAD, "unreadable")
 """Columns of a table beside a line's own."""
+
+
+_JSON = ("input", "output")
+"""Of these, those that are JSON even where that is a plain value."""
 
 
 class Form(StrEnum):
@@ -37,7 +41,7 @@ class Form(StrEnum):
     """A line a call, each the body of an OTLP/HTTP logs request."""
 
     PARQUET = "parquet"
-    """A table with a column for each field; input and output are JSON."""
+    """A table with a column for each field; lists, inputs and outputs are JSON."""
 
 
 @contextmanager
@@ -128,7 +132,7 @@ def _row(call: Exported) -> dict[str, object]:
     # Whatever is no plain value is told as JSON: a column has one type.
     return {
         name: value
-        if isinstance(value, str | int) and name not in ("input", "output")
+        if isinstance(value, str | int) and name not in _JSON
         else msgspec.json.encode(value).decode()
         for name, value in row.items()
     }

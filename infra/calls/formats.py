@@ -15,12 +15,17 @@ import msgspec
 
 from infra.calls.lines import CallLine, Payload
 from infra.calls.numbers import MOST_NUMBER, calendar
+from release.callers import Capture
 
 OURS = (
-    *("namespace", "endpoint", "model", "version", "variant", "digest", "arm", "generation"),
-    *("rule", "protocol", "items", "tokens", "capture", "queue_us", "tokenize_us", "compute_us"),
+    *("caller", "namespace", "endpoint", "model", "version", "variant", "digest", "arm"),
+    *("generation", "rule", "protocol", "items", "tokens", "capture", "commitment"),
+    *("queue_us", "tokenize_us", "compute_us"),
 )
 """Fields of a line that are told under `slipway.`."""
+
+PAYLOAD = ("input", "input_ids", "input_hash", "output", "output_hash")
+"""Fields of a payload: each has one type, whatever was asked and however it was kept."""
 
 INFO, ERROR = 9, 17
 """Severities of OTLP."""
@@ -47,12 +52,22 @@ class Exported:
 def plain(call: Exported) -> dict[str, Any]:
     """Give a call as it is recorded, with its payload."""
     made: dict[str, Any] = {"gateway": call.gateway, **msgspec.to_builtins(call.line)}
-    if call.payload is not None:
-        made["input"] = list(call.payload.input)
-        made["output"] = msgspec.json.decode(call.payload.output)
+    made |= _payload(call)
     if call.unreadable:
         made["unreadable"] = call.unreadable
     return made
+
+
+def _payload(call: Exported) -> dict[str, Any]:
+    """Give what was kept of a payload, under names of `PAYLOAD`."""
+    if call.payload is None:
+        return {}
+    asked, output = list(call.payload.input), msgspec.json.decode(call.payload.output)
+    if call.line.capture == Capture.HASH:
+        return {"input_hash": asked, "output_hash": output}
+    # Who asks by token ids asks nothing by texts.
+    ids = bool(asked) and not isinstance(asked[0], str)
+    return {"input_ids" if ids else "input": asked, "output": output}
 
 
 def ecs(call: Exported) -> dict[str, Any]:
@@ -70,18 +85,21 @@ def ecs(call: Exported) -> dict[str, Any]:
             "sequence": line.sequence,
         },
         "http": {"request": {"id": line.id}, "response": {"status_code": line.status}},
-        "service": {"name": line.endpoint, "version": str(line.version)},
+        "service": {"name": line.endpoint},
         "observer": {"name": call.gateway},
         "slipway": {name: getattr(line, name) for name in OURS},
     }
-    if line.user or line.caller:
-        made["user"] = {"id": line.user or line.caller}
+    if line.version:
+        made["service"]["version"] = str(line.version)
+    if line.user:
+        made["user"] = {"id": line.user}
     if line.tenant:
         made["organization"] = {"id": line.tenant}
     if line.outcome != "ok":
         made["error"] = {"type": line.outcome, "message": line.error}
-    if call.payload is not None:
-        made["slipway"] |= {name: plain(call)[name] for name in ("input", "output")}
+    elif line.error:
+        made["error"] = {"message": line.error}
+    made["slipway"] |= _payload(call)
     if call.unreadable:
         made["slipway"]["unreadable"] = call.unreadable
     return made
@@ -114,14 +132,15 @@ def record(call: Exported) -> dict[str, Any]:
         "http.response.status_code": line.status,
         "event.outcome": "failure" if failed else "success",
         "event.duration": _nanoseconds(line.total_us),
-        "user.id": line.user or line.caller,
+        "user.id": line.user,
         "organization.id": line.tenant,
         "error.type": line.outcome if failed else "",
+        "error.message": line.error,
+        "slipway.gateway": call.gateway,
         **{f"slipway.{name}": getattr(line, name) for name in OURS},
         "slipway.unreadable": call.unreadable,
     }
-    body = plain(call)
-    said = {name: body[name] for name in ("input", "output") if name in body}
+    said = _payload(call)
     text = msgspec.json.encode(said).decode() if said else line.error or line.outcome
     return {
         "timeUnixNano": str(_nanoseconds(calendar(line.at_us))),

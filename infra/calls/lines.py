@@ -111,7 +111,8 @@ class CallLine(msgspec.Struct, frozen=True, kw_only=True):
     """Recipe of the variant."""
 
     version: int = 0
-    """Of the model; 0 where none answered."""
+    """Of the model that answered, or was asked last, as `outcome` says; 0 where none was asked, and
+    in lines of before it was told of calls that failed."""
 
 
 read_call = msgspec.json.Decoder(CallLine).decode

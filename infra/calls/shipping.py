@@ -5,6 +5,7 @@ API refuses to create what is there, and a receiver of OTLP has `event.id`. Whoe
 such receiver does has taken nothing.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,11 +25,15 @@ LONGEST_PAUSE = 30.0
 SECONDS = 30.0
 """For one request."""
 
-_THERE = 409
+_THERE, _LARGE = 409, 413
 _LATER = frozenset({429, 500, 502, 503, 504})
 
 _encode = msgspec.json.encode
 _Answer = TypeVar("_Answer")
+
+
+class _TooLargeError(Refused):
+    """A request is larger than the other side takes."""
 
 
 class _Item(msgspec.Struct, frozen=True):
@@ -107,8 +112,14 @@ class Shipper:
     refused: int = field(default=0, init=False)
     """Calls that are not taken, however often they are sent."""
 
+    _oversized: int = field(default=0, init=False)
+    """Of these, those that are too large by themselves."""
+
+    _too_large: int = field(default=sys.maxsize, init=False)
+    """Bytes of the smallest request that was."""
+
     _why: str = field(default="", init=False)
-    """Why the first of these was not."""
+    """Why the first of those that are refused is."""
 
     _where: str = field(default="", init=False)
     """Its address as it may be told."""
@@ -129,19 +140,41 @@ class Shipper:
                 the first was, and why. At once where it takes none of a batch.
         """
         for batch in _packed(calls, _document):
+            before = self._barred
             left: Sequence[_Packed] = batch
-            before = self.refused
             for turn in range(TRIES):
-                left = self._bulk(left)
+                left = self._halved(left, self._bulk)
                 if not left:
                     break
                 self.pause(_pause(turn))
             if left:
                 said = f"{self._where} is too busy for {len(left)} of {len(batch)} calls."
                 raise Unavailable(said, "export again: what is there is not sent twice")
-            if self.refused - before == len(batch):
+            if self._barred - before == len(batch):
                 break
         self._tell_refused()
+
+    @property
+    def _barred(self) -> int:
+        """Calls that are not taken for another reason than their size."""
+        return self.refused - self._oversized
+
+    def _halved(
+        self, calls: Sequence[_Packed], send: Callable[[Sequence[_Packed]], list[_Packed]]
+    ) -> list[_Packed]:
+        """Send calls, by halves where they are too large together; gives those to send again."""
+        size = sum(len(one.body) for one in calls)
+        if len(calls) == 1 or size < self._too_large:
+            try:
+                return send(calls)
+            except _TooLargeError as error:
+                self._too_large = min(size, self._too_large)
+                if len(calls) == 1:
+                    self._oversized += 1
+                    self._refuse(1, f"{calls[0].request}, has {size} bytes: {error.message}")
+                    return []
+        half = len(calls) // 2
+        return [*self._halved(calls[:half], send), *self._halved(calls[half:], send)]
 
     def _refuse(self, many: int, why: str) -> None:
         self._why = self._why or why
@@ -179,19 +212,25 @@ class Shipper:
                 where it takes none of a batch.
         """
         for batch in _packed(calls, lambda call: _encode(record(call))):
-            body = _encode(logs([msgspec.Raw(one.body) for one in batch]))
-            content = self._post("/v1/logs", body, "application/json")
-            partial = self._read(content or b"{}", _Logged).partial_success or _Partial()
-            refused = partial.rejected_log_records or 0
-            if not 0 <= refused <= len(batch):
-                raise self._strange(content)
-            self.sent += len(batch) - refused
-            if refused:
-                why = partial.error_message or "it does not say why"
-                self._refuse(refused, f"from {batch[0].request} on: {why[:200]}")
-            if refused == len(batch):
+            before = self._barred
+            self._halved(batch, self._log)
+            if self._barred - before == len(batch):
                 break
         self._tell_refused()
+
+    def _log(self, calls: Sequence[_Packed]) -> list[_Packed]:
+        """Send one batch of logs, whole or not at all."""
+        body = _encode(logs([msgspec.Raw(one.body) for one in calls]))
+        content = self._post("/v1/logs", body, "application/json")
+        partial = self._read(content or b"{}", _Logged).partial_success or _Partial()
+        refused = partial.rejected_log_records or 0
+        if not 0 <= refused <= len(calls):
+            raise self._strange(content)
+        self.sent += len(calls) - refused
+        if refused:
+            why = partial.error_message or "it does not say why"
+            self._refuse(refused, f"from {calls[0].request} on: {why[:200]}")
+        return []
 
     def _read(self, content: bytes, kind: type[_Answer]) -> _Answer:
         try:
@@ -224,7 +263,8 @@ class Shipper:
                     return found.content
                 said = f"{found.status_code} {found.text[:200]}"
                 if found.status_code not in _LATER:
-                    raise Refused(f"{self._where}{path} refuses calls: {said}.")
+                    barred = _TooLargeError if found.status_code == _LARGE else Refused
+                    raise barred(f"{self._where}{path} refuses calls: {said}.")
             if turn + 1 < TRIES:
                 self.pause(_pause(turn))
         raise Unavailable(f"{self._where}{path} takes no calls: {said}.")

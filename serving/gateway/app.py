@@ -98,7 +98,7 @@ class Gateway:
             await send({"type": "websocket.close", "code": 1003})
             return
         headers = Headers(scope["headers"])
-        request_id = headers.request_id()
+        draw = headers.request_id()
         started, who = time.monotonic(), NOBODY
         try:
             address, named = self._find(scope["path"])
@@ -106,18 +106,18 @@ class Gateway:
                 who = self._callers.prove(headers)
             address.allow(scope["method"])
             _let_in(who, address, named)
-            ask = Ask(id=request_id, headers=headers, receive=receive, named=named, who=who)
+            ask = Ask(draw=draw, headers=headers, receive=receive, named=named, who=who)
             found = await address.handler(ask)
         except Refusal as error:
             self._metrics.refused(error.status)
-            await self._record(scope["path"], error, request_id, who, started)
+            await self._record(scope["path"], error, headers, who, started)
             found = _refused(scope["path"], error)
         except Gone:
             return
         found_headers = (
             (b"content-type", found.kind),
             (b"content-length", str(len(found.body)).encode()),
-            (b"x-request-id", request_id.encode()),
+            (b"x-request-id", headers.request_id().encode()),
             *found.headers,
         )
         await send(
@@ -126,7 +126,7 @@ class Gateway:
         await send({"type": "http.response.body", "body": found.body})
 
     async def _record(
-        self, path: str, error: Refusal, request_id: str, who: Pass, started: float
+        self, path: str, error: Refusal, headers: Headers, who: Pass, started: float
     ) -> None:
         """Keep a line of a call of a model that was refused."""
         try:
@@ -140,7 +140,7 @@ class Gateway:
             error,
             endpoint=endpoint,
             known=endpoint in self._table.endpoints,
-            id=request_id,
+            id=headers.request_id(),
             protocol=address.protocol,
             caller=None if who is NOBODY else who.caller,
             started=started,

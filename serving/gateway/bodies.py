@@ -111,6 +111,7 @@ class Headers:
 
     def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
         self._found = dict(raw)
+        self._id = ""
 
     def text(self, name: bytes) -> str:
         """Give a header as it came; empty where there is none."""
@@ -118,8 +119,15 @@ class Headers:
 
     def request_id(self) -> str:
         """The client's own id if it is plain and short, else one of ours."""
-        given = self.text(b"x-request-id")
-        return given if _SANE_ID.fullmatch(given) else token_hex(16)
+        if not self._id:
+            given = self.text(b"x-request-id")
+            self._id = given if _SANE_ID.fullmatch(given) else token_hex(16)
+        return self._id
+
+    def name(self, id: str | None) -> None:  # noqa: A002 - the protocol's own field is called so
+        """Call the request what its body calls it, where its headers do not and that is plain."""
+        if id and not self.text(b"x-request-id") and _SANE_ID.fullmatch(id):
+            self._id = id
 
     def deadline_ms(self) -> float | None:
         """How long the client will wait, in milliseconds; None where it does not say.

@@ -25,7 +25,10 @@ UNPROVEN = 401
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """What a client asks."""
 
-    id: str
+    draw: str
+    """What divides calls where nothing else does: the id, but never one that a body gives: clients
+    of V2 often give all their requests the same."""
+
     headers: Headers
     receive: Receive
     named: Mapping[str, str]

@@ -43,6 +43,7 @@ class Inference:
         body = await read_body(ask.receive, ask.headers)
         plain, raw = tensors.split(body, ask.headers.json_length())
         request = v2.read(plain)
+        ask.headers.name(request.id)
         wish = v2.wished(request, self._task(endpoint))
         items = v2.items_of(request, raw)
         reply = await self._reply(ask, endpoint, items, "v2", version)
@@ -103,9 +104,9 @@ class Inference:
         protocol: str,
         version: int | None = None,
     ) -> Reply:
-        key, by = ask.who.key(ask.headers, ask.id)
+        key, by = ask.who.key(ask.headers, ask.draw)
         call = Call(
-            id=ask.id,
+            id=ask.headers.request_id(),
             key=key,
             by=by,
             texts=items.texts,

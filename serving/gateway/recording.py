@@ -111,7 +111,6 @@ class CallRecorder:
         namespace, recording = self._policy(route.endpoint)
         took = time.monotonic() - started
         at = time.time() - took
-        good = isinstance(outcome, Answer)
         answer = outcome if isinstance(outcome, Answer) else None
         failure = None if isinstance(outcome, Answer) else outcome
 
@@ -146,7 +145,7 @@ class CallRecorder:
                 total_us=int(took * 1e6),
                 user=call.caller.user,
                 variant=arm.recipe,
-                version=arm.version if good else 0,
+                version=arm.version,
             )
             return self._keeper.keep(line, kept.sealed, strict=recording.strict)
 

@@ -38,6 +38,16 @@ def test_a_suite_of_entities_is_made(tmp_path: Path) -> None:
     assert load_suite(folder).task == "token-classification"
 
 
+def test_labels_that_no_text_has_are_named(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"text": f"t {n}", "label": "好差"[n % 2]} for n in range(60)]
+    table, folder = lines(tmp_path / "t.jsonl", rows), tmp_path / "suite"
+    output = said("suite", table, str(folder), "--also", "平", "--also", "好")
+    assert f"labels {', '.join(sorted('好差平'))}\n" in output
+    assert load_suite(folder).labels == tuple(sorted("好差平"))
+    with pytest.raises(Invalid, match="No suite of text-classification has the further labels ' '"):
+        said("suite", table, str(tmp_path / "other"), "--also", " ")
+
+
 def test_a_suite_of_pairs_is_made(tmp_path: Path) -> None:
     rows: list[dict[str, object]] = [
         {"a": f"one {n}", "b": f"two {n}", "c": n / 60} for n in range(60)

@@ -1,6 +1,7 @@
 """A server that takes calls by the bulk API and OTLP."""
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +33,9 @@ class Receiver:
     says: bytes | None = None
     """Said whatever is asked, where it is no such server at all."""
 
+    most: int = sys.maxsize
+    """Bytes of a request that are taken."""
+
     largest: int = 0
     """Bytes of the largest request."""
 
@@ -42,6 +46,8 @@ class Receiver:
         if self.busy:
             self.busy -= 1
             return 503, {}
+        if len(body) > self.most:
+            return 413, {"message": "too large"}
         path, _, _ = path.partition("?")
         if path.endswith("/v1/logs"):
             self.logs.append(json.loads(body))

@@ -2,11 +2,16 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import msgspec
+import pyarrow.json
+import pyarrow.parquet
 import pytest
 
-from infra.calls.formats import Exported, ecs, otlp, record
+from infra.calls.exporting import Form, written
+from infra.calls.formats import PAYLOAD, Exported, ecs, otlp, record
 from infra.calls.lines import Payload
 from infra.calls.shipping import BATCH, Shipper
 from release.errors import Invalid, Refused, Unavailable
@@ -145,6 +150,40 @@ def test_a_request_is_bounded_in_bytes_as_well(monkeypatch: pytest.MonkeyPatch) 
         assert len(receiver.asked) == 10 and receiver.largest > 30_000, "it goes alone"
 
 
+def test_what_is_too_large_is_halved_down_to_one_call_and_that_is_told() -> None:
+    many = calls(20)
+    payload = Payload(input=["x" * 30_000], output=OUTPUT, salt="00")
+    many[6] = replace(many[6], payload=payload)
+    receiver = Receiver(most=20_000)
+    with receiving(receiver) as shipper:
+        for send in (shipper.bulk, shipper.otlp):
+            with pytest.raises(Refused, match="does not take 1 calls, and took 19") as caught:
+                send(many)
+            assert "the first of them, r7, has 3" in str(caught.value)
+            assert "413" in str(caught.value)
+            shipper.sent = shipper.refused = 0
+    assert len(receiver.kept) == 19
+    assert (
+        sum(len(one["resourceLogs"][0]["scopeLogs"][0]["logRecords"]) for one in receiver.logs)
+        == 19
+    )
+
+
+def test_one_call_that_goes_alone_and_is_too_large_does_not_end_an_export(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("infra.calls.batches.MOST_BYTES", 20_000)
+    few = calls(3)
+    payload = Payload(input=["x" * 30_000], output=OUTPUT, salt="00")
+    few[0] = replace(few[0], payload=payload)
+    receiver = Receiver(most=20_000)
+    with receiving(receiver) as shipper, pytest.raises(Refused, match="1 calls, and took 2"):
+        shipper.bulk(few)
+    receiver = Receiver(most=10)
+    with receiving(receiver) as shipper, pytest.raises(Refused, match="3 calls, and took 0"):
+        shipper.bulk(calls(3))
+
+
 def test_what_is_asked_of_an_address_is_asked_of_the_place_behind_it() -> None:
     receiver = Receiver()
     with receiving(receiver):
@@ -236,3 +275,57 @@ def test_a_document_has_the_names_of_the_common_schema() -> None:
     assert "input" not in ecs(failed)["slipway"]
     (record,) = otlp([failed])["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
     assert (record["severityText"], record["body"]) == ("ERROR", {"stringValue": "late"})
+
+
+def test_who_called_and_why_nothing_answered_is_told_beside_a_payload() -> None:
+    (call,) = calls(1)
+    more: dict[str, Any] = {
+        "caller": "35ff",
+        "commitment": "c0",
+        "error": "late",
+        "outcome": "timeout",
+    }
+    program = replace(call, line=a_call(1, **more))
+    document = ecs(program)
+    assert "user" not in document, "a program is no user"
+    assert (document["slipway"]["caller"], document["slipway"]["commitment"]) == ("35ff", "c0")
+    assert document["error"] == {"type": "timeout", "message": "late"}
+    told = {one["key"]: one["value"].get("stringValue") for one in record(program)["attributes"]}
+    assert "user.id" not in told
+    names = ("slipway.caller", "slipway.commitment", "slipway.gateway", "error.message")
+    assert [told[name] for name in names] == ["35ff", "c0", "g1", "late"]
+    assert "input" in record(program)["body"]["stringValue"]
+    rescued = replace(call, line=a_call(1, error="the canary was late"))
+    assert ecs(rescued)["error"] == {"message": "the canary was late"}
+    assert ecs(rescued)["event"]["outcome"] == "success"
+
+
+@pytest.mark.parametrize("form", [Form.JSONL, Form.ECS, Form.PARQUET])
+def test_a_column_has_one_type_however_payloads_were_kept(form: Form, tmp_path: Path) -> None:
+    rows = msgspec.Raw(b'[{"label":"x","score":0.5}]')
+    kept = {
+        "full": Payload(input=["a text"], output=rows, salt="00"),
+        "ids": Payload(input=[[1, 2]], output=msgspec.Raw(b'[{"embedding":[0.5]}]'), salt="00"),
+        "failed": Payload(input=["a text"], output=msgspec.Raw(b"null"), salt="00"),
+        "hash": Payload(input=["00ff"], output=msgspec.Raw(b'"ff00"'), salt="00"),
+        "none": None,
+    }
+    mixed = [
+        Exported(gateway="g1", line=a_call(1, capture=name), payload=payload)
+        for name, payload in kept.items()
+    ]
+    out = tmp_path / "calls"
+    with out.open("wb") as file:
+        assert written(file, mixed, form) == 5
+    if form is Form.PARQUET:
+        read = pyarrow.parquet.read_table(out).to_pylist()
+    else:
+        read = pyarrow.json.read_json(out).to_pylist()
+        read = [one.get("slipway", one) for one in read]
+    text, ids, failed, hashed, none = read
+    assert "a text" in str(text["input"]) and "label" in str(text["output"])
+    assert ids["input"] is None and str(ids["input_ids"]).replace(" ", "") == "[[1,2]]"
+    assert failed["output"] in (None, "null")
+    assert (hashed["input"], hashed["output"], hashed["output_hash"]) == (None, None, "ff00")
+    assert "00ff" in str(hashed["input_hash"])
+    assert {none[name] for name in PAYLOAD} == {None}

@@ -239,6 +239,24 @@ def test_who_answered_is_told_in_metadata() -> None:
     with_client(work)
 
 
+def test_a_request_is_called_what_its_client_calls_it() -> None:
+    async def work(stand: Stand, client: Client) -> None:
+        ours = (("x-request-id", "ours"),)
+        for request, metadata, kept in (
+            (asking("a", id="mine"), (), "mine"),
+            (asking("a", id="mine"), ours, "ours"),
+            (asking("a", id="mine", model_version="9"), (), "mine"),
+            (asking("a", id="a b"), (), ""),
+        ):
+            call = client.begin("ModelInfer", request, pb.ModelInferResponse, metadata=metadata)
+            with suppress(grpc.aio.AioRpcError):
+                assert (await call).id == request.id
+            told = dict(await call.trailing_metadata())["x-request-id"]
+            assert stand.records[-1].id == told == (kept or told) != "a b"
+
+    with_client(work)
+
+
 @pytest.mark.parametrize(
     ("kind", "code", "retry"),
     [

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -173,7 +175,8 @@ def test_a_call_that_fails_has_one_line_and_its_input() -> None:
         answer = await stand.client.post("/predict/tiny", json={"text": "alpha"})
         assert answer.status_code == 500
         ((line, payload),) = entries(stand)
-        assert (line.outcome, line.status, line.version) == ("internal", 500, 0)
+        assert (line.outcome, line.status, line.version) == ("internal", 500, 1)
+        assert line.digest == variant(1).digest
         assert payload is not None and payload.input == ["alpha"]
         assert bytes(payload.output) == b"null"
 
@@ -294,6 +297,47 @@ def test_secrets_are_for_their_owner_alone(tmp_path: Path) -> None:
     Vault(tmp_path / "secrets").seal("default", 0.0, b"{}", "")
     files = [one for one in (tmp_path / "secrets").rglob("*") if one.is_file()]
     assert len(files) == 2 and all(one.stat().st_mode & 0o077 == 0 for one in files)
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "kept"),
+    [
+        ("", "mine-7", "mine-7"),
+        ("ours", "mine-7", "ours"),
+        *(("", odd, "") for odd in ("", "a b", "订单", "x" * 129, None)),
+        ("b c", "mine-7", ""),
+    ],
+)
+def test_a_request_of_v2_is_called_what_its_client_calls_it(
+    header: str, body: str | None, kept: str
+) -> None:
+    async def work(stand: Stand) -> None:
+        tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["beta"]}
+        headers = {"x-request-id": header} if header else {}
+        for inputs, status in ([tensor], 200), ([], 400):
+            sent = {"id": body, "inputs": inputs}
+            answer = await stand.client.post("/v2/models/tiny/infer", json=sent, headers=headers)
+            assert answer.status_code == status
+            line = stand.records[-1]
+            assert line.id == answer.headers["x-request-id"]
+            assert re.fullmatch(kept or "[0-9a-f]{32}", line.id)
+            assert status != 200 or answer.json().get("id") == body
+
+    with_stand(work, Capture.NONE)
+
+
+def test_calls_that_have_one_id_in_their_bodies_are_divided_all_the_same() -> None:
+    async def work(stand: Stand) -> None:
+        await stand.serve(variant(1), variant(2), generation=2)
+        route = stand.table.endpoints["tiny"].route
+        stand.table.take({"tiny": replace(route, canary_percent=50.0, generation=3)})
+        tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["beta"]}
+        for _ in range(40):
+            sent = {"id": "1", "inputs": [tensor]}
+            assert (await stand.client.post("/v2/models/tiny/infer", json=sent)).status_code == 200
+        assert {(one.id, one.version) for one in stand.records} == {("1", 1), ("1", 2)}
+
+    with_stand(work, Capture.NONE)
 
 
 def test_a_line_names_the_rule_by_which_its_variant_was_chosen() -> None:

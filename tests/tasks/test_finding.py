@@ -191,6 +191,16 @@ def test_who_released_and_approved_an_answer_is_one_question(here: House, journa
     assert account(here, AUDITOR, Query(text="refused")).line.status == 403
 
 
+def test_what_was_asked_in_vain_answered_nothing(here: House, journal: Journal) -> None:
+    journal.write("where is it", "x", answered="sha256:one", version=1)
+    failed = {"outcome": "timeout", "status": 504, "version": 2, "id": "late"}
+    journal.write("where is it", "x", answered="sha256:two", **failed)
+    found = account(here, AUDITOR, Query(text="where is it", most=1)).line
+    assert (found.id, found.digest, found.outcome) == ("r1", "sha256:one", "ok")
+    found = account(here, AUDITOR, Query(id="late", most=1)).line
+    assert (found.id, found.digest, found.outcome) == ("late", "sha256:two", "timeout")
+
+
 def test_the_routes_that_a_call_went_by_tell_whose_release_it_met(
     here: House, journal: Journal
 ) -> None:

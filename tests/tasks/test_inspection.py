@@ -107,6 +107,8 @@ def test_entities_that_a_model_does_not_know_are_refused(obstacles: Look) -> Non
 def test_a_classifiers_labels_are_taken_as_they_are(obstacles: Look) -> None:
     assert len(obstacles(TEXT, TEXT, labels=("B-alpha", "beta", "gamma"))) == 1
     assert obstacles(TEXT, TEXT, labels=LABELS) == []
+    (said,) = obstacles(TEXT, TEXT, labels=(*LABELS, "z", "y"))
+    assert "or make this one with --also for each of: y, z)" in said
 
 
 @pytest.mark.parametrize(

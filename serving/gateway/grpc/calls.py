@@ -43,13 +43,17 @@ M = TypeVar("M", bound=Message)
 class Asking:
     """What a call says beside its message, and who is proven to make it."""
 
-    id: str
     headers: Headers
     remaining: float | None
     """Seconds to the client's deadline; None where it has none."""
 
     who: Pass = NOBODY
     started: float = field(default_factory=time.monotonic)
+
+    @property
+    def id(self) -> str:
+        """Of the request."""
+        return self.headers.request_id()
 
     def deadline_ms(self) -> float | None:
         """How long the client will wait, by its deadline or its header, in milliseconds.
@@ -131,7 +135,7 @@ def asked_by(context: Context) -> Asking:
     headers = Headers(
         [(name.encode(), value.encode()) for name, value in given if isinstance(value, str)]
     )
-    return Asking(id=headers.request_id(), headers=headers, remaining=context.time_remaining())
+    return Asking(headers=headers, remaining=context.time_remaining())
 
 
 def metadata(request_id: str, pairs: Pairs = ()) -> tuple[tuple[str, str], ...]:

@@ -85,6 +85,9 @@ class Service:
     async def _infer(
         self, request: pb.ModelInferRequest, asking: Asking
     ) -> tuple[pb.ModelInferResponse, Pairs]:
+        # What divides calls is never the body's id: clients often give all requests the same.
+        key, by = asking.who.key(asking.headers, asking.id)
+        asking.headers.name(request.id)
         asking.who.enter(request.model_name)
         endpoint = endpoint_of(self._table, request.model_name, asking.who)
         version = version_of(request.model_version or None)
@@ -93,7 +96,6 @@ class Service:
             status = status_of(self._pool, endpoint)
             outputs.allow(names, status.task if status else "")
         items = items_of(request)
-        key, by = asking.who.key(asking.headers, asking.id)
         call = Call(
             id=asking.id,
             key=key,
