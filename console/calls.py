@@ -222,6 +222,11 @@ def _told(proof: "Proof") -> list[str]:
     if proof.unfinished:
         said = "by an erasure that was interrupted: do it again"
         lines.append(f"  {proof.unfinished} payloads are erased in part, {said}")
+    if proof.standing:
+        said = f"call {proof.first_standing} is the first: do the erasure again"
+        lines.append(
+            f"  NOT ERASED: {proof.standing} payloads stand that are erased on record; {said}"
+        )
     if proof.old:
         lines.append(f"  {proof.old} segments are from before the call record and prove nothing")
     return [head, *lines]

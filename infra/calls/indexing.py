@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +19,7 @@ from infra.calls.discarding import Discarding, note_discarded
 from infra.calls.folding import Folded
 from infra.calls.limits import Limits, weigh
 from infra.calls.lines import CallLine, Payload, erased
-from infra.calls.onrecord import Covers, Nothing, covering
+from infra.calls.onrecord import Covers, Nothing, OnRecord
 from infra.calls.retention import (
     REMOVED,
     YOUNG_US,
@@ -104,13 +104,17 @@ class Indexer:
                 self.say(said)
             if found.calls:
                 self.erased.look()
-            return [(one, self._opened(one)) for one in found.calls], found.places
+            return [self._folded(one) for one in found.calls], found.places
 
         return self.store.fold(fresh, wait)
 
+    def _folded(self, found: Found) -> Folded:
+        if erased(found.sealed) or self.erased.covers(found.line, found.gateway):
+            return replace(found, erased=True), None
+        return found, self._opened(found)
+
     def _opened(self, found: Found) -> Payload | None:
-        gone = not found.sealed or erased(found.sealed) or self.erased.covers(found.line)
-        if gone:
+        if not found.sealed:
             return None
         try:
             return self.vault.open(found.line, found.sealed)
@@ -242,7 +246,7 @@ def main() -> int:
     stopping = threading.Event()
     _when_told(stopping.set)
     vault = Vault(settings.calls_secrets)
-    erased = covering(settings, partial(Ledger.open, settings.ledger))
+    erased = OnRecord(partial(Ledger.open, settings.ledger))
     indexer = Indexer(settings.journal, store, vault, erased)
     discarding = Discarding(settings.journal, vault)
     now = time.monotonic()

@@ -43,6 +43,12 @@ class Proof:
     unfinished: int = 0
     """Payloads that a recorded erasure covers and has overwritten in part."""
 
+    standing: int = 0
+    """Payloads that a recorded erasure covers, and that can be read all the same."""
+
+    first_standing: int = 0
+    """Sequence of the first of these."""
+
     old: int = 0
     """Segments of before the call record, which nothing proves."""
 
@@ -64,8 +70,8 @@ class Proof:
 
     @property
     def lawful(self) -> bool:
-        """Whether besides no payload is gone, or gone in part, but by an erasure on record."""
-        return self.good and not self.unrecorded and not self.unfinished
+        """Whether besides all payloads are gone that an erasure on record covers, and no others."""
+        return self.good and not (self.unrecorded or self.unfinished or self.standing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
