@@ -164,10 +164,11 @@ def erase(
     day: Annotated[str, typer.Option(help="All of this day's, such as 2026-11-26, in UTC.")] = "",
     user: Annotated[str, typer.Option(help="All of this user's.")] = "",
     key: Annotated[str, typer.Option(help="All that this key or token asked, by its id.")] = "",
+    id_: Annotated[str, typer.Option("--id", help="All calls with this id of a request.")] = "",
 ) -> None:
-    """Erase what was asked and answered, of a day, a user or a key; that it was stays provable.
+    """Erase what was asked and answered, of a day, a user, a key or an id; that it was is provable.
 
-    A user's or key's calls that are under way are waited for, and erased too; later ones are kept.
+    Of all but a day calls that are under way are waited for, and erased too; later ones are kept.
     """
     from console.people import actor
     from tasks.calls import Erasure
@@ -175,7 +176,7 @@ def erase(
     from tasks.wiring import house
 
     here = house()
-    erasure = Erasure(namespace=namespace, day=day, user=user, key=key, why=why)
+    erasure = Erasure(namespace=namespace, day=day, user=user, key=key, id=id_, why=why)
     gone = act(here, actor(here), erasure)
     sys.stdout.write(f"{len(gone)} payloads of {namespace} are erased\n")
 

@@ -10,15 +10,18 @@ from typing import Protocol
 
 from infra.calls.erase import DISCARDED, ERASING
 from infra.calls.lines import CallLine
+from infra.calls.terms import composed
 from infra.ledger import Ledger
 
-USER, KEY, CALL = "user:", "key:", "call:"
-"""Before the user, the id of the key or token, or the gateway and sequence, of what is erased."""
+USER, KEY, ID, CALL = "user:", "key:", "id:", "call:"
+"""Before the user, the id of the key or token, the id of the request, or the gateway and sequence,
+of what is erased."""
 
 
 def ways_to(call: CallLine, gateway: str) -> tuple[str, ...]:
     """Name all that an erasure may be of which covers a call, but for its day."""
-    return f"{USER}{call.user}", f"{KEY}{call.caller}", f"{CALL}{gateway}/{call.sequence}"
+    named = f"{USER}{composed(call.user)}", f"{KEY}{call.caller}", f"{ID}{call.id}"
+    return *named, f"{CALL}{gateway}/{call.sequence}"
 
 
 class Covers(Protocol):
@@ -77,8 +80,8 @@ class OnRecord:
             if "calls" in event.data:
                 for one in event.data["calls"]:
                     self._cover(namespace, f"{CALL}{one}", until)
-            elif what.startswith((USER, KEY)):
-                self._cover(namespace, what, until)
+            elif what.startswith((USER, KEY, ID)):
+                self._cover(namespace, composed(what), until)
             else:
                 self._days.add(f"{namespace}/{what}")
 

@@ -91,9 +91,9 @@ class Known:
     """Opens payloads; None leaves them unopened."""
 
     erasures: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """Recorded ones: namespace and the day, `user:` with the user, `key:` with the caller, or
-    `call:` with the gateway and sequence of a single one, to the moment up to which calls are
-    covered, in microseconds since the epoch."""
+    """Recorded ones: namespace and the day, `user:` with the user, `key:` with the caller,
+    `id:` with the request's id, or `call:` with the gateway and sequence of a single one, to the
+    moment up to which calls are covered, in microseconds since the epoch."""
 
     removed: int = 0
     """Last segment whose removal is recorded."""

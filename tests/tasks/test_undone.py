@@ -16,7 +16,9 @@ from tasks.taking import export, replay
 from tasks.wiring import House
 from tests.fakes.recorded import ADA, AUDITOR, Journal, a_house
 
-BOB, DAY = {"user": "bob"}, {"day": "2026-09-21"}
+BOB = Erasure(namespace="default", why="asked", user="bob")
+LAST = Erasure(namespace="default", why="asked", id="r3")
+DAY = Erasure(namespace="default", why="asked", day="2026-09-21")
 
 
 @pytest.fixture
@@ -32,17 +34,17 @@ def forget_store(here: House) -> None:
         path.unlink()
 
 
-@pytest.mark.parametrize("what", [BOB, DAY], ids=["user", "day"])
+@pytest.mark.parametrize("what", [BOB, DAY, LAST], ids=["user", "day", "id"])
 def test_what_is_put_back_after_an_erasure_is_told_and_given_to_nobody(
-    here: House, what: dict[str, str], tmp_path: Path
+    here: House, what: Erasure, tmp_path: Path
 ) -> None:
     journal = Journal(here.settings)
     for user, text in (("ann", "parcel 4711"), ("bob", "parcel 4812"), ("bob", "parcel 4913")):
         journal.write(text, "beta", "sha256:1", user=user, endpoint="tiny")
-    left = 1 if what is BOB else 0
+    left = {BOB: 1, LAST: 2}.get(what, 0)
     for name in ("journal", "secrets"):
         shutil.copytree(here.settings.home / name, tmp_path / "backup" / name)
-    erase(here, ADA, Erasure(namespace="default", why="asked", **what))
+    erase(here, ADA, what)
     (proof,) = verify(here)
     assert (proof.erased, proof.standing, proof.unrecorded) == (3 - left, 0, 0)
     for name in ("journal", "secrets"):
@@ -59,7 +61,7 @@ def test_what_is_put_back_after_an_erasure_is_told_and_given_to_nobody(
     lines = [json.loads(one) for one in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert sum("input" in one for one in lines) == left and len(lines) == 3
     assert replay(here, AUDITOR, Query(), tmp_path / "out.csv").calls == left
-    erase(here, ADA, Erasure(namespace="default", why="asked", **what))
+    erase(here, ADA, what)
     (proof,) = verify(here)
     assert (proof.erased, proof.standing) == (3 - left, 0)
 
@@ -73,7 +75,7 @@ def test_what_went_wrong_tells_nothing_of_an_erased_call_once_the_store_is_made_
     journal.write("a", "beta", user="ann", outcome="refused", error=error)
     asked = Query(text="静安区")
     assert len(find(here, AUDITOR, asked)) == 2
-    erase(here, ADA, Erasure(namespace="default", why="asked", user="bob"))
+    erase(here, ADA, BOB)
     assert [one.line.user for one in find(here, AUDITOR, asked)] == ["ann"]
     forget_store(here)
     assert [one.line.user for one in find(here, AUDITOR, asked)] == ["ann"]
