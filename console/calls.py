@@ -182,6 +182,19 @@ def erase(
 
 
 @calls.command()
+def log(
+    below: Annotated[int | None, typer.Option(help="The page after this number.")] = None,
+    most: Annotated[int, typer.Option(help="Events of a page, 1 to 1000.")] = 50,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one event a line.")] = False,
+) -> None:
+    """List who searched, showed, exported or erased calls, the newest first, and why."""
+    from console.lookups import log as tell
+
+    tell(below, most, as_json=as_json)
+
+
+@calls.command()
 def inspect(
     namespace: Annotated[str, typer.Option(help="Whose payloads; every one's if absent.")] = "",
     since: Since = "",
@@ -219,7 +232,7 @@ def _told(proof: "Proof") -> list[str]:
         lines.append(f"  proven up to call {proof.anchored} by the last anchor; {since} since then")
     if proof.erased:
         said = f", {proof.unrecorded} by nobody on record" if proof.unrecorded else ", as recorded"
-        lines.append(f"  {proof.erased} payloads are erased{said}")
+        lines.append(f"  {proof.erased} payloads are erased{said}{_nobodys(proof)}")
     if proof.unfinished:
         said = "by an erasure that was interrupted: do it again"
         lines.append(f"  {proof.unfinished} payloads are erased in part, {said}")
@@ -231,3 +244,12 @@ def _told(proof: "Proof") -> list[str]:
     if proof.old:
         lines.append(f"  {proof.old} segments are from before the call record and prove nothing")
     return [head, *lines]
+
+
+def _nobodys(proof: "Proof") -> str:
+    """Name the calls that nobody on record has erased."""
+    if not proof.nobodys:
+        return ""
+    more = proof.unrecorded - len(proof.nobodys)
+    named = ", ".join(map(str, proof.nobodys))
+    return f": calls {named}{f' and {more} more' if more else ''}"

@@ -7,6 +7,9 @@ from pathlib import Path
 from infra.calls.checkpoints import Checkpoint
 from infra.calls.vault import Vault
 
+MOST_NAMED = 20
+"""Calls that are named of those that were erased by nobody on record."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
@@ -39,6 +42,9 @@ class Proof:
 
     unrecorded: int = 0
     """Of these, those that no recorded erasure covers."""
+
+    nobodys: list[int] = field(default_factory=list)
+    """Sequences of the first `MOST_NAMED` of these."""
 
     unfinished: int = 0
     """Payloads that a recorded erasure covers and has overwritten in part."""

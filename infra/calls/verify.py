@@ -15,7 +15,7 @@ from infra.calls.chain import EPOCH, HEADER, Link, linked, taken_apart
 from infra.calls.checkpoints import FILE, Checkpoint, genuine, read
 from infra.calls.lines import CallLine, erased, read_call
 from infra.calls.onrecord import ways_to
-from infra.calls.proofs import Fault, Known, Proof
+from infra.calls.proofs import MOST_NAMED, Fault, Known, Proof
 from infra.calls.segments import paths_in
 from infra.calls.vault import SHORTEST, Vault
 from release.errors import SlipwayError, Unavailable
@@ -248,7 +248,11 @@ class _Walk:
 
     def _count_erased(self, call: CallLine, *, lawful: bool = False) -> None:
         self.proof.erased += 1
-        self.proof.unrecorded += not (lawful or self._day_is_erased(call))
+        if lawful or self._day_is_erased(call):
+            return
+        self.proof.unrecorded += 1
+        if self.proof.unrecorded <= MOST_NAMED:
+            self.proof.nobodys.append(call.sequence)
 
     def _day_is_erased(self, call: CallLine) -> bool:
         """Whether an erasure of its day is recorded: nothing can be sealed with its key again."""
