@@ -178,7 +178,8 @@ def erase(
     here = house()
     erasure = Erasure(namespace=namespace, day=day, user=user, key=key, id=id_, why=why)
     gone = act(here, actor(here), erasure)
-    sys.stdout.write(f"{len(gone)} payloads of {namespace} are erased\n")
+    none = "" if gone else ": none was kept, or all were erased before"
+    sys.stdout.write(f"{len(gone)} payloads of {namespace} are erased{none}\n")
 
 
 @calls.command()

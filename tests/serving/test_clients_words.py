@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
+from infra.callers.snapshot import CallersSnapshot
 from infra.calls.indexing import Indexer
 from infra.calls.sqlite import CallStore
 from infra.calls.vault import Vault
@@ -21,7 +22,9 @@ from release.callers import Capture
 from release.redaction import unquoted
 from serving.gateway.grpc import inference_pb2 as pb
 from serving.replica.messages import Kind
+from tests.fakes.callers import a_key
 from tests.fakes.wire_replica import Stand, standing, variant
+from tests.serving.test_callers import OWNERS, POSTS, Closed, Holder, with_closed
 from tests.serving.test_grpc import Client, asking, with_client
 
 ROOT = Path(__file__).parents[2]
@@ -167,6 +170,27 @@ def test_grpc_keeps_no_word_of_a_clients(mark: str, capfd: pytest.CaptureFixture
 
     with_client(work)
     assert mark not in "".join(capfd.readouterr())
+
+
+def a_holder(stand: Stand) -> tuple[CallersSnapshot, list[Holder]]:
+    """One key, for one endpoint alone."""
+    key, entry = a_key(stand.folder, "k0001", "default/docs-a:infer")
+    snapshot = CallersSnapshot(number=1, keys={"k0001": entry}, owners=OWNERS)
+    return snapshot, [Holder(key, "default", "docs-a", frozenset())]
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_proven_caller_s_words_are_kept_no_more_than_a_stranger_s(mark: str) -> None:
+    async def work(here: Closed) -> None:
+        (holder,) = here.holders
+        for ask in POSTS.values():
+            for said in whole(mark):
+                told, _ = await ask(here, said, holder.proof)
+                assert told == "refused"
+        assert len(here.stand.records) == len(POSTS) * len(SHAPES)
+        none_of(mark, here.stand.folder)
+
+    with_closed(work, a_holder)
 
 
 def test_the_client_is_told_its_own_words_all_the_same() -> None:
