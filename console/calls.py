@@ -175,10 +175,11 @@ def erase(
     day: Annotated[str, typer.Option(help="All of this day's, such as 2026-11-26, in UTC.")] = "",
     user: Annotated[str, typer.Option(help="All of this user's.")] = "",
     key: Annotated[str, typer.Option(help="All that this key or token asked, by its id.")] = "",
+    id_: Annotated[str, typer.Option("--id", help="All calls with this id of a request.")] = "",
 ) -> None:
-    """Erase what was asked and answered, of a day, a user or a key; that it was stays provable.
+    """Erase what was asked and answered, of a day, a user, a key or an id; that it was is provable.
 
-    A user's or key's calls that are under way are waited for, and erased too; later ones are kept.
+    Of all but a day calls that are under way are waited for, and erased too; later ones are kept.
     """
     from console.people import actor
     from tasks.calls import Erasure
@@ -186,9 +187,23 @@ def erase(
     from tasks.wiring import house
 
     here = house()
-    erasure = Erasure(namespace=namespace, day=day, user=user, key=key, why=why)
+    erasure = Erasure(namespace=namespace, day=day, user=user, key=key, id=id_, why=why)
     gone = act(here, actor(here), erasure)
-    sys.stdout.write(f"{len(gone)} payloads of {namespace} are erased\n")
+    none = "" if gone else ": none was kept, or all were erased before"
+    sys.stdout.write(f"{len(gone)} payloads of {namespace} are erased{none}\n")
+
+
+@calls.command()
+def log(
+    below: Annotated[int | None, typer.Option(help="The page after this number.")] = None,
+    most: Annotated[int, typer.Option(help="Events of a page, 1 to 1000.")] = 50,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one event a line.")] = False,
+) -> None:
+    """List who searched, showed, exported or erased calls, the newest first, and why."""
+    from console.lookups import log as tell
+
+    tell(below, most, as_json=as_json)
 
 
 @calls.command()
@@ -245,10 +260,24 @@ def _told(proof: "Proof") -> list[str]:
         lines.append(f"  proven up to call {proof.anchored} by the last anchor; {since} since then")
     if proof.erased:
         said = f", {proof.unrecorded} by nobody on record" if proof.unrecorded else ", as recorded"
-        lines.append(f"  {proof.erased} payloads are erased{said}")
+        lines.append(f"  {proof.erased} payloads are erased{said}{_nobodys(proof)}")
     if proof.unfinished:
         said = "by an erasure that was interrupted: do it again"
         lines.append(f"  {proof.unfinished} payloads are erased in part, {said}")
+    if proof.standing:
+        said = f"call {proof.first_standing} is the first: do the erasure again"
+        lines.append(
+            f"  NOT ERASED: {proof.standing} payloads stand that are erased on record; {said}"
+        )
     if proof.old:
         lines.append(f"  {proof.old} segments are from before the call record and prove nothing")
     return [head, *lines]
+
+
+def _nobodys(proof: "Proof") -> str:
+    """Name the calls that nobody on record has erased."""
+    if not proof.nobodys:
+        return ""
+    more = proof.unrecorded - len(proof.nobodys)
+    named = ", ".join(map(str, proof.nobodys))
+    return f": calls {named}{f' and {more} more' if more else ''}"

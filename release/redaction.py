@@ -30,6 +30,14 @@ _HAS_WIDE = re.compile(f"[{''.join(map(chr, _WIDE))}]")
 _HAS_NUMBER = re.compile(r"[0-9](?:[^0-9]{0,3}[0-9]){6}")
 """Whatever is shorter is no phone, card or id."""
 
+_MARK = "['\"`\\[\\]{}\u2018-\u201f\u2039\u203a\u00ab\u00bb]"
+_FOREIGN = (
+    (re.compile(f"{_MARK}.*{_MARK}", re.DOTALL), "characters"),
+    (re.compile(r"[^\x20-\x7e]+(?:.*[^\x20-\x7e])?", re.DOTALL), "characters"),
+    (re.compile(r"[0-9]{8,}"), "digits"),
+)
+"""What a sentence may hold of somebody else's words, to what it is told as."""
+
 _PEM = re.compile(
     r"-----BEGIN [A-Z0-9 ]{0,40}KEY-----.*?(?:-----END [A-Z0-9 ]{0,40}KEY-----|\Z)", re.DOTALL
 )
@@ -83,6 +91,25 @@ _APART = re.compile("[^0-9Xx]+")
 def lacks_something(text: str) -> bool:
     """Whether something was taken out of a redacted text."""
     return any(one in text for one in (EMAIL, PHONE, CARD, ID, IP, KEY))
+
+
+def unquoted(sentence: str) -> str:
+    """Give a sentence about a request without anything that may be out of the request.
+
+    Sentences quote what a client said. So all goes from the first mark of a quotation to the last:
+    what is quoted may hold marks itself, and be made so that they seem to end. What stands outside
+    is ours but for long numbers, and ours is ASCII.
+
+    Args:
+        sentence: any.
+
+    Returns:
+        The sentence with `<n characters>` and `<n digits>` in their places; of one that was made
+        so already the very same.
+    """
+    for shape, kind in _FOREIGN:
+        sentence = shape.sub(lambda found, kind=kind: f"<{len(found[0])} {kind}>", sentence)  # type: ignore[misc]
+    return sentence
 
 
 def redacted(text: str) -> str:

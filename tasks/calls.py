@@ -6,23 +6,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from infra.callers.namespaces import Namespaces
 from infra.calls.erase import ERASED, ERASING, Found, overwrite, payloads
 from infra.calls.lines import CallLine
 from infra.calls.numbers import DAY_US
-from infra.calls.onrecord import KEY, USER
+from infra.calls.onrecord import ID, KEY, USER, ways_to
 from infra.calls.proofs import Proof
 from infra.calls.query import Query
 from infra.calls.stores import every, leave_no_image, opened
+from infra.calls.terms import composed
 from infra.calls.vault import Vault, ends_us
 from infra.calls.waiting import Unswept
 from infra.identity import Identity
 from infra.processes import working_in
-from release.errors import Invalid, NotFound, Refused
-from release.names import MOST_NAMED, meant
+from release.errors import Invalid, NotFound, Refused, Unavailable
+from release.names import MOST_NAMED
 from release.releases import Event
 from serving.gateway.presence import anyone_present
 from serving.gateway.snapshot import Snapshot
+from tasks.known import check_known, check_namespace
 from tasks.proving import proofs
 from tasks.wiring import House
 
@@ -53,13 +54,16 @@ class Erasure:
     key: str = ""
     """Or all that this key or token asked, by its id: programs have no user."""
 
+    id: str = ""
+    """Or all with this id, which a client gave a request, or retries of it."""
+
     calls: frozenset[str] = frozenset()
     """Or these calls' alone, each as `gateway/sequence`."""
 
     def __post_init__(self) -> None:
-        if sum(map(bool, (self.day, self.user, self.key, self.calls))) != 1:
-            hint = "--day 2026-11-26, --user ann, or --key 35ffb8e5b193"
-            raise Invalid("Give a day, a user or a key, and one of them alone.", hint)
+        if sum(map(bool, (self.day, self.user, self.key, self.id, self.calls))) != 1:
+            hint = "--day 2026-11-26, --user ann, --key 35ffb8e5b193, or --id REQUEST"
+            raise Invalid("Give a day, a user, a key or an id, and one of them alone.", hint)
         if not self.why:
             raise Invalid("An erasure needs a reason.", "--why …")
 
@@ -68,7 +72,9 @@ class Erasure:
         """Name it as the record of erasures does."""
         if self.calls:
             return f"{len(self.calls)} calls"
-        return self.day or (f"{USER}{self.user}" if self.user else f"{KEY}{self.key}")
+        if self.id:
+            return f"{ID}{self.id}"
+        return self.day or (f"{USER}{composed(self.user)}" if self.user else f"{KEY}{self.key}")
 
     def covers(self, call: CallLine, gateway: str) -> bool:
         """Whether a call's payload is to be erased."""
@@ -78,7 +84,7 @@ class Erasure:
             return f"{gateway}/{call.sequence}" in self.calls
         if self.day:
             return call.key == f"{self.namespace}/{self.day}"
-        return call.user == self.user if self.user else call.caller == self.key
+        return self.what in ways_to(call, gateway)
 
 
 def erase(
@@ -103,7 +109,9 @@ def erase(
     Raises:
         Refused: `by` is no admin.
         Invalid: the day is none, or is not over.
-        NotFound: the day never had payloads, or nobody knows the namespace.
+        NotFound: the day never had payloads, nobody knows the namespace, or no call of the user,
+            the key or the id is recorded in it.
+        Unavailable: the call store does not answer; says what is erased all the same.
     """
     check_eraser(by)
     vault = Vault(here.settings.calls_secrets)
@@ -112,6 +120,8 @@ def erase(
     else:
         check_namespace(here, vault, erasure.namespace)
     now = here.clock()
+    if not (erasure.day or erasure.calls):
+        check_known(here, by, _asked(erasure, int(now * 1e6)))
     _note(here, by, erasure, ERASING, "is erasing", now)
     found = _payloads(here, erasure, int(now * 1e6))
     if not erasure.day:
@@ -122,11 +132,11 @@ def erase(
         gone = [_call(one) for one in found]
         vault.destroy(erasure.namespace, erasure.day)
     _forget(here, erasure, gone, int(now * 1e6))
-    if (erasure.user or erasure.key) and (seconds := _longest_call(here)):
+    if not (erasure.day or erasure.calls) and (seconds := _longest_call(here)):
         wait(seconds)
         later = _overwritten(_payloads(here, erasure, int(now * 1e6)))
-        _forget(here, erasure, later, int(now * 1e6))
         gone += later
+        _forget(here, erasure, gone, int(now * 1e6))
     _note(here, by, erasure, ERASED, "erased", here.clock(), len(gone))
     return [(gateway, sequence) for gateway, sequence, _ in gone]
 
@@ -172,7 +182,23 @@ def _payloads(here: House, erasure: Erasure, until_us: int) -> Iterator[Found]:
             yield one
 
 
-def _forget(here: House, erasure: Erasure, gone: Iterable[_Call], until_us: int) -> None:
+def _forget(here: House, erasure: Erasure, gone: Sequence[_Call], until_us: int) -> None:
+    """Let the call store forget what was erased, or say what is erased and what is found still.
+
+    Raises:
+        Unavailable: the store does not answer.
+    """
+    try:
+        _forgotten(here, erasure, gone, until_us)
+    except Unavailable as error:
+        said = (
+            f"{len(gone)} payloads of {erasure.namespace}, {erasure.what}, are erased and that is"
+            f" on record, but the call store finds their texts still: {error.message}"
+        )
+        raise Unavailable(said, "the same command finishes it, once the store answers") from error
+
+
+def _forgotten(here: House, erasure: Erasure, gone: Iterable[_Call], until_us: int) -> None:
     """Let the call store forget what was erased: it was overwritten before, so none comes back.
 
     All that the erasure covers, and not only what is gone now: the one before may have been
@@ -214,8 +240,8 @@ def _asked(erasure: Erasure, until_us: int) -> Query:
     """Say among which calls of the store those are that an erasure covers."""
     namespace = erasure.namespace
     if not erasure.day:
-        user, key = erasure.user or None, erasure.key or None
-        return Query(namespace=namespace, user=user, caller=key, until_us=until_us + 1)
+        user, key, id_ = erasure.user or None, erasure.key or None, erasure.id or None
+        return Query(namespace=namespace, user=user, caller=key, id=id_, until_us=until_us + 1)
     ends = ends_us(erasure.day)
     # The moment of a call is rounded, also into the next day.
     return Query(namespace=namespace, since_us=ends - DAY_US, until_us=ends + 1)
@@ -233,25 +259,6 @@ def verify(here: House, anchors: Path | None = None) -> list[Proof]:
         Invalid: there are no anchors in the file.
     """
     return proofs(here, anchors)
-
-
-def check_namespace(here: House, vault: Vault, namespace: str) -> None:
-    """Refuse a namespace that neither the ledger nor any key nor the call store knows.
-
-    Raises:
-        NotFound: with the name that may have been meant.
-    """
-    known = {*Namespaces(here.ledger, here.settings.recording).list()}
-    known |= {name for name, _ in vault.days()}
-    if namespace in known:
-        return
-    store = opened(here.settings)
-    try:
-        known.update(store.namespaces())
-    finally:
-        store.close()
-    if namespace not in known:
-        raise NotFound(f"There is no namespace {namespace!r}.", meant(namespace, known))
 
 
 def _check_day(here: House, vault: Vault, erasure: Erasure) -> None:

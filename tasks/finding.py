@@ -5,11 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from msgspec import structs
+
 from infra.calls.indexing import Indexer
 from infra.calls.lines import CallLine, Payload
 from infra.calls.neighbours import Last
 from infra.calls.numbers import calendar
-from infra.calls.onrecord import covering
+from infra.calls.onrecord import Covers, OnRecord
 from infra.calls.query import Hit, Query
 from infra.calls.segments import at as line_at
 from infra.calls.segments import ends_in
@@ -18,6 +20,7 @@ from infra.calls.vault import Vault
 from infra.calls.waiting import READER_SECONDS, Busy
 from infra.identity import Identity
 from release.errors import Invalid, NotFound, Refused
+from release.redaction import unquoted
 from release.releases import Approval, Event, Release
 from release.standing import MOVES, brought, standings
 from tasks.naming import tell_of_search
@@ -50,6 +53,14 @@ class Shown:
 
     unreadable: str = ""
     """Why the payload that was kept cannot be told; empty where none was, or it was erased."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What opens payloads, but for those that are erased on record."""
+
+    vault: Vault
+    erased: Covers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +103,8 @@ def reading(here: House, by: Identity) -> Iterator[Calls]:
     check_reader(by)
     store = opened(here.settings)
     try:
-        erased = covering(here.settings, lambda: here.ledger)
-        indexer = Indexer(here.settings.journal, store, vault_of(here), erased)
+        erased = OnRecord(lambda: here.ledger)
+        indexer = Indexer(here.settings.journal, store, Vault(here.settings.calls_secrets), erased)
         try:
             _catch_up(indexer)
         except Busy as error:
@@ -168,8 +179,8 @@ def show(here: House, by: Identity, id_: str, below: int | None = None) -> list[
     if not hits:
         raise NotFound(f"No call is recorded with the id {id_[:80]!r}.", "see slipway calls search")
     note(here, by, SHOWN, f"read the call {id_}", query)
-    vault = vault_of(here)
-    return [shown(here, vault, hit) for hit in hits]
+    opening = opening_of(here)
+    return [shown(here, opening, hit) for hit in hits]
 
 
 def account(here: House, by: Identity, query: Query) -> Accounted:
@@ -233,8 +244,8 @@ def _release_of(here: House, line: CallLine) -> tuple[Release | None, Event | No
     return (releases[found[0]], found[1]) if found else (None, None)
 
 
-def shown(here: House, vault: Vault, hit: Hit) -> Shown:
-    """Read a call's payload where it stands.
+def shown(here: House, opening: Opening, hit: Hit) -> Shown:
+    """Read a call's payload where it stands; one that is erased on record is not read.
 
     Raises:
         Unavailable: the master key cannot be read.
@@ -247,8 +258,11 @@ def shown(here: House, vault: Vault, hit: Hit) -> Shown:
         return replace(told, unreadable="Its line is not as it was indexed.")
     if hit.line.commitment and not found.sealed:
         return replace(told, unreadable="Its payload was taken out of its line.")
+    if opening.erased.covers(hit.line, hit.gateway):
+        # It may have been put back from a copy. Lines of before quote their client's words.
+        return replace(told, line=structs.replace(hit.line, error=unquoted(hit.line.error)))
     try:
-        return replace(told, payload=vault.open(found.line, found.sealed))
+        return replace(told, payload=opening.vault.open(found.line, found.sealed))
     except Invalid as error:
         return replace(told, unreadable=str(error))
 
@@ -257,9 +271,11 @@ def _which(line: CallLine) -> tuple[int, int]:
     return line.sequence, line.at_us
 
 
-def vault_of(here: House) -> Vault:
-    """Open the vault, once for all calls of a reading: it keeps the keys that it has unwrapped."""
-    return Vault(here.settings.calls_secrets)
+def opening_of(here: House) -> Opening:
+    """Give what opens payloads, once for all calls of a reading: it keeps what it has learnt."""
+    erased = OnRecord(lambda: here.ledger)
+    erased.look()
+    return Opening(vault=Vault(here.settings.calls_secrets), erased=erased)
 
 
 def note(here: House, by: Identity, kind: str, what: str, query: Query, **more: object) -> None:

@@ -16,8 +16,9 @@ from infra.personal import Spot
 from release.callers import Capture
 from release.errors import Invalid
 from release.releases import Event
-from tasks.calls import Erasure, check_namespace, erase
+from tasks.calls import Erasure, erase
 from tasks.finding import check_reader
+from tasks.known import check_namespace
 from tasks.wiring import House
 
 INSPECTED = "calls-inspected"

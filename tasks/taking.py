@@ -19,12 +19,11 @@ from infra.calls.lines import Payload
 from infra.calls.query import Hit, Query
 from infra.calls.shipping import Shipper, named
 from infra.calls.stores import every
-from infra.calls.vault import Vault
 from infra.identity import Identity
 from release.callers import Capture
 from release.errors import Invalid
 from release.redaction import lacks_something
-from tasks.finding import Shown, answering, note, reading, shown, vault_of
+from tasks.finding import Opening, Shown, answering, note, opening_of, reading, shown
 from tasks.naming import tell_of_search
 from tasks.wiring import House
 
@@ -55,12 +54,12 @@ class _Reader:
     """Reads payloads of calls where they stand, and counts those that cannot be told."""
 
     here: House
-    vault: Vault
+    opening: Opening
     unreadable: int = 0
 
     def read(self, hits: Iterable[Hit]) -> Iterator[tuple[Hit, Shown]]:
         for hit in hits:
-            found = shown(self.here, self.vault, hit)
+            found = shown(self.here, self.opening, hit)
             self.unreadable += bool(found.unreadable)
             yield hit, found
 
@@ -68,7 +67,7 @@ class _Reader:
         for hit, found in self.read(hits):
             yield Exported(
                 gateway=hit.gateway,
-                line=hit.line,
+                line=found.line,
                 payload=found.payload,
                 unreadable=found.unreadable,
             )
@@ -85,7 +84,7 @@ def export(here: House, by: Identity, query: Query, out: Path, form: Form = Form
         Refused: `by` may not read the call record.
         Invalid: the file is there already.
     """
-    reader = _Reader(here, vault_of(here))
+    reader = _Reader(here, opening_of(here))
     with reading(here, by) as store, fresh(out) as file:
         note(here, by, EXPORTING, f"is exporting calls to {out.name}", query, to=out.name)
         count = written(file, reader.exported(every(store, query)), form)
@@ -114,7 +113,7 @@ def ship(here: House, by: Identity, query: Query, to: str, form: Form) -> Taken:
     if form not in (Form.ECS, Form.OTLP):
         raise Invalid(f"Nothing is sent as {form}.", "it is ecs or otlp; or write a file by --out")
     shipper = Shipper(to, here.settings.export_authorization.get_secret_value())
-    reader = _Reader(here, vault_of(here))
+    reader = _Reader(here, opening_of(here))
     send: Callable[[Iterable[Exported]], None]
     send = shipper.bulk if form == Form.ECS else shipper.otlp
     where = named(to)
@@ -142,7 +141,7 @@ def replay(here: House, by: Identity, query: Query, out: Path) -> Taken:
     """
     # What is known of a text is enough to know it again: there may be more of them than memory.
     known, endpoints, redacted = set[bytes](), set[str](), 0
-    reader, without = _Reader(here, vault_of(here)), 0
+    reader, without = _Reader(here, opening_of(here)), 0
     with reading(here, by) as store, fresh(out) as file:
         note(here, by, REPLAYING, f"is taking recorded texts to {out.name}", query, to=out.name)
         table = csv.writer(_Utf8(file=file))

@@ -18,8 +18,9 @@ from infra.calls.chain import CALL, taken_apart
 from infra.calls.lines import CallLine, erased, read_call
 
 ERASING, ERASED = "payloads-erasing", "payloads-erased"
-"""Kinds of events. Their data has `namespace` and `what`: the day, `user:` with the user, or how
-many of the `calls` that it lists. Calls that arrived after the event are not covered."""
+"""Kinds of events. Their data has `namespace` and `what`: the day, `user:`, `key:` or `id:` with
+the user, key or request's id, or how many of the `calls` that it lists. Calls that arrived after
+the event are not covered."""
 
 DISCARDED = "day-key-discarded"
 """Kind of the event that a day's key went because the day was past what its namespace keeps; its

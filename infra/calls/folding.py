@@ -10,9 +10,14 @@ Folded = tuple[Found, Payload | None]
 """A call, and its payload where that may be searched."""
 
 
-def searched(line: CallLine, payload: Payload | None) -> str:
-    """What of a call is searched as text: what was asked and answered, and what went wrong."""
-    parts = [line.error]
+def searched(found: Found, payload: Payload | None) -> str:
+    """What of a call is searched as text: what was asked and answered, and what went wrong.
+
+    Of one that is erased it is nothing: until lately what went wrong told what was asked.
+    """
+    if found.erased:
+        return ""
+    parts = [found.line.error]
     if payload is not None:
         parts = [
             *(one for one in payload.input if isinstance(one, str)),

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from infra.calls.discarding import Discarding, note_discarded
 from infra.calls.folding import Folded, Opens
 from infra.calls.health import ERASE, FOLD, IMAGE, SETTLE, SWEEP, UNSWEPT, Health
 from infra.calls.limits import Limits, weigh
-from infra.calls.lines import Payload, erased
-from infra.calls.onrecord import Covers, Nothing, covering
+from infra.calls.lines import erased
+from infra.calls.onrecord import Covers, Nothing, OnRecord
 from infra.calls.retention import (
     YOUNG_US,
     Counted,
@@ -99,7 +99,7 @@ class Indexer:
             if found.calls:
                 self.erased.look()
             reached.update(places, **{one.gateway: one for one in found.places})
-            return [(one, self._opened(one)) for one in found.calls], found.places
+            return [self._folded(one) for one in found.calls], found.places
 
         new = self.store.fold(fresh, wait)
         self.health.places = reached
@@ -116,16 +116,15 @@ class Indexer:
             self.health.lost(said)
         self.health.unread(found.failed)
 
-    def _opened(self, found: Found) -> Payload | None:
-        gone = not found.sealed or erased(found.sealed) or self.erased.covers(found.line)
-        if gone:
-            return None
+    def _folded(self, found: Found) -> Folded:
+        if erased(found.sealed) or self.erased.covers(found.line, found.gateway):
+            return replace(found, erased=True), None
         try:
-            return self.vault.open(found.line, found.sealed)
+            return found, self.vault.open(found.line, found.sealed) if found.sealed else None
         except SlipwayError:
             # The line is a call all the same; `slipway calls verify` tells what is wrong with it.
             self.unreadable += 1
-            return None
+            return found, None
 
     def sweep(
         self,
@@ -250,7 +249,7 @@ def _run(settings: Settings, health: Health) -> None:
     stopping = threading.Event()
     _when_told(stopping.set)
     vault = Vault(settings.calls_secrets)
-    erased = covering(settings, partial(Ledger.open, settings.ledger))
+    erased = OnRecord(partial(Ledger.open, settings.ledger))
     indexer = Indexer(settings.journal, store, vault, erased, health=health)
     discarding = Discarding(settings.journal, vault)
     now = time.monotonic()
@@ -276,7 +275,7 @@ def _when_told(end: Callable[[], None]) -> None:
 
 
 def _sweep(indexer: Indexer, discarding: Discarding, settings: Settings) -> None:
-    # Opened for each sweep: a ledger that is away costs a sweep, and never the indexing.
+    # Opened for each sweep: whatever comes between us and a ledger costs one sweep.
     ledger = Ledger.open(settings.ledger)
     try:
         now = time.time()

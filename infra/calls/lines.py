@@ -70,7 +70,7 @@ class CallLine(msgspec.Struct, frozen=True, kw_only=True):
 
     endpoint: str
     error: str = ""
-    """Why it was not answered, or why the canary was not."""
+    """Why it was not answered, or why the canary was not; without a client's words."""
 
     generation: int = 0
     id: str

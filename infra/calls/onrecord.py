@@ -1,20 +1,27 @@
-"""Which calls are erased on record: nobody who folds them takes their texts again.
+"""Which calls are erased on record: nobody folds or shows their texts again.
 
-A host's own journal holds nothing of them any more; but another host's does, where an erasure was
-run that knows only the call store they share.
+A host's own journal holds nothing of them any more, unless its files were put back from a copy; but
+another host's does, where an erasure was run that knows only the call store they share.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from infra.calls.erase import ERASING
+from infra.calls.erase import DISCARDED, ERASING
 from infra.calls.lines import CallLine
+from infra.calls.terms import composed
 from infra.ledger import Ledger
-from infra.settings import Settings
 
-USER, KEY = "user:", "key:"
-"""Before the user, or the id of the key or token, in what an erasure's event names."""
+USER, KEY, ID, CALL = "user:", "key:", "id:", "call:"
+"""Before the user, the id of the key or token, the id of the request, or the gateway and sequence,
+of what is erased."""
+
+
+def ways_to(call: CallLine, gateway: str) -> tuple[str, ...]:
+    """Name all that an erasure may be of which covers a call, but for its day."""
+    named = f"{USER}{composed(call.user)}", f"{KEY}{call.caller}", f"{ID}{call.id}"
+    return *named, f"{CALL}{gateway}/{call.sequence}"
 
 
 class Covers(Protocol):
@@ -24,33 +31,33 @@ class Covers(Protocol):
         """Learn what came since the last look."""
         ...
 
-    def covers(self, call: CallLine) -> bool:
+    def covers(self, call: CallLine, gateway: str) -> bool:
         """Whether a call's payload is to be gone."""
         ...
 
 
 class Nothing:
-    """Where a store has this home's calls alone: erased there means overwritten in its journal."""
+    """Where there is no record of erasures."""
 
     def look(self) -> None:
         """There is nothing to learn."""
 
-    def covers(self, call: CallLine) -> bool:
+    def covers(self, call: CallLine, gateway: str) -> bool:
         """No call is covered by what is not there."""
-        del call
+        del call, gateway
         return False
 
 
 @dataclass(slots=True)
 class OnRecord:
-    """Erasures of users, keys and days, as the ledger has them."""
+    """Erasures of users, keys, days and calls, as the ledger has them."""
 
     opened: Callable[[], Ledger]
     _ledger: Ledger | None = None
     _after: int = 0
     _whose: dict[tuple[str, str], int] = field(default_factory=dict)
-    """Namespace, and user or key, to the last moment that is covered, in microseconds since the
-    epoch."""
+    """Namespace, and user, key or call, to the last moment that is covered, in microseconds since
+    the epoch."""
 
     _days: set[str] = field(default_factory=set)
     """Keys of days, as lines name them."""
@@ -66,22 +73,23 @@ class OnRecord:
         """
         if self._ledger is None:
             self._ledger = self.opened()
-        for number, event in self._ledger.events(kinds=(ERASING,), after=self._after):
+        for number, event in self._ledger.events(kinds=(ERASING, DISCARDED), after=self._after):
             self._after = number
             namespace, what = str(event.data["namespace"]), str(event.data["what"])
-            if what.startswith((USER, KEY)):
-                until = int(event.at * 1e6)
-                self._whose[namespace, what] = max(until, self._whose.get((namespace, what), until))
-            elif "calls" not in event.data:
+            until = int(event.at * 1e6)
+            if "calls" in event.data:
+                for one in event.data["calls"]:
+                    self._cover(namespace, f"{CALL}{one}", until)
+            elif what.startswith((USER, KEY, ID)):
+                self._cover(namespace, composed(what), until)
+            else:
                 self._days.add(f"{namespace}/{what}")
 
-    def covers(self, call: CallLine) -> bool:
+    def _cover(self, namespace: str, what: str, until: int) -> None:
+        self._whose[namespace, what] = max(until, self._whose.get((namespace, what), until))
+
+    def covers(self, call: CallLine, gateway: str) -> bool:
         """Whether a call's payload is to be gone."""
-        whose = (f"{USER}{call.user}", f"{KEY}{call.caller}")
-        until = max(self._whose.get((call.namespace, one), -1) for one in whose)
+        ways = ways_to(call, gateway)
+        until = max(self._whose.get((call.namespace, one), -1) for one in ways)
         return call.key in self._days or call.at_us <= until
-
-
-def covering(settings: Settings, ledger: Callable[[], Ledger]) -> Covers:
-    """Give what knows which calls of a store are erased on record."""
-    return OnRecord(ledger) if settings.calls_url.get_secret_value() else Nothing()

@@ -244,7 +244,7 @@ class PostgresCalls:
     def _row(self, number: int, one: Folded) -> tuple[object, ...]:
         found, payload = one
         line = found.line
-        text = folded(searched(line, payload))
+        text = folded(searched(found, payload))
         origin = (self._home, found.gateway, line.sequence, found.segment, found.offset)
         values = (column(getattr(line, name)) for name in COLUMNS)
         words = pairs(text).split()

@@ -14,7 +14,7 @@ from psycopg import errors, sql
 from infra.calls import days
 from infra.calls.numbers import number_of
 from infra.calls.query import EQUAL, USUAL, Hit, Query, hit_of
-from infra.calls.terms import column, folded, is_short, is_wide, pairs
+from infra.calls.terms import column, folded, is_short, is_wide, pairs, spellings
 
 FEW = 2_000
 """Calls that are looked at one by one before it is decided how to go on."""
@@ -144,7 +144,10 @@ def others(query: Query) -> Iterator[tuple[str, Sequence[object]]]:
     """Give all conditions but that of the text."""
     for name in EQUAL:
         if (value := getattr(query, name)) is not None:
-            yield f'"{name}" = %s', [column(value)]
+            if name == "user" and (forms := spellings(value))[1:]:
+                yield f'"{name}" = any(%s)', [[column(one) for one in forms]]
+            else:
+                yield f'"{name}" = %s', [column(value)]
             if name in USUAL and value != USUAL[name]:
                 # Said once more, so that the index which leaves the usual out is found.
                 yield f'"{name}" <> {USUAL[name]!r}', []

@@ -7,6 +7,9 @@ from pathlib import Path
 from infra.calls.checkpoints import Checkpoint
 from infra.calls.vault import Vault
 
+MOST_NAMED = 20
+"""Calls that are named of those that were erased by nobody on record."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
@@ -40,8 +43,17 @@ class Proof:
     unrecorded: int = 0
     """Of these, those that no recorded erasure covers."""
 
+    nobodys: list[int] = field(default_factory=list)
+    """Sequences of the first `MOST_NAMED` of these."""
+
     unfinished: int = 0
     """Payloads that a recorded erasure covers and has overwritten in part."""
+
+    standing: int = 0
+    """Payloads that a recorded erasure covers, and that can be read all the same."""
+
+    first_standing: int = 0
+    """Sequence of the first of these."""
 
     old: int = 0
     """Segments of before the call record, which nothing proves."""
@@ -64,8 +76,8 @@ class Proof:
 
     @property
     def lawful(self) -> bool:
-        """Whether besides no payload is gone, or gone in part, but by an erasure on record."""
-        return self.good and not self.unrecorded and not self.unfinished
+        """Whether besides all payloads are gone that an erasure on record covers, and no others."""
+        return self.good and not (self.unrecorded or self.unfinished or self.standing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +97,9 @@ class Known:
     """Opens payloads; None leaves them unopened."""
 
     erasures: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """Recorded ones: namespace and the day, `user:` with the user, `key:` with the caller, or
-    `call:` with the gateway and sequence of a single one, to the moment up to which calls are
-    covered, in microseconds since the epoch."""
+    """Recorded ones: namespace and the day, `user:` with the user, `key:` with the caller,
+    `id:` with the request's id, or `call:` with the gateway and sequence of a single one, to the
+    moment up to which calls are covered, in microseconds since the epoch."""
 
     removed: int = 0
     """Last segment whose removal is recorded."""

@@ -45,6 +45,8 @@ class Found:
     """What the chain covers."""
 
     sealed: str
+    erased: bool = False
+    """Whether nothing that was said in it may be found again."""
 
 
 @dataclass(slots=True)

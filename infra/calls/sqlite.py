@@ -250,7 +250,7 @@ def _insert(db: sqlite3.Connection, found: Found, payload: Payload | None) -> in
     number = _row(db, found)
     if number is None:
         return 0
-    if text := folded(searched(found.line, payload)):
+    if text := folded(searched(found, payload)):
         db.execute("insert into texts (rowid, text) values (?, ?)", (number, text))
         if words := pairs(text):
             db.execute("insert into words (rowid, text) values (?, ?)", (number, words))

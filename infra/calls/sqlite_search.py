@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from infra.calls.numbers import number_of
 from infra.calls.query import EQUAL, USUAL, Hit, Query, hit_of
-from infra.calls.terms import folded, is_short, is_wide, pairs
+from infra.calls.terms import folded, is_short, is_wide, pairs, spellings
 
 Select = Callable[[str, Sequence[object]], list[tuple[object, ...]]]
 """Runs a statement with its values."""
@@ -68,8 +68,13 @@ def _conditions(query: Query) -> tuple[list[str], list[object]]:
     wheres, values = list[str](), list[object]()
     for name in EQUAL:
         if (value := getattr(query, name)) is not None:
-            wheres.append(f"calls.{name} = ?")
-            values.append(value)
+            forms = spellings(value) if name == "user" else [value]
+            wheres.append(
+                f"calls.{name} in ({', '.join('?' * len(forms))})"
+                if forms[1:]
+                else f"calls.{name} = ?"
+            )
+            values += forms
             if (usual := USUAL.get(name)) is not None and value != usual:
                 # Said once more, so that the index which leaves the usual out is found.
                 wheres.append(f"calls.{name} <> {usual!r}")

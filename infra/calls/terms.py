@@ -37,6 +37,18 @@ def folded(text: str) -> str:
     return _DOTTED.sub("i", plain)
 
 
+def composed(name: str) -> str:
+    """Give a name in one form of all that are written alike: `ë` may be one character or two."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def spellings(name: str) -> list[str]:
+    """Give a name in all forms in which it may have been recorded, each once."""
+    if name.isascii():
+        return [name]
+    return list({name: None, composed(name): None, unicodedata.normalize("NFD", name): None})
+
+
 def column(value: object) -> object:
     """Give a value as PostgreSQL can hold it in a column, and find it there."""
     return value.replace("\0", "\ufffd")[:LONGEST] if isinstance(value, str) else value

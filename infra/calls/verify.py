@@ -14,9 +14,10 @@ import msgspec
 from infra.calls.chain import EPOCH, HEADER, Link, linked, taken_apart
 from infra.calls.checkpoints import FILE, Checkpoint, genuine, read
 from infra.calls.lines import CallLine, erased, read_call
-from infra.calls.proofs import Fault, Known, Proof
+from infra.calls.onrecord import ways_to
+from infra.calls.proofs import MOST_NAMED, Fault, Known, Proof
 from infra.calls.segments import paths_in
-from infra.calls.vault import SHORTEST
+from infra.calls.vault import SHORTEST, Vault
 from release.errors import SlipwayError, Unavailable
 
 Segment = tuple[int, bytes]
@@ -216,9 +217,7 @@ class _Walk:
             Unavailable: the master key cannot be read.
         """
         vault = self._known.vault
-        one = f"call:{self.proof.gateway}/{call.sequence}"
-        ways = (f"user:{call.user}", f"key:{call.caller}", one)
-        overwritten = any(self._covers(call, what) for what in ways)
+        overwritten = any(self._covers(call, what) for what in ways_to(call, self.proof.gateway))
         if erased(sealed):
             if len(sealed) % 4 or len(sealed) < SHORTEST:
                 said = f"the payload of call {call.sequence} was cut, and not only erased."
@@ -230,19 +229,34 @@ class _Walk:
             # No payload has dashes: an erasure is under way, or was interrupted.
             self.proof.unfinished += 1
         else:
-            try:
-                if vault.open(call, sealed) is None:
-                    self._count_erased(call)
-            except Unavailable:
-                raise
-            except SlipwayError as error:
-                self._fault(str(error))
+            self._read(vault, call, sealed, gone=overwritten or self._day_is_erased(call))
+
+    def _read(self, vault: Vault, call: CallLine, sealed: str, *, gone: bool) -> None:
+        """Read a payload, which is not to be there any more where it is gone on record."""
+        try:
+            payload = vault.open(call, sealed)
+        except Unavailable:
+            raise
+        except SlipwayError as error:
+            self._fault(str(error))
+            return
+        if payload is None:
+            self._count_erased(call)
+        elif gone:
+            self.proof.standing += 1
+            self.proof.first_standing = self.proof.first_standing or call.sequence
 
     def _count_erased(self, call: CallLine, *, lawful: bool = False) -> None:
         self.proof.erased += 1
-        # A day is covered as a whole: nothing can be sealed with its key any more.
-        day = (call.namespace, call.key.partition("/")[2])
-        self.proof.unrecorded += not lawful and day not in self._known.erasures
+        if lawful or self._day_is_erased(call):
+            return
+        self.proof.unrecorded += 1
+        if self.proof.unrecorded <= MOST_NAMED:
+            self.proof.nobodys.append(call.sequence)
+
+    def _day_is_erased(self, call: CallLine) -> bool:
+        """Whether an erasure of its day is recorded: nothing can be sealed with its key again."""
+        return (call.namespace, call.key.partition("/")[2]) in self._known.erasures
 
     def _covers(self, call: CallLine, what: str) -> bool:
         """Whether an erasure is recorded that a call is not too young for."""

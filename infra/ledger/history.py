@@ -120,6 +120,24 @@ class History:
         with self.database.read() as connection:
             return [(row["seq"], event_of(row)) for row in connection.execute(query).mappings()]
 
+    def newest(
+        self, kinds: Collection[str], *, below: int | None = None, most: int
+    ) -> list[tuple[int, Event]]:
+        """Read the newest events of some kinds, the newest first, each with its number.
+
+        Args:
+            kinds: only of these.
+            below: only those with a lower number.
+            most: how many at the most.
+        """
+        table = schema.events
+        query = sa.select(table).where(table.c.kind.in_(kinds)).order_by(table.c.seq.desc())
+        if below is not None:
+            query = query.where(table.c.seq < below)
+        with self.database.read() as connection:
+            rows = connection.execute(query.limit(most)).mappings()
+            return [(row["seq"], event_of(row)) for row in rows]
+
     def approve(self, approval: Approval, event: Event) -> None:
         """Record a person's answer, with its event.
 

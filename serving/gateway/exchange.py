@@ -53,7 +53,7 @@ class WrongMethod(Refusal):
     """A refusal of a method, which names those that there are."""
 
     def __init__(self, method: str, allowed: tuple[str, ...]) -> None:
-        said = f"{method[:20]} is not allowed here."
+        said = f"{method[:20]!r} is not allowed here."
         super().__init__(405, said, f"use {' or '.join(allowed)}")
         self.allowed = ", ".join(allowed)
 

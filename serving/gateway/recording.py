@@ -7,7 +7,7 @@ from infra.calls.lines import CallLine, Share
 from infra.calls.vault import Vault
 from release.callers import OPEN, Caller, Capture, Recording, WhenFull
 from release.errors import SlipwayError
-from release.redaction import redacted
+from release.redaction import redacted, unquoted
 from release.routes import Route, Rule
 from release.variants import Variant
 from serving.gateway.calling import Call
@@ -209,7 +209,7 @@ class CallRecorder:
                 at_us=int((time.time() - took) * 1e6),
                 caller=caller.id,
                 endpoint=named,
-                error=_said(str(error)),
+                error=_said(error.message),
                 id=id,
                 namespace=namespace,
                 outcome="refused",
@@ -250,8 +250,12 @@ def _part(call: Call, route: Route, arm: Variant, rule: str) -> str:
 
 
 def _said(why: str) -> str:
-    """Give why a call was not answered as it can be kept for ever, whoever's words it holds."""
+    """Give why a call was not answered as it can be kept for ever: without a client's words.
+
+    Nobody can erase them there. What an author forgot to quote is redacted at the least.
+    """
     if not why:
         return why
+    why = unquoted(why)
     found = redacted(why[:LOOKED_AT])
     return (found if len(why) <= LOOKED_AT else found[:-MAY_BE_CUT])[:MOST_ERROR]

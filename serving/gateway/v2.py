@@ -137,7 +137,9 @@ def ids_among(inputs: Sequence[T]) -> tuple[T, T | None]:
     """
     named = {one.name: one for one in inputs}
     if IDS not in named or len(named) != len(inputs) or named.keys() - {IDS, MASK}:
-        given = ", ".join(f"{one.name[:40]!r} {one.datatype[:10]}" for one in inputs[:4]) or "none"
+        given = (
+            ", ".join(f"{one.name[:40]!r} {one.datatype[:10]!r}" for one in inputs[:4]) or "none"
+        )
         said = f"The inputs are {given}."
         raise Refusal(400, said, f"send one BYTES, or {IDS} with or without {MASK}, INT64 or INT32")
     for one in inputs:
@@ -160,11 +162,16 @@ def _parts(inputs: Sequence[Tensor], raw: bytes) -> dict[str, bytes | None]:
         found[tensor.name] = None
         if size is not None:
             if type(size) is not int or not 0 <= size <= len(raw) - at:
-                said = f"binary_data_size is {str(size)[:40]}, of {len(raw) - at} bytes left."
+                said = f"binary_data_size is {_shown(size)}, of {len(raw) - at} bytes left."
                 raise Refusal(400, said)
             found[tensor.name], at = raw[at : at + size], at + size
     found[inputs[-1].name] = _whole(inputs[-1], raw[at:])
     return found
+
+
+def _shown(size: object) -> str:
+    """Give a size as a sentence shows it: what is no number is the client's words, and quoted."""
+    return str(size)[:40] if isinstance(size, int) else repr(str(size)[:40])
 
 
 def _whole(tensor: Tensor, raw: bytes) -> bytes | None:
@@ -174,7 +181,7 @@ def _whole(tensor: Tensor, raw: bytes) -> bytes | None:
         said = f"{len(raw)} bytes come after the JSON, and no input has binary_data_size."
         raise Refusal(400, said)
     if size is not None and size != len(raw):
-        said = f"binary_data_size is {str(size)[:40]}, of {len(raw)} bytes after the JSON."
+        said = f"binary_data_size is {_shown(size)}, of {len(raw)} bytes after the JSON."
         raise Refusal(400, said, "Inference-Header-Content-Length says where the JSON ends")
     return None if size is None else raw
 

@@ -141,7 +141,7 @@ class Scheduler:
                 items = self._tokens.given(job.ids, spans=spans)
         except Exception as error:  # the library raises plain exceptions
             what = "A text cannot be tokenised" if job.texts else "The token ids cannot be taken"
-            raise Unfit(Kind.INVALID, f"{what}: {error}.") from error
+            raise Unfit(Kind.INVALID, f"{what}: {str(error)!r}.") from error
         if none := [place for place, item in enumerate(items) if not item.ids]:
             raise Unfit(Kind.INVALID, f"Text {none[0]} has no token that the model could read.")
         longest = max(len(item.ids) for item in items)
@@ -182,7 +182,7 @@ class Scheduler:
             shares = [finite(share) for share in self._tokens.shares(ids, found)]
         except Exception as error:  # whatever an engine raises, only the poison item may fail
             if len(batch) == 1:
-                self._refuse(batch[0].job, Kind.INTERNAL, f"The engine failed: {error}.")
+                self._refuse(batch[0].job, Kind.INTERNAL, f"The engine failed: {str(error)!r}.")
                 return
             half = len(batch) // 2
             self._compute(number, engine, batch[:half], started)
@@ -205,7 +205,7 @@ class Scheduler:
             parts = self._reader.read([text.item for text in batch], shares)
         except Exception as error:  # numbers that nobody foresaw must not leave a client waiting
             for text in batch:
-                said = f"The answer cannot be read: {error}."
+                said = f"The answer cannot be read: {str(error)!r}."
                 text.job.settle(Problem(id=text.job.id, kind=Kind.INTERNAL, message=said))
             return
         for text, part in zip(batch, parts, strict=True):

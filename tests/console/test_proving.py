@@ -45,7 +45,8 @@ def test_what_is_proven_and_what_was_erased_is_told(home: Path) -> None:
     proven = "  proven up to call 30 by the last anchor; 0 since then"
     assert said() == ["host_g1: calls 1 to 30", proven]
     Vault(home / "secrets").destroy("default", DAY)
-    gone = "  30 payloads are erased, 30 by nobody on record"
+    named = ", ".join(map(str, range(1, 21)))
+    gone = f"  30 payloads are erased, 30 by nobody on record: calls {named} and 10 more"
     assert said(code=1) == ["host_g1: calls 1 to 30", proven, gone]
 
 
@@ -59,7 +60,8 @@ def test_an_erasure_that_is_on_record_ends_well_once_it_is_finished(home: Path) 
     begin = whole.index(b'"user":"ann"')
     begin = whole.index(b'"sealed":"', begin) + len(b'"sealed":"')
     path.write_bytes(whole[:begin] + b"-" * 9 + whole[begin + 9 :])
-    assert "erased in part" in said(code=1)[-1]
+    assert "erased in part" in said(code=1)[-2]
+    assert "NOT ERASED: 5 payloads stand" in said(code=1)[-1]
 
 
 def test_a_missing_journal_and_one_of_another_host_are_told(home: Path) -> None:

@@ -169,6 +169,16 @@ def test_of_an_answer_its_values_are_found_and_not_how_it_is_written(world: Worl
         assert world.found(text) == ids, text
 
 
+def test_a_user_is_found_in_every_way_that_the_name_is_written(world: World) -> None:
+    # In one character, and in two.
+    for user in ("Zo\u00eb", "Zoe\u0308", "Zoe"):
+        world.write("the same words", user=user)
+    world.indexer.fold()
+    for user in ("Zo\u00eb", "Zoe\u0308"):
+        assert world.found(user=user) == world.found("same", user=user) == ["g1-2", "g1-1"]
+    assert world.found(user="Zoe") == ["g1-3"]
+
+
 def test_conditions_narrow_what_is_found(world: World) -> None:
     for number in range(1, 9):
         world.write(

@@ -104,7 +104,7 @@ def test_the_protocol_is_spoken(tier: Tier, tiny: Tiny) -> None:
         (
             {"inputs": [{"name": "t", "shape": [1], "datatype": "INT8", "data": [1]}]},
             400,
-            "The inputs are 't' INT8",
+            "The inputs are 't' 'INT8'",
         ),
         (
             {"inputs": [{"name": "t", "shape": [1], "datatype": "BYTES", "data": [7]}]},

@@ -171,10 +171,10 @@ IDS = tensor("input_ids", [[1, 2]])
     ("inputs", "said"),
     [
         ([], "The inputs are none"),
-        ([tensor("other", [[1]])], "The inputs are 'other' INT64"),
-        ([IDS, IDS], "The inputs are 'input_ids' INT64, 'input_ids' INT64"),
+        ([tensor("other", [[1]])], "The inputs are 'other' 'INT64'"),
+        ([IDS, IDS], "The inputs are 'input_ids' 'INT64', 'input_ids' 'INT64'"),
         ([IDS, tensor("token_type_ids", [[0, 0]])], "with or without attention_mask"),
-        ([body("a")["inputs"][0], IDS], "The inputs are 'text' BYTES, 'input_ids' INT64"),
+        ([body("a")["inputs"][0], IDS], "The inputs are 'text' 'BYTES', 'input_ids' 'INT64'"),
         ([tensor("input_ids", [[1]], "FP32")], "INT64 or INT32, not 'FP32'"),
         ([IDS | {"shape": [2]}], "Shape [2] does not fit 2 token ids"),
         ([IDS | {"shape": [-1, -2]}], "Shape [-1, -2] does not fit"),

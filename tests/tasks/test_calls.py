@@ -172,7 +172,7 @@ def test_who_may_erase_and_what(here: House) -> None:
     eve = Identity(name="eve", role="release-manager")
     with pytest.raises(Refused, match="eve is release-manager and may not erase"):
         erase(here, eve, Erasure(namespace="default", user="bob", why="x"))
-    with pytest.raises(Invalid, match="a day, a user or a key"):
+    with pytest.raises(Invalid, match="a day, a user, a key or an id"):
         Erasure(namespace="default", why="x", user="bob", day=DAY)
     with pytest.raises(Invalid, match="needs a reason"):
         Erasure(namespace="default", why="", user="bob")

@@ -127,6 +127,7 @@ def test_an_erasure_reaches_the_texts_of_every_host(
 
 
 def test_calls_that_came_after_an_erasure_are_kept(here: House, there: House) -> None:
+    Journal(here.settings).write("his first", "support", user="bob")
     erase(here, ADA, BOB)
     later = here.clock() + 1
     Journal(there.settings).write("the words of bob", "support", user="bob", at=later)
