@@ -6,7 +6,6 @@ better: it would hold the interpreter for as long, and keep the loop waiting at 
 """
 
 import asyncio
-import secrets
 import sys
 import time
 from collections.abc import Collection
@@ -20,6 +19,7 @@ from release.callers import Capture, Recording, WhenFull
 from release.errors import SlipwayError, Unavailable
 from release.redaction import redacted
 from serving.gateway.calling import Call
+from serving.gateway.lots import drawn
 from serving.gateway.payloads import capture_of, payload_of
 from serving.keeping import PROBE_SECONDS
 from serving.replica.messages import Answer
@@ -75,7 +75,7 @@ class Sealing:
             SlipwayError: it cannot be sealed.
         """
         call = asked.call
-        if not _sampled(asked.recording.sample):
+        if not drawn(asked.recording.sample):
             return NOTHING
         if not self._vault.begun(asked.namespace, asked.at):
             return None
@@ -166,8 +166,3 @@ class Sealing:
         commitment = sha256(plain).hexdigest()
         key, sealed = self._vault.seal(asked.namespace, asked.at, plain, commitment)
         return Sealed(capture=capture.value, commitment=commitment, key=key, sealed=sealed)
-
-
-def _sampled(part: float) -> bool:
-    """Draw by lot: nothing that a client sends may decide whether its payload is kept."""
-    return part >= 1 or secrets.randbits(32) < part * 2**32
