@@ -168,16 +168,9 @@ class Route:
         canary, percent = self.canary, self.canary_percent
         if canary is None:
             return self.stable
-        return canary if self._among(f"{canary.digest}\0{key}", percent) else self.stable
-
-    def shadowed(self, request: str) -> bool:
-        """Whether the canary gets a copy of a request, by its id and the shadow's share alone."""
-        return self._among(f"shadow\0{request}", self.shadow_percent)
-
-    def _among(self, key: str, percent: float) -> bool:
-        salted = f"{self.endpoint}\0{key}".encode(errors="surrogatepass")
+        salted = f"{self.endpoint}\0{canary.digest}\0{key}".encode(errors="surrogatepass")
         bucket = int.from_bytes(blake2b(salted, digest_size=8).digest()) % BUCKETS
-        return bucket < percent * BUCKETS / 100
+        return canary if bucket < percent * BUCKETS / 100 else self.stable
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:

@@ -118,9 +118,8 @@ class _Way:
         if isinstance(outcome, Answer) and arm == self._route.stable:
             self._endpoint.answered((time.monotonic() - self._asked_at) * 1e3)
         counted = self._count(arm, outcome) if self._drawn else ()
-        if self._drawn and arm == self._route.stable:
-            self._shadows.follow(self._endpoint, self._call, outcome, self._started)
-        return await self._finish(arm, outcome, counted=counted)
+        shown = self._drawn and arm == self._route.stable
+        return await self._finish(arm, outcome, counted=counted, shown=shown)
 
     def _abandoned(self) -> None:
         """Note that the client would wait no longer, and against whom.
@@ -233,9 +232,13 @@ class _Way:
         counted: tuple[Share, ...],
         why: str = "",
         rescued: bool = False,
+        shown: bool = False,
     ) -> Reply:
         if (settled := self._write(arm, outcome, counted=counted, why=why)) is not None:
             await settled
+        if shown:
+            # Now: the client waits for nothing more, and what has no line is shown to nobody.
+            self._shadows.follow(self._endpoint, self._call, outcome, self._started)
         if isinstance(outcome, Answer):
             generation = self._route.generation
             return Reply(answer=outcome, arm=arm, generation=generation, rescued=rescued)

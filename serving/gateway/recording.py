@@ -151,7 +151,14 @@ class CallRecorder:
 
         if recording.capture is Capture.NONE:
             return self._writing.write(lambda: write(NOTHING), recording, until)
-        asked = Asked(namespace=namespace, recording=recording, call=call, answer=answer, at=at)
+        asked = Asked(
+            namespace=namespace,
+            recording=recording,
+            call=call,
+            answer=answer,
+            at=at,
+            waited_for=rule != Rule.SHADOW,
+        )
         try:
             kept = self._sealing.at_once(asked)
         except SlipwayError as error:

@@ -6,7 +6,6 @@ better: it would hold the interpreter for as long, and keep the loop waiting at 
 """
 
 import asyncio
-import secrets
 import sys
 import time
 from collections.abc import Collection
@@ -20,9 +19,13 @@ from release.callers import Capture, Recording, WhenFull
 from release.errors import SlipwayError, Unavailable
 from release.redaction import redacted
 from serving.gateway.calling import Call
+from serving.gateway.lots import drawn
 from serving.gateway.payloads import capture_of, payload_of
 from serving.keeping import PROBE_SECONDS
 from serving.replica.messages import Answer
+
+GIVING_WAY_SECONDS = 0.02
+"""How often what no client waits for looks whether it is its turn."""
 
 AT_ONCE = 10_000
 """Characters of a call that are looked through at once: 5 ms of the worst there are."""
@@ -52,6 +55,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     """Seconds since the epoch."""
 
+    waited_for: bool = True
+    """Whether a client waits for it."""
+
 
 class Sealing:
     """Seals the payloads of one gateway.
@@ -66,6 +72,9 @@ class Sealing:
         """Why payloads of a namespace cannot be sealed, by namespace."""
 
         self._turn, self._beginning = asyncio.Lock(), asyncio.Lock()
+        self._waited_for = 0
+        """Calls in turns that clients wait for."""
+
         self._ending = False
 
     def at_once(self, asked: Asked) -> Sealed | None:
@@ -75,7 +84,7 @@ class Sealing:
             SlipwayError: it cannot be sealed.
         """
         call = asked.call
-        if not _sampled(asked.recording.sample):
+        if not drawn(asked.recording.sample):
             return NOTHING
         if not self._vault.begun(asked.namespace, asked.at):
             return None
@@ -103,14 +112,30 @@ class Sealing:
         capture = capture_of(asked.recording.capture, asked.call, asked.answer)
         if capture is not Capture.REDACTED:
             return self._sealed(asked, capture, asked.call.texts)
+        self._waited_for += asked.waited_for
+        try:
+            texts = await self._looked_through(asked, until)
+        finally:
+            self._waited_for -= asked.waited_for
+        if texts is None:
+            return self._sealed(asked, Capture.HASH, asked.call.texts)
+        return self._sealed(asked, Capture.REDACTED, texts)
+
+    async def _looked_through(self, asked: Asked, until: float) -> list[str] | None:
+        """Redact what was asked; None where there is no time for all of it."""
         texts = []
         for one in asked.call.texts:
+            while self._gives_way(asked) and time.monotonic() < until:
+                await asyncio.sleep(GIVING_WAY_SECONDS)
             async with self._turn:
                 if (started := time.monotonic()) >= until or self._ending:
-                    return self._sealed(asked, Capture.HASH, asked.call.texts)
+                    return None
                 texts.append(redacted(one))
                 await asyncio.sleep(time.monotonic() - started)
-        return self._sealed(asked, Capture.REDACTED, texts)
+        return texts
+
+    def _gives_way(self, asked: Asked) -> bool:
+        return self._waited_for > 0 and not asked.waited_for and not self._ending
 
     def refuses(self, namespace: str) -> str:
         """Say why payloads of a namespace cannot be sealed now; empty where they can."""
@@ -166,8 +191,3 @@ class Sealing:
         commitment = sha256(plain).hexdigest()
         key, sealed = self._vault.seal(asked.namespace, asked.at, plain, commitment)
         return Sealed(capture=capture.value, commitment=commitment, key=key, sealed=sealed)
-
-
-def _sampled(part: float) -> bool:
-    """Draw by lot: nothing that a client sends may decide whether its payload is kept."""
-    return part >= 1 or secrets.randbits(32) < part * 2**32

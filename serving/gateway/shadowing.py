@@ -14,6 +14,7 @@ from release.routes import Route, Rule
 from release.variants import Variant
 from serving.gateway.asking import ask
 from serving.gateway.calling import Call, Recorder
+from serving.gateway.lots import drawn
 from serving.gateway.pool import Pool
 from serving.gateway.refusing import Failure, Refusal
 from serving.gateway.table import Endpoint
@@ -52,7 +53,8 @@ class Shadows:
             outcome: what the champion answered. Where that was the client's fault, or the host had
                 no room, there is nothing to be learnt of the canary.
         """
-        if not endpoint.shadow() or not endpoint.route.shadowed(call.id):
+        # By lot: many clients give all that they ask one id, or answer for one user.
+        if not drawn(endpoint.shadow() / 100):
             return
         failure = outcome if isinstance(outcome, Failure) else None
         if failure and (not failure.blames or failure.kind == Kind.OVERLOADED):

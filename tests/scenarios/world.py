@@ -120,7 +120,7 @@ class World:
         route = gateway.route
         if route is None or gateway.lapsed or gateway.tripped:
             return
-        if route.canary is None or not route.shadowed(f"request-{self.chance.random()}"):
+        if route.canary is None or self.chance.random() * 100 >= route.shadow_percent:
             return
         failed = self.chance.random() < self.fails(route.canary)
         gateway.learn(failed=failed)

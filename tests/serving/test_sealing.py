@@ -8,14 +8,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from infra.calls.vault import Vault
 from release.callers import Capture, Recording, WhenFull
+from release.routes import Rule
 from serving.gateway.calling import Call
 from serving.gateway.dispatch import Dispatcher
 from serving.gateway.recording import CallRecorder, everywhere
-from serving.gateway.refusing import Refusal
+from serving.gateway.refusing import Failure, Refusal
 from serving.gateway.sealing import Asked, Sealing
 from tests.fakes.wire_replica import Stand, standing, variant
 from tests.serving.test_recording import entries
@@ -51,6 +53,61 @@ def test_a_long_text_keeps_nobody_else_waiting(tmp_path: Path) -> None:
         # Four times as much as one text takes; those of a call, or one of each, take more.
         assert await longest_pause(ten) < 0.08
         assert [found.capture for found in await ten] == ["redacted"] * 10
+
+    asyncio.run(whole())
+
+
+def test_what_a_client_waits_for_is_looked_through_before_copies_that_came_first(
+    tmp_path: Path,
+) -> None:
+    async def whole() -> None:
+        sealing, call = Sealing(Vault(tmp_path)), Call(id="x", key="x", texts=LONG)
+        recording = Recording(capture=Capture.REDACTED)
+        own = Asked(namespace="default", recording=recording, call=call, answer=None, at=0.0)
+        copy = msgspec.structs.replace(own, waited_for=False)
+        later = time.monotonic() + 60
+        copies = [asyncio.ensure_future(sealing.in_turns(copy, later)) for _ in range(5)]
+        await asyncio.sleep(0.05)
+        assert (await sealing.in_turns(own, later)).capture == "redacted"
+        assert not any(one.done() for one in copies)
+        assert [found.capture for found in await asyncio.gather(*copies)] == ["redacted"] * 5
+        # One whose time is over is hashed, as any call is.
+        held = asyncio.ensure_future(sealing.in_turns(own, later))
+        await asyncio.sleep(0)
+        soon = time.monotonic() + 0.05
+        assert (await sealing.in_turns(copy, soon)).capture == "hash"
+        assert not held.done()
+        await held
+
+    asyncio.run(whole())
+
+
+def test_a_copy_that_a_canary_was_shown_gives_way_to_what_clients_wait_for() -> None:
+    async def whole() -> None:
+        async with standing(capture=Capture.REDACTED) as stand:
+            await stand.serve(variant(1))
+            route, call = stand.table.endpoints["tiny"].route, Call(id="x", key="x", texts=LONG)
+            # The first makes the key of the day.
+            await stand.client.post("/predict/tiny", json={"texts": ["one"]})
+            now, held = time.monotonic(), []
+            for rule in (Rule.SHADOW, Rule.SOLE):
+                said = stand.recorder.note(
+                    call,
+                    route,
+                    variant(1),
+                    Failure(kind="timeout", message=""),
+                    counted=(),
+                    why="",
+                    started=now,
+                    until=now + 60,
+                    rule=rule,
+                )
+                assert said is not None
+                held.append(said)
+                await asyncio.sleep(0.01)
+            for one in held:
+                await one
+            assert [one.rule for one in stand.records[1:]] == [Rule.SOLE, Rule.SHADOW]
 
     asyncio.run(whole())
 

@@ -84,6 +84,19 @@ def test_it_is_shown_its_part_of_them() -> None:
     assert 30 < len(desk.copies) < 70
 
 
+def test_a_client_that_calls_all_its_requests_one_id_is_shown_in_part_as_others_are() -> None:
+    desk = Desk(answers(), answers(), percent=50)
+
+    async def them() -> None:
+        for _ in range(200):
+            await desk.ask(7)
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0.005)
+
+    asyncio.run(them())
+    assert 60 < len(desk.copies) < 140
+
+
 def test_no_client_waits_for_a_copy() -> None:
     async def told() -> list[str]:
         desk = Desk(answers(), answers(0.3))
@@ -216,6 +229,40 @@ def test_a_copy_without_a_line_is_no_evidence() -> None:
     desk.dispatcher = Dispatcher(desk.dispatcher.pool, desk.notes, desk.dispatcher.metrics)
     assert all(isinstance(one, Reply) for one in desk.ask_all(5))
     assert desk.copies == [] and desk.endpoint.copies == {LEFT_OUT: 5}
+
+
+def test_nothing_is_copied_before_what_it_copies_has_its_line() -> None:
+    async def them() -> None:
+        desk, written = Desk(answers(), answers()), asyncio.Event()
+
+        async def settle() -> None:
+            await written.wait()
+
+        desk.notes.settles = settle
+        asked = asyncio.create_task(desk.ask())
+        await asyncio.sleep(0.05)
+        assert [one.rule for one in desk.notes.records] == [Rule.SOLE], "the client waits still"
+        written.set()
+        assert isinstance(await asked, Reply)
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0.005)
+        assert desk.copies == ["ok"]
+
+    asyncio.run(them())
+
+
+def test_what_has_no_line_is_shown_to_nobody() -> None:
+    class Full(Notes):
+        def note(self, *args: object, rule: str = "", **more: object) -> None:
+            if rule != Rule.SHADOW:
+                raise Refusal(503, "This call cannot be recorded.")
+            super().note(*args, rule=rule, **more)  # type: ignore[arg-type]
+
+    desk = Desk(answers(), answers())
+    desk.notes = Full()
+    desk.dispatcher = Dispatcher(desk.dispatcher.pool, desk.notes, desk.dispatcher.metrics)
+    assert all(isinstance(one, Refusal) for one in desk.ask_all(5))
+    assert desk.copies == [] and desk.endpoint.copies == {}
 
 
 def test_a_copy_has_a_line_of_its_own_under_the_id_that_it_copies() -> None:
