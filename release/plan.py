@@ -31,9 +31,8 @@ class Step:
             raise Invalid(said, _HINT)
         name = "shadow" if self.shadow else "share"
         if not 0 < self.seen <= 100:
-            raise Invalid(
-                f"A step's {name} must be within 0..100 percent, not {self.seen:g}.", _HINT
-            )
+            said = f"A step's {name} must be above 0 and at most 100 percent, not {self.seen:g}."
+            raise Invalid(said, _HINT)
         for name in ("soak_seconds", "least_requests"):
             if (value := getattr(self, name)) < 0:
                 raise Invalid(f"A step's {name} must not be negative, not {value:g}.", _HINT)

@@ -20,7 +20,7 @@ from release.callers import Capture
 OURS = (
     *("caller", "namespace", "endpoint", "model", "version", "variant", "digest", "arm"),
     *("generation", "rule", "protocol", "items", "tokens", "capture", "commitment"),
-    *("queue_us", "tokenize_us", "compute_us"),
+    *("queue_us", "tokenize_us", "compute_us", "shadow"),
 )
 """Fields of a line that are told under `slipway.`."""
 
@@ -161,6 +161,8 @@ def _attributes(told: Mapping[str, object]) -> list[dict[str, Any]]:
 
 
 def _value(value: object) -> dict[str, Any]:
+    if isinstance(value, bool):
+        return {"boolValue": value}
     if isinstance(value, int):
         return {"intValue": str(value)}
     return {"stringValue": str(value)}

@@ -184,6 +184,8 @@ class Sealing:
                     kind = isinstance(error, Unavailable)
                     if not (kind and waits) or time.monotonic() >= until:
                         raise
+                else:
+                    return
             await asyncio.sleep(PROBE_SECONDS)
 
     def _sealed(self, asked: Asked, capture: Capture, texts: list[str]) -> Sealed:

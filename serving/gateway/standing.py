@@ -14,8 +14,9 @@ from serving.keeping import Keeper
 from serving.replica.messages import Kind
 
 ARM = ("endpoint", "version", "variant")
-SERIES_OF_ENDPOINT = 6 + len(Kind) + 4
-"""Gauges, cut-offs, and copies by outcome: kinds, and `ok`, `gone`, `timeout`, `left_out`."""
+SERIES_OF_ENDPOINT = 6 + len(Kind) + 5
+"""Gauges, cut-offs, and copies by outcome: kinds, and `ok`, `gone`, `timeout`,
+`abandoned`, `left_out`."""
 
 
 class Standing(Collector):

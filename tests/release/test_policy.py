@@ -106,6 +106,10 @@ BAD = {
         POLICY.replace("share = 25", "shadow = 25"),
         "Each step must widen the canary, unlike 5 %, 25 % in the shadow, 100 %.",
     ),
+    "no shadow": (
+        SHADOWED.replace("shadow = 50", "shadow = 0"),
+        "must be above 0 and at most 100 percent, not 0.",
+    ),
     "the same shadow twice": (
         SHADOWED.replace("{share = 5,", "{shadow = 50,"),
         "unlike 50 % in the shadow, 50 % in the shadow, 25 %, 100 %.",
@@ -116,7 +120,7 @@ BAD = {
     ),
     "wide shadow": (
         SHADOWED.replace("shadow = 50", "shadow = 101"),
-        "A step's shadow must be within 0..100 percent, not 101.",
+        "A step's shadow must be above 0 and at most 100 percent, not 101.",
     ),
     "no share": (POLICY.replace("share = 25, ", ""), "Each step of [plan] needs a share"),
     "negative soak": (

@@ -57,6 +57,22 @@ def test_a_long_text_keeps_nobody_else_waiting(tmp_path: Path) -> None:
     asyncio.run(whole())
 
 
+def test_the_first_call_of_a_day_waits_for_its_key_and_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.gateway.sealing.PROBE_SECONDS", 60.0)
+
+    async def whole() -> None:
+        sealing, call = Sealing(Vault(tmp_path)), Call(id="x", key="x", texts=["a"])
+        recording = Recording(capture=Capture.FULL)
+        one = Asked(namespace="default", recording=recording, call=call, answer=None, at=0.0)
+        assert sealing.at_once(one) is None
+        async with asyncio.timeout(20):
+            assert (await sealing.in_turns(one, time.monotonic() + 15)).capture == "full"
+
+    asyncio.run(whole())
+
+
 def test_what_a_client_waits_for_is_looked_through_before_copies_that_came_first(
     tmp_path: Path,
 ) -> None:
