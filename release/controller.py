@@ -84,11 +84,8 @@ def _warm(state: State) -> Tick:
         "warming",
         f"{variant.ref} is being loaded, without traffic",
         replace(
-            state.desired,
+            state.desired.at_rest(),
             canary=variant,
-            canary_percent=0.0,
-            shadow_percent=0.0,
-            lease_until=0.0,
             policy_text=state.release.policy.text,
         ),
         since=state.now,

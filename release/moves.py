@@ -139,13 +139,10 @@ def restore(
     had_traffic = served or desired.canary is not None
     sentence = f"{taken} was {'put back' if had_traffic else 'called off'} ({why}); {back}"
     arms = replace(
-        desired,
+        desired.at_rest(),
         champion=release.stable if served else desired.champion,
         previous=None if served else desired.previous,
         canary=None,
-        canary_percent=0.0,
-        shadow_percent=0.0,
-        lease_until=0.0,
         policy_text=release.stable_policy or desired.policy_text,
     )
     state = State(release=release, desired=arms, seen=Seen(), now=now)
@@ -157,13 +154,10 @@ def restore(
 def promoted(desired: Desired) -> Desired:
     """Give the canary all the traffic for good, and keep the champion that it replaces warm."""
     return replace(
-        desired,
+        desired.at_rest(),
         champion=desired.canary,
         previous=desired.champion,
         canary=None,
-        canary_percent=0.0,
-        shadow_percent=0.0,
-        lease_until=0.0,
     )
 
 
@@ -179,13 +173,10 @@ def rolled_back(desired: Desired) -> Desired:
             "release an older version instead",
         )
     return replace(
-        desired,
+        desired.at_rest(),
         champion=desired.previous,
         previous=None,
         canary=None,
-        canary_percent=0.0,
-        shadow_percent=0.0,
-        lease_until=0.0,
     )
 
 

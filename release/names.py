@@ -1,6 +1,6 @@
 """Names that people typed, held against those that there are. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 
 from release.callers import Scope
@@ -12,11 +12,24 @@ MOST_NAMED = 10
 """Names that a hint has room for."""
 
 
+def nearest(name: str, known: Iterable[str], form: Callable[[str], str] = str) -> str:
+    """Give the name that is most like another; empty where none is.
+
+    Args:
+        name: as it was typed.
+        known: those that there are; of some that have one form the last counts.
+        form: in which they are compared.
+    """
+    forms = {form(one): one for one in known if one}
+    found = get_close_matches(form(name), forms, n=1, cutoff=0.6)
+    return forms[found[0]] if found else ""
+
+
 def meant(name: str, known: Iterable[str]) -> str:
     """Say which name was meant by one that there is not: the nearest, else those that there are."""
     names = sorted(set(known))
-    if near := get_close_matches(name[:LONGEST], names, n=1, cutoff=0.6):
-        return f"did you mean {near[0]!r}?"
+    if near := nearest(name[:LONGEST], names):
+        return f"did you mean {near!r}?"
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     return f"there are: {', '.join(names[:MOST_NAMED])}{more}" if names else "there are none"
 

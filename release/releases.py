@@ -1,9 +1,9 @@
 """A release: one attempt to carry a candidate to production, and what was said of it. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from release.policy import Policy
 from release.routes import Guard, Route, Serving
@@ -147,6 +147,10 @@ class Desired:
 
     policy_text: str = ""
     """Policy of the release that moved it last; gives gateways their guard, agents `[serving]`."""
+
+    def at_rest(self) -> Self:
+        """Give the row with neither a share nor a shadow for whatever is canary."""
+        return replace(self, canary_percent=0.0, shadow_percent=0.0, lease_until=0.0)
 
     def gives(self, now: float) -> str:
         """Say for people what the canary gets at `now` (seconds since the epoch)."""

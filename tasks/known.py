@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from difflib import get_close_matches
 
 from infra.callers.namespaces import Namespaces
 from infra.calls.query import MOST, Query
@@ -10,8 +9,8 @@ from infra.calls.stores import Calls, opened
 from infra.calls.terms import composed, folded
 from infra.calls.vault import Vault
 from infra.identity import Identity
+from release import names
 from release.errors import NotFound, Unavailable
-from release.names import meant
 from tasks.finding import reading
 from tasks.wiring import House
 
@@ -32,7 +31,7 @@ def check_namespace(here: House, vault: Vault, namespace: str) -> None:
     finally:
         store.close()
     if namespace not in known:
-        raise NotFound(f"There is no namespace {namespace!r}.", meant(namespace, known))
+        raise NotFound(f"There is no namespace {namespace!r}.", names.meant(namespace, known))
 
 
 def check_known(here: House, by: Identity, asked: Query) -> None:
@@ -75,7 +74,5 @@ def _lacking(store: Calls, asked: Query) -> NotFound:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Give the name that is most like another, case aside; empty where none is."""
-    forms = {folded(composed(one)): one for one in known if one}
-    found = get_close_matches(folded(composed(name)), forms, n=1, cutoff=0.6)
-    return forms[found[0]] if found else ""
+    """Give the name that is most like another, case and composition aside; empty where none is."""
+    return names.nearest(name, known, lambda one: folded(composed(one)))

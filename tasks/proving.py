@@ -12,9 +12,9 @@ from pathlib import Path
 from infra.calls.checkpoints import Checkpoint, is_of, public_key
 from infra.calls.erase import DISCARDED, ERASING
 from infra.calls.filed import BadLines, anchors_in, bad_lines
+from infra.calls.onrecord import ways_of
 from infra.calls.proofs import Known, Proof
 from infra.calls.retention import REMOVED
-from infra.calls.terms import composed
 from infra.calls.vault import Vault
 from infra.calls.verify import beside, prove, segments_in
 from infra.ledger import Ledger
@@ -101,9 +101,8 @@ def _erasures(events: Iterable[Event]) -> Mapping[tuple[str, str], int]:
     found: dict[tuple[str, str], int] = {}
     for one in events:
         if one.kind in (ERASING, DISCARDED):
-            singly = (f"call:{name}" for name in one.data.get("calls", ()))
-            for what in (str(one.data["what"]), *singly):
-                key = (str(one.data["namespace"]), composed(what))
+            for what in ways_of(one):
+                key = (str(one.data["namespace"]), what)
                 found[key] = max(found.get(key, 0), int(one.at * 1e6))
     return found
 

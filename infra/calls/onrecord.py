@@ -12,6 +12,7 @@ from infra.calls.erase import DISCARDED, ERASING
 from infra.calls.lines import CallLine
 from infra.calls.terms import composed
 from infra.ledger import Ledger
+from release.releases import Event
 
 USER, KEY, ID, CALL = "user:", "key:", "id:", "call:"
 """Before the user, the id of the key or token, the id of the request, or the gateway and sequence,
@@ -22,6 +23,13 @@ def ways_to(call: CallLine, gateway: str) -> tuple[str, ...]:
     """Name all that an erasure may be of which covers a call, but for its day."""
     named = f"{USER}{composed(call.user)}", f"{KEY}{call.caller}", f"{ID}{call.id}"
     return *named, f"{CALL}{gateway}/{call.sequence}"
+
+
+def ways_of(event: Event) -> tuple[str, ...]:
+    """Name all that an erasure on record is of, as `ways_to` does; a day as it is."""
+    if "calls" in event.data:
+        return tuple(f"{CALL}{one}" for one in event.data["calls"])
+    return (composed(str(event.data["what"])),)
 
 
 class Covers(Protocol):
@@ -75,15 +83,12 @@ class OnRecord:
             self._ledger = self.opened()
         for number, event in self._ledger.events(kinds=(ERASING, DISCARDED), after=self._after):
             self._after = number
-            namespace, what = str(event.data["namespace"]), str(event.data["what"])
-            until = int(event.at * 1e6)
-            if "calls" in event.data:
-                for one in event.data["calls"]:
-                    self._cover(namespace, f"{CALL}{one}", until)
-            elif what.startswith((USER, KEY, ID)):
-                self._cover(namespace, composed(what), until)
-            else:
-                self._days.add(f"{namespace}/{what}")
+            namespace, until = str(event.data["namespace"]), int(event.at * 1e6)
+            for what in ways_of(event):
+                if what.startswith((USER, KEY, ID, CALL)):
+                    self._cover(namespace, what, until)
+                else:
+                    self._days.add(f"{namespace}/{what}")
 
     def _cover(self, namespace: str, what: str, until: int) -> None:
         self._whose[namespace, what] = max(until, self._whose.get((namespace, what), until))
