@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 from pydantic import SecretStr
 
@@ -51,8 +52,11 @@ def idle(tmp_path: Path) -> Iterator[Idle]:
 
     def begin(name: str, *words: str) -> Process:
         command = [sys.executable, "-c", IDLE, *words]
-        begun.append(start(name, command, env=inherited(), log=tmp_path / "idle.log"))
-        return begun[-1]
+        process = start(name, command, env=inherited(), log=tmp_path / "idle.log")
+        begun.append(process)
+        # For a moment after it has begun it has no command line, which it is to be found by.
+        until(lambda: psutil.Process(process.pid).cmdline()[1:] == command[1:])
+        return process
 
     yield begin
     stop(begun, grace=0)
